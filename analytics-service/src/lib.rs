@@ -1,0 +1,53 @@
+#![doc = include_str!("../README.md")]
+
+pub mod clients;
+pub mod config;
+pub mod counters;
+pub mod error;
+pub mod http;
+pub mod model;
+pub mod poll;
+pub mod store;
+pub mod watch;
+
+use std::sync::Arc;
+
+use chassis::client::connections;
+use chassis::run::RunError;
+use chassis::service::{Dependency, Service};
+use chassis::shutdown::Shutdown;
+
+use clients::Neighbours;
+pub use config::Config;
+use store::Totals;
+use watch::Watch;
+
+/// What all requests share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    service: Arc<Service>,
+    totals: Arc<Totals>,
+    watch: Arc<Watch>,
+}
+
+impl App {
+    /// A service that knows nothing of the others yet and stops when `shutdown` says so.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which the polls run on.
+    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
+        // Readiness asks from actix's workers. Each is a runtime of its own that
+        // takes its connections along when it stops, and no poll may go over one
+        // of those: the two share none.
+        let (polled, http) = (Neighbours::connect(config)?, connections()?);
+        let asked = polled.clone().upstreams().map(|one| one.over(http.clone()));
+        let dependencies = asked.map(Dependency::optional).into();
+        let watch = Watch::new(polled.each.clone(), config.poll_interval, shutdown.clone());
+        Ok(Self {
+            service: Service::new(&config.service, &http::API, dependencies, shutdown),
+            totals: Arc::new(Totals::new(polled)),
+            watch: Arc::new(watch),
+        })
+    }
+}

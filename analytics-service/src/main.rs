@@ -1,0 +1,19 @@
+//! analytics-service as a program.
+
+use std::process::ExitCode;
+
+use analytics_service::{App, Config, http};
+use chassis::config::Env;
+use chassis::shutdown::Shutdown;
+use chassis::{run, server, telemetry};
+
+fn main() -> ExitCode {
+    run(async || {
+        let config = Config::read(Env::process())?;
+        let _log = telemetry::init(&config.service)?;
+        let shutdown = Shutdown::on_signal()?;
+        let listener = server::bind(config.service.listen).await?;
+        let app = App::new(&config, shutdown)?;
+        http::serve(listener, app).await
+    })
+}

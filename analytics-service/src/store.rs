@@ -1,0 +1,123 @@
+//! The last totals known, in memory. There is no lock: each total belongs to the
+//! one task that polls for it.
+
+use std::future::Future;
+
+use chassis::client::CallError;
+use chassis::service::UpDown;
+use chassis::time::Timestamp;
+
+use crate::clients::{List, Neighbours};
+use crate::model::{OrderStats, Reading, Source, Summary};
+use crate::poll::{PollDied, SharedPoll};
+
+/// A poll for each neighbour. Whoever reads a total waits for an answer to it
+/// that was asked for after.
+#[derive(Debug)]
+pub struct Totals {
+    users: Watched<u64>,
+    products: Watched<u64>,
+    orders: Watched<OrderStats>,
+    notifications: Watched<u64>,
+}
+
+/// One neighbour, and what polls of it have brought.
+#[derive(Debug)]
+struct Watched<T> {
+    service: &'static str,
+    poll: SharedPoll<Reading<T>>,
+}
+
+impl Totals {
+    /// No total is known before somebody asks.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which the polls run on.
+    pub fn new(neighbours: Neighbours) -> Self {
+        let orders = neighbours.orders;
+        Self {
+            users: Watched::list(neighbours.users),
+            products: Watched::list(neighbours.products),
+            orders: Watched::new(orders.service(), move || orders.clone().stats()),
+            notifications: Watched::list(neighbours.notifications),
+        }
+    }
+
+    /// How many users there are.
+    pub async fn users(&self) -> Result<Reading<u64>, PollDied> {
+        self.users.poll.fresh().await
+    }
+
+    /// How many products there are.
+    pub async fn products(&self) -> Result<Reading<u64>, PollDied> {
+        self.products.poll.fresh().await
+    }
+
+    /// How many orders there are, and what they are worth.
+    pub async fn orders(&self) -> Result<Reading<OrderStats>, PollDied> {
+        self.orders.poll.fresh().await
+    }
+
+    /// How many notifications there are.
+    pub async fn notifications(&self) -> Result<Reading<u64>, PollDied> {
+        self.notifications.poll.fresh().await
+    }
+
+    /// All of it; the four are asked at once.
+    pub async fn summary(&self) -> Result<Summary, PollDied> {
+        let (users, products, orders, notifications) = tokio::try_join!(
+            self.users(),
+            self.products(),
+            self.orders(),
+            self.notifications(),
+        )?;
+        Ok(Summary {
+            total_users: users.value(),
+            total_products: products.value(),
+            total_orders: orders.value().map(|stats| stats.total),
+            total_notifications: notifications.value(),
+            timestamp: Timestamp::now(),
+            services: [
+                Source::new(self.users.service, &users),
+                Source::new(self.products.service, &products),
+                Source::new(self.orders.service, &orders),
+                Source::new(self.notifications.service, &notifications),
+            ],
+        })
+    }
+}
+
+impl Watched<u64> {
+    fn list(list: List) -> Self {
+        Self::new(list.service(), move || list.clone().total())
+    }
+}
+
+impl<T: Copy + Send + 'static> Watched<T> {
+    fn new<F>(service: &'static str, ask: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<T, CallError>> + Send + 'static,
+    {
+        let poll = SharedPoll::new(Reading::UNKNOWN, move |before: Reading<T>| {
+            let (begun, asked) = (Timestamp::now(), ask());
+            async move {
+                let answer = asked.await;
+                log_change(service, before.status, answer.as_ref().err());
+                before.after(begun, answer.ok())
+            }
+        });
+        Self { service, poll }
+    }
+}
+
+/// A service that stays down is worth one line, not one for each poll.
+fn log_change(service: &'static str, before: UpDown, error: Option<&CallError>) {
+    match (before, error) {
+        (UpDown::Up, Some(error)) => {
+            tracing::warn!(upstream = service, %error, "down: its last total known is told");
+        }
+        (UpDown::Down, None) => tracing::info!(upstream = service, "up again"),
+        (UpDown::Up, None) | (UpDown::Down, Some(_)) => {}
+    }
+}

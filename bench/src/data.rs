@@ -1,0 +1,86 @@
+//! What all five serve: the JSON of user-service, as large as there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Why a server could not run.
+pub(crate) type Failed = Box<dyn std::error::Error>;
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The answer to `GET /health`, made for each request.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Health {
+    status: &'static str,
+    service: &'static str,
+    framework: &'static str,
+    version: &'static str,
+    #[serde(serialize_with = "milliseconds")]
+    time: jiff::Timestamp,
+    uptime_seconds: u64,
+}
+
+impl Health {
+    pub(crate) fn of(framework: &'static str) -> Self {
+        Self {
+            status: "healthy",
+            service: "bare-service",
+            framework,
+            version: env!("CARGO_PKG_VERSION"),
+            time: jiff::Timestamp::now(),
+            uptime_seconds: STARTED.elapsed().as_secs(),
+        }
+    }
+}
+
+fn milliseconds<S: Serializer>(time: &jiff::Timestamp, json: S) -> Result<S::Ok, S::Error> {
+    json.collect_str(&format_args!("{time:.3}"))
+}
+
+/// A record with the fields of a user.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Item {
+    id: String,
+    name: String,
+    email: String,
+    created_at: String,
+    updated_at: String,
+}
+
+/// The body of `POST /items`.
+#[derive(Deserialize)]
+pub(crate) struct NewItem {
+    name: String,
+    email: String,
+}
+
+/// The items in memory. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Items(Arc<RwLock<BTreeMap<u64, Item>>>);
+
+impl Items {
+    pub(crate) fn find(&self, id: u64) -> Option<Item> {
+        self.0.read().get(&id).cloned()
+    }
+
+    pub(crate) fn create(&self, new: NewItem) -> Item {
+        let now = format!("{:.3}", jiff::Timestamp::now());
+        let mut items = self.0.write();
+        let id = items.len() as u64 + 1;
+        let item = Item {
+            id: id.to_string(),
+            name: new.name,
+            email: new.email,
+            created_at: now.clone(),
+            updated_at: now,
+        };
+        items.insert(id, item.clone());
+        item
+    }
+}

@@ -1,0 +1,85 @@
+//! Each bare server answers what the services are measured against.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// A running program. Dropped, it is ended.
+struct Bare {
+    program: Child,
+    url: String,
+}
+
+impl Bare {
+    fn start(framework: &str) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_bare"))
+            .arg(framework)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut line = String::new();
+        BufReader::new(program.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("a line");
+        let url = line.trim().strip_prefix("listening on ").expect("a URL");
+        Self {
+            url: url.to_owned(),
+            program,
+        }
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.expect("an answer");
+    let status = response.status().as_u16();
+    let body = response.bytes().await.expect("a whole body");
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn each_answers_its_three_routes() {
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    for framework in ["axum", "rocket", "poem", "warp", "actix-web"] {
+        let bare = Bare::start(framework);
+        let url = |path: &str| format!("{}{path}", bare.url);
+
+        let (status, health) = answer(http.get(url("/health"))).await;
+        assert_eq!(
+            (status, &health["status"], &health["framework"]),
+            (200, &json!("healthy"), &json!(framework))
+        );
+
+        let ada = json!({"name": "Ada", "email": "ada@example.com"});
+        let (status, created) = answer(http.post(url("/items")).json(&ada)).await;
+        assert_eq!(
+            (status, &created["id"], &created["name"], &created["email"]),
+            (201, &json!("1"), &ada["name"], &ada["email"]),
+            "{framework}"
+        );
+        let found = answer(http.get(url("/items/1"))).await;
+        assert_eq!(found, (200, created), "{framework}");
+        let (status, _) = answer(http.get(url("/items/2"))).await;
+        assert_eq!(status, 404, "{framework}: an id that nobody has");
+    }
+}
+
+#[tokio::test]
+async fn a_sink_takes_whatever_it_is_sent() {
+    let sink = Bare::start("sink");
+    let http = reqwest::Client::builder().no_proxy().build();
+    let request = http
+        .expect("a client")
+        .post(format!("{}/v1/traces", sink.url));
+    assert_eq!(answer(request.body("spans")).await, (200, Value::Null));
+}

@@ -1,0 +1,249 @@
+//! What every service carries, and its answers to `/health`, `/health/ready` and
+//! `/metrics`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use crate::api::Api;
+use crate::breaker::CircuitState;
+use crate::client::Upstream;
+use crate::config::{Limits, ServiceConfig};
+use crate::metrics::Metrics;
+use crate::reply::Reply;
+use crate::shutdown::Shutdown;
+use crate::table::Capacity;
+use crate::time::{Timestamp, milliseconds};
+
+/// One running service. Shared by all of its requests.
+#[derive(Debug)]
+pub struct Service {
+    name: String,
+    api: &'static Api,
+    metrics: Metrics,
+    dependencies: Vec<Dependency>,
+    shutdown: Shutdown,
+    limits: Limits,
+    places: Semaphore,
+    started: Instant,
+}
+
+/// A service that this one calls.
+#[derive(Debug)]
+pub struct Dependency {
+    /// How it is reached.
+    pub upstream: Upstream,
+    /// Whether this service cannot do its work without it.
+    pub required: bool,
+}
+
+/// The answer of `GET /health`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// Always `healthy`: a service that is not, does not answer.
+    #[schema(examples("healthy"))]
+    status: &'static str,
+    /// The name of the service.
+    service: String,
+    /// The web framework it is built on.
+    framework: &'static str,
+    /// The version of the service.
+    version: &'static str,
+    /// The time on its clock.
+    time: Timestamp,
+    /// Whole seconds since it started.
+    uptime_seconds: u64,
+}
+
+/// The answer of `GET /health/ready`.
+#[derive(Serialize, ToSchema)]
+pub struct Readiness {
+    status: Readied,
+    /// The name of the service.
+    service: String,
+    /// What it calls, and whether that answers.
+    dependencies: Vec<DependencyState>,
+}
+
+/// Whether a service can do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Readied {
+    /// All of it.
+    Ready,
+    /// Without something it can do without.
+    Degraded,
+    /// Not now: it lacks something it needs, or is shutting down.
+    Unavailable,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DependencyState {
+    name: &'static str,
+    /// Whether the service cannot do its work without it.
+    required: bool,
+    status: UpDown,
+    /// What the circuit breaker does with calls to it.
+    circuit: CircuitState,
+    /// How long its answer took, in milliseconds; null if there was none.
+    latency_ms: Option<f64>,
+}
+
+/// Whether another service answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UpDown {
+    /// It does.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl DependencyState {
+    /// A service that answers, but is left alone for a while, is of no more use.
+    fn can_be_called(&self) -> bool {
+        self.status == UpDown::Up && self.circuit != CircuitState::Open
+    }
+}
+
+impl Service {
+    /// A service that has just started.
+    pub fn new(
+        config: &ServiceConfig,
+        api: &'static Api,
+        dependencies: Vec<Dependency>,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        let upstreams = dependencies.iter().map(|one| one.upstream.clone());
+        let upstreams = upstreams.collect();
+        Arc::new(Self {
+            name: config.name.clone(),
+            api,
+            metrics: Metrics::new(&config.name, config.limits.records, upstreams),
+            dependencies,
+            shutdown,
+            places: Semaphore::new(config.limits.in_flight as usize),
+            limits: config.limits,
+            started: Instant::now(),
+        })
+    }
+
+    /// The routes it has.
+    pub fn api(&self) -> &'static Api {
+        self.api
+    }
+
+    /// When it stops, and what it finishes first.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// How much it takes on.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many records its store may have.
+    pub fn capacity(&self) -> Capacity {
+        Capacity::new(self.limits.records as usize, self.metrics.records.clone())
+    }
+
+    /// The places that there are for requests.
+    pub(crate) fn places(&self) -> &Semaphore {
+        &self.places
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// `GET /health`: alive. Calls no other service.
+    pub fn health(&self) -> Reply {
+        Reply::json(
+            200,
+            &Health {
+                status: "healthy",
+                service: self.name.clone(),
+                framework: self.api.about.framework,
+                version: self.api.about.version,
+                time: Timestamp::now(),
+                uptime_seconds: self.started.elapsed().as_secs(),
+            },
+        )
+    }
+
+    /// `GET /health/ready`: whether it can do its work. Asks every dependency,
+    /// all at once.
+    pub async fn ready(&self) -> Reply {
+        let dependencies = join_all(self.dependencies.iter().map(Dependency::state)).await;
+        let down = |required| {
+            dependencies
+                .iter()
+                .any(|one| one.required == required && !one.can_be_called())
+        };
+        let status = if self.shutdown.is_requested() || down(true) {
+            Readied::Unavailable
+        } else if down(false) {
+            Readied::Degraded
+        } else {
+            Readied::Ready
+        };
+        let code = if status == Readied::Unavailable {
+            503
+        } else {
+            200
+        };
+        Reply::json(
+            code,
+            &Readiness {
+                status,
+                service: self.name.clone(),
+                dependencies,
+            },
+        )
+    }
+
+    /// `GET /metrics`, for Prometheus.
+    pub fn metrics_text(&self) -> Reply {
+        self.metrics.reply()
+    }
+}
+
+impl Dependency {
+    /// One that this service cannot do its work without.
+    pub fn required(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            required: true,
+        }
+    }
+
+    /// One that this service can do without.
+    pub fn optional(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            required: false,
+        }
+    }
+
+    async fn state(&self) -> DependencyState {
+        let latency = self.upstream.ping().await.ok();
+        DependencyState {
+            name: self.upstream.name(),
+            required: self.required,
+            status: if latency.is_some() {
+                UpDown::Up
+            } else {
+                UpDown::Down
+            },
+            circuit: self.upstream.circuit(),
+            latency_ms: latency.map(milliseconds),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! For tests: a real server on a free port, a client that reads answers whole,
+//! and stand-ins for other services that misbehave on demand.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::client::{Upstream, connections};
+use crate::config::{Env, UpstreamUrl};
+use crate::resilience::Resilience;
+use crate::run::RunError;
+use crate::shutdown::Shutdown;
+
+/// A request that takes longer than this hangs: no test waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running service. Dropped, it is stopped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    http: reqwest::Client,
+    shutdown: Shutdown,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Got {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Server {
+    /// Starts what `serve` makes of a listener on a free port.
+    pub async fn start<F>(serve: impl FnOnce(TcpListener, Shutdown) -> F) -> Self
+    where
+        F: Future<Output = Result<(), RunError>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        let shutdown = Shutdown::default();
+        let task = tokio::spawn(serve(listener, shutdown.clone()));
+        Self {
+            address,
+            http: connections().expect("a client"),
+            shutdown,
+            task,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where another service finds it.
+    pub fn upstream_url(&self) -> UpstreamUrl {
+        UpstreamUrl::of(self.address)
+    }
+
+    /// A request to it.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http
+            .request(method, format!("http://{}{path}", self.address))
+            .timeout(PATIENCE)
+    }
+
+    /// Gets `path`.
+    pub async fn get(&self, path: &str) -> Got {
+        Got::from(self.request(Method::GET, path)).await
+    }
+
+    /// Sends `method` with `body` as JSON.
+    pub async fn send(&self, method: &str, path: &str, body: Value) -> Got {
+        Got::from(
+            self.request(method.parse().expect("a method"), path)
+                .json(&body),
+        )
+        .await
+    }
+
+    /// Posts `body` as JSON.
+    pub async fn post(&self, path: &str, body: Value) -> Got {
+        self.send("POST", path, body).await
+    }
+
+    /// Asks it to stop, without waiting.
+    pub fn request_shutdown(&self) {
+        self.shutdown.request();
+    }
+
+    /// Stops it, and waits until it has.
+    pub async fn stop(mut self) {
+        self.shutdown.request();
+        let stopped = tokio::time::timeout(PATIENCE, &mut self.task)
+            .await
+            .expect("stops in time");
+        stopped.expect("does not panic").expect("stops cleanly");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.request();
+    }
+}
+
+impl Got {
+    /// Sends a request and reads its answer.
+    pub async fn from(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.bytes().await.expect("a whole body").to_vec(),
+        }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// A header, or the empty string.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The body, having checked the status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(
+            self.status,
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
+        if self.body.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        }
+    }
+
+    /// Checks that this is the contract's error with this status and code, and
+    /// returns its sentence.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> String {
+        let body = self.json();
+        assert_eq!(
+            (self.status, body["code"].as_str()),
+            (status, Some(code)),
+            "{body}"
+        );
+        assert_eq!(
+            body["requestId"].as_str(),
+            Some(self.header("x-request-id")),
+            "{body}"
+        );
+        assert_eq!(self.header("content-type"), "application/json", "{body}");
+        let sentence = body["error"].as_str().unwrap_or_default();
+        assert!(!sentence.is_empty(), "no sentence in {body}");
+        sentence.to_owned()
+    }
+}
+
+/// An environment in which nothing is set but `variables`.
+pub fn env<'a>(variables: &'a [(&'a str, String)]) -> Env<'a> {
+    Env::new(|name| {
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone())
+    })
+}
+
+/// A stand-in for another service, as an upstream of its caller.
+#[derive(Debug)]
+pub struct Stub {
+    address: SocketAddr,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Stub {
+    /// One that gives this answer to every request.
+    pub async fn answering(status: &'static str, body: &str) -> Self {
+        let body = body.to_owned();
+        Self::replying(move |_| (status, body.clone())).await
+    }
+
+    /// One that answers with the status line and the JSON that `reply` makes of
+    /// a request, which it is given as text, body and all.
+    pub async fn replying(
+        reply: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static,
+    ) -> Self {
+        Self::sending(move |request| {
+            let (status, body) = reply(request);
+            let length = body.len();
+            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+        })
+        .await
+    }
+
+    /// One that sends the bytes that `reply` makes of a request, HTTP or not, and
+    /// closes the connection.
+    pub async fn sending(reply: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let reply = Arc::new(reply);
+        Self::accepting(move |mut stream| {
+            let reply = Arc::clone(&reply);
+            async move {
+                // Whoever calls may go away at any moment; that is its affair.
+                if let Ok(request) = read_request(&mut stream).await {
+                    let _ = stream.write_all(reply(&request).as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// One that takes requests and never answers.
+    pub async fn hanging() -> Self {
+        Self::accepting(|stream| async move {
+            let _held = stream;
+            std::future::pending::<()>().await;
+        })
+        .await
+    }
+
+    async fn accepting<F>(talk: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        let accepting = tokio::spawn(async move {
+            // Dropped with the stub, the set ends its conversations.
+            let mut conversations = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                conversations.spawn(talk(stream));
+            }
+        });
+        Self {
+            address,
+            task: Some(accepting),
+        }
+    }
+
+    /// One that is not there: its port refuses connections.
+    pub async fn refusing() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self {
+            address: listener.local_addr().expect("a bound address"),
+            task: None,
+        }
+    }
+
+    /// Where it is found.
+    pub fn url(&self) -> UpstreamUrl {
+        UpstreamUrl::of(self.address)
+    }
+
+    /// As an upstream to call.
+    pub fn upstream(&self) -> Upstream {
+        self.upstream_with(Resilience::default())
+    }
+
+    /// As an upstream to call in this way.
+    pub fn upstream_with(&self, resilience: Resilience) -> Upstream {
+        let http = connections().expect("a client");
+        Upstream::new("stub-service", &self.url(), http, resilience)
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> io::Result<String> {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .to_ascii_lowercase()
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return Ok(text.into_owned());
+            }
+        }
+        if stream.read_buf(&mut request).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The environment variables of notification-service.
+
+use chassis::config::{ConfigError, Env, ServiceConfig};
+
+/// All that notification-service is configured with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every service has.
+    pub service: ServiceConfig,
+}
+
+impl Config {
+    /// Reads the environment.
+    pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
+        let config = Self {
+            service: ServiceConfig::read(&mut env, "notification-service", 8004),
+        };
+        env.finish(config)
+    }
+}

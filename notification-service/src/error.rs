@@ -1,0 +1,19 @@
+//! What can go wrong with notifications, and what a client is told.
+
+use chassis::error::ApiError;
+use chassis::id::Id;
+
+/// Why a notification could not be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotificationError {
+    /// 404: there is no notification with this id.
+    NotFound(Id),
+}
+
+impl From<NotificationError> for ApiError {
+    fn from(error: NotificationError) -> Self {
+        match error {
+            NotificationError::NotFound(id) => Self::no_such("notification", id),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Notifications, and the rules for one.
+
+use chassis::body::{Field, Form, text};
+use chassis::error::ApiError;
+use chassis::id::Id;
+use chassis::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The type of a notification that was sent without one.
+const DEFAULT_KIND: &str = "info";
+
+/// What a user has been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// The id.
+    pub id: Id,
+    /// Whom it is for. Nobody checks that this is a user: a notification must
+    /// not fail because user-service is down.
+    #[schema(examples("1"))]
+    pub user_id: String,
+    /// The text, 1 to 1000 characters.
+    #[schema(examples("Your order #7 has been confirmed"))]
+    pub message: String,
+    /// What it is about.
+    #[serde(rename = "type")]
+    #[schema(examples("order_confirmation"))]
+    pub kind: String,
+    /// Whether the user has read it.
+    pub read: bool,
+    /// When it was sent.
+    pub created_at: Timestamp,
+}
+
+/// The body that sends a notification.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationBody {
+    #[serde(default)]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, examples("1"))]
+    user_id: Field<String>,
+    #[serde(default)]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 1000, examples("Your order #7 has been confirmed"))]
+    message: Field<String>,
+    #[serde(default, rename = "type")]
+    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 50, pattern = "^[a-z_]+$", default = "info", examples("order_confirmation"))]
+    kind: Field<String>,
+}
+
+/// A notification to be sent, valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNotification {
+    /// 1 to 100 characters.
+    pub user_id: String,
+    /// 1 to 1000 characters.
+    pub message: String,
+    /// 1 to 50 of `[a-z_]`.
+    pub kind: String,
+}
+
+impl NewNotification {
+    /// Checks a body; every field at fault is named.
+    pub fn parse(body: NotificationBody) -> Result<Self, ApiError> {
+        let mut form = Form::default();
+        let user_id = form.required("userId", body.user_id, text(1..=100));
+        let message = form.required("message", body.message, text(1..=1000));
+        let kind = form.optional("type", body.kind, kind);
+        form.finish(|| {
+            Some(Self {
+                user_id: user_id?,
+                message: message?,
+                kind: kind.unwrap_or_else(|| DEFAULT_KIND.to_owned()),
+            })
+        })
+    }
+}
+
+/// What a notification is about, such as `order_confirmation`.
+fn kind(kind: String) -> Result<String, String> {
+    let kind = text(1..=50)(kind)?;
+    if kind.bytes().all(|b| matches!(b, b'a'..=b'z' | b'_')) {
+        Ok(kind)
+    } else {
+        Err("must be made of the letters a to z and _, such as order_confirmation".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_lower_case_letters_and_underscores() {
+        let longest = "a".repeat(50);
+        for (good, reason) in [
+            ("info", "a word"),
+            ("order_confirmation", "two words"),
+            ("_", "the shortest"),
+            (" info\n", "trimmed first"),
+            (&longest, "the longest"),
+        ] {
+            assert_eq!(
+                kind(good.to_owned()).as_deref(),
+                Ok(good.trim()),
+                "{reason}"
+            );
+        }
+        let too_long = "a".repeat(51);
+        for (bad, reason) in [
+            ("", "empty"),
+            (" \t", "nothing once it is trimmed"),
+            ("Info", "upper case"),
+            ("order-confirmation", "a hyphen"),
+            ("order confirmation", "a space"),
+            ("info2", "a digit"),
+            ("größe", "not an ASCII letter"),
+            (&too_long, "too long"),
+        ] {
+            assert!(kind(bad.to_owned()).is_err(), "{reason}: {bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The services that order-service calls, in its own words; product-service has
+//! a room of its own ([`stock`](crate::stock)).
+
+use std::time::{Duration, Instant};
+
+use chassis::client::{CallError, Upstream};
+use chassis::id::Id;
+use serde::{Deserialize, Serialize};
+
+use crate::error::OrderError;
+use crate::model::Order;
+
+/// user-service: who can order.
+#[derive(Clone, Debug)]
+pub struct Users(Upstream);
+
+/// A user, as much of one as an order needs.
+#[derive(Debug, Deserialize)]
+struct User {
+    #[serde(rename = "id")]
+    _id: Id,
+}
+
+impl Users {
+    /// The users of this service.
+    pub fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+
+    /// Whether there is a user with this id.
+    pub async fn exists(&self, id: Id, deadline: Instant) -> Result<bool, OrderError> {
+        let upstream = self.0.before(deadline);
+        let path = format!("/api/users/{id}");
+        let user = upstream.get(&path).find::<User>().await;
+        Ok(user
+            .map_err(|error| OrderError::Unavailable(upstream.name(), error))?
+            .is_some())
+    }
+}
+
+/// notification-service: who is told.
+#[derive(Clone, Debug)]
+pub struct Notifier(Upstream);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NewNotification {
+    user_id: Id,
+    message: String,
+    r#type: &'static str,
+}
+
+impl Notifier {
+    /// The notifications of this service. An order waits for `timeout` at most:
+    /// it can do without.
+    pub fn new(upstream: Upstream, timeout: Duration) -> Self {
+        Self(upstream.with_timeout(timeout))
+    }
+
+    /// Tells a user that an order is confirmed.
+    pub async fn confirm(&self, order: &Order, deadline: Instant) -> Result<(), CallError> {
+        let message = NewNotification {
+            user_id: order.user_id,
+            message: format!("Your order #{} has been confirmed", order.id),
+            r#type: "order_confirmation",
+        };
+        let upstream = self.0.before(deadline);
+        let call = upstream.post("/api/notifications/send", &message);
+        call.done().await
+    }
+}

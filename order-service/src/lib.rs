@@ -1,0 +1,66 @@
+#![doc = include_str!("../README.md")]
+
+pub mod cancel_order;
+pub mod clients;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod model;
+pub mod place_order;
+pub mod stock;
+pub mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::client::{Upstream, connections};
+use chassis::idempotency::Keys;
+use chassis::run::RunError;
+use chassis::service::{Dependency, Service};
+use chassis::shutdown::Shutdown;
+
+use clients::{Notifier, Users};
+pub use config::Config;
+use model::NewOrder;
+use place_order::Placed;
+use stock::Products;
+use store::OrderStore;
+
+/// What all requests share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    service: Arc<Service>,
+    orders: Arc<OrderStore>,
+    keys: Arc<Keys<NewOrder, Placed>>,
+    users: Users,
+    products: Products,
+    notifier: Notifier,
+    /// How long all calls for one order may take together.
+    deadline: Duration,
+}
+
+impl App {
+    /// A service without orders that stops when `shutdown` says so.
+    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
+        let http = connections()?;
+        let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
+        let users = upstream("user-service", &config.user_service);
+        let products = upstream("product-service", &config.product_service);
+        let notifications = upstream("notification-service", &config.notification_service);
+        let dependencies = vec![
+            Dependency::required(users.clone()),
+            Dependency::required(products.clone()),
+            Dependency::optional(notifications.clone()),
+        ];
+        let service = Service::new(&config.service, &http::API, dependencies, shutdown.clone());
+        Ok(Self {
+            orders: Arc::new(OrderStore::new(service.capacity())),
+            service,
+            keys: Arc::default(),
+            users: Users::new(users),
+            products: Products::new(products, shutdown),
+            notifier: Notifier::new(notifications, config.notify_timeout),
+            deadline: config.resilience.deadline,
+        })
+    }
+}

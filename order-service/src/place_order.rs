@@ -1,0 +1,71 @@
+//! Placing an order: the one flow of the shop that crosses services.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chassis::idempotency::{Key, KeyError, Once};
+
+use crate::App;
+use crate::error::OrderError;
+use crate::model::{NewOrder, Order};
+
+/// What became of an order.
+pub type Placed = Result<Arc<Order>, OrderError>;
+
+/// Places an order, unless one with this key was placed before.
+///
+/// Runs to its end even if the client hangs up, or stock could be taken for no
+/// order: see [`Shutdown::finish`](chassis::shutdown::Shutdown::finish).
+pub async fn place_order_once(
+    app: App,
+    key: Option<Key>,
+    new: NewOrder,
+) -> Result<Once<Placed>, KeyError> {
+    let placing = async || {
+        let placed = place_order(&app, new).await;
+        // What is no fault of the order passes: the same key may try again.
+        let passes = matches!(
+            placed,
+            Err(OrderError::Unavailable(..) | OrderError::Full(_))
+        );
+        (placed, !passes)
+    };
+    app.keys.once(key, new, placing).await
+}
+
+/// Places an order. The user, the product and its stock are required; the
+/// notification is best effort. All of it shares one deadline.
+async fn place_order(app: &App, new: NewOrder) -> Placed {
+    let deadline = Instant::now() + app.deadline;
+    // Both at once: neither needs the other.
+    let (user, product) = tokio::join!(
+        app.users.exists(new.user_id, deadline),
+        app.products.exists(new.product_id, deadline)
+    );
+    // An outage counts more than a stranger: it may be the reason for one.
+    let (user, product) = (user?, product?);
+    if !(user && product) {
+        return Err(OrderError::Unknown {
+            user: !user,
+            product: !product,
+        });
+    }
+
+    app.orders.has_room()?;
+
+    // From here on stock is taken, and nothing below can fail but that others
+    // take the last of the room.
+    let taking = app.products.take(new.product_id, new.quantity, deadline);
+    let product = taking.await?;
+    let order = app.orders.save(new, product.price).inspect_err(|_| {
+        app.products.give_back(new.product_id, new.quantity);
+    })?;
+
+    match app.notifier.confirm(&order, deadline).await {
+        Ok(()) => app.orders.notified(order.id),
+        Err(error) => {
+            tracing::warn!(orderId = %order.id, %error, "the order stands, but its user was not notified");
+            Ok(order)
+        }
+    }
+}

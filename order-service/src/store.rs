@@ -1,0 +1,246 @@
+//! Orders in memory.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use chassis::id::Id;
+use chassis::money::Money;
+use chassis::table::{Capacity, Full, Listing, Page, Table};
+use chassis::time::Timestamp;
+use parking_lot::RwLock;
+
+use crate::error::OrderError;
+use crate::model::{NewOrder, Notification, Order, Status, Totals};
+
+/// All orders. One lock holds the records, the index of whose they are, and the
+/// totals, so that these can never disagree.
+#[derive(Debug, Default)]
+pub struct OrderStore {
+    orders: RwLock<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    table: Table<Order>,
+    by_user: HashMap<Id, BTreeSet<Id>>,
+    /// Orders whose stock is just being given back.
+    cancelling: HashSet<Id>,
+    totals: Totals,
+}
+
+impl OrderStore {
+    /// No orders yet, and never more than `capacity` has.
+    pub fn new(capacity: Capacity) -> Self {
+        let orders = Orders {
+            table: Table::new(capacity),
+            ..Orders::default()
+        };
+        Self {
+            orders: RwLock::new(orders),
+        }
+    }
+
+    /// Whether one more order could be saved now.
+    pub fn has_room(&self) -> Result<(), Full> {
+        self.orders.read().table.has_room()
+    }
+
+    /// Adds a confirmed order whose user has not been told yet.
+    pub fn save(&self, new: NewOrder, unit_price: Money) -> Result<Arc<Order>, Full> {
+        let mut orders = self.orders.write();
+        let now = Timestamp::now();
+        let order = orders.table.insert(|id| Order {
+            id,
+            user_id: new.user_id,
+            product_id: new.product_id,
+            quantity: new.quantity,
+            unit_price,
+            total_price: unit_price.times(new.quantity),
+            status: Status::Confirmed,
+            notification: Notification::Failed,
+            created_at: now,
+            updated_at: now,
+        })?;
+        orders
+            .by_user
+            .entry(order.user_id)
+            .or_default()
+            .insert(order.id);
+        orders.totals.confirmed += 1;
+        orders.totals.revenue = orders.totals.revenue + order.total_price;
+        Ok(order)
+    }
+
+    /// Notes that the user was told.
+    pub fn notified(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+        let mut orders = self.orders.write();
+        let order = orders.table.get_mut(id).ok_or(OrderError::NotFound(id))?;
+        Arc::make_mut(order).notification = Notification::Sent;
+        Ok(Arc::clone(order))
+    }
+
+    /// A page of all orders.
+    pub fn list(&self, page: Page) -> Listing<Order> {
+        self.orders.read().table.page(page)
+    }
+
+    /// A page of the orders of one user.
+    pub fn list_of_user(&self, user_id: Id, page: Page) -> Listing<Order> {
+        let orders = self.orders.read();
+        orders
+            .by_user
+            .get(&user_id)
+            .map_or_else(Listing::empty, |index| orders.table.page_of(index, page))
+    }
+
+    /// The order with this id.
+    pub fn find(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+        self.orders
+            .read()
+            .table
+            .get(id)
+            .cloned()
+            .ok_or(OrderError::NotFound(id))
+    }
+
+    /// What all orders come to.
+    pub fn totals(&self) -> Totals {
+        self.orders.read().totals
+    }
+
+    /// Claims an order to cancel it: of many who try at once, one gets it. It
+    /// ends with [`cancelled`](Self::cancelled) or [`not_cancelled`](Self::not_cancelled).
+    pub fn claim_cancel(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+        let mut orders = self.orders.write();
+        let order = orders
+            .table
+            .get(id)
+            .cloned()
+            .ok_or(OrderError::NotFound(id))?;
+        if order.status == Status::Cancelled {
+            return Err(OrderError::AlreadyCancelled(id));
+        }
+        if !orders.cancelling.insert(id) {
+            return Err(OrderError::BeingCancelled(id));
+        }
+        Ok(order)
+    }
+
+    /// The stock of a claimed order is back: it is cancelled, and brings in
+    /// nothing any more.
+    pub fn cancelled(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+        let mut orders = self.orders.write();
+        let Orders {
+            table,
+            cancelling,
+            totals,
+            ..
+        } = &mut *orders;
+        let order = table.get_mut(id).ok_or(OrderError::NotFound(id))?;
+        if !cancelling.remove(&id) {
+            return Err(OrderError::AlreadyCancelled(id));
+        }
+        let changed = Arc::make_mut(order);
+        changed.status = Status::Cancelled;
+        changed.updated_at = Timestamp::now();
+        totals.confirmed -= 1;
+        totals.cancelled += 1;
+        totals.revenue = totals.revenue - changed.total_price;
+        Ok(Arc::clone(order))
+    }
+
+    /// The stock of a claimed order could not be given back: it stands.
+    pub fn not_cancelled(&self, id: Id) {
+        self.orders.write().cancelling.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn id(n: u64) -> Id {
+        n.to_string().parse().expect("an id")
+    }
+
+    fn price(json: &str) -> Money {
+        serde_json::from_str(json).expect("an amount")
+    }
+
+    fn new(user: u64, quantity: u32) -> NewOrder {
+        NewOrder {
+            user_id: id(user),
+            product_id: id(1),
+            quantity,
+        }
+    }
+
+    #[test]
+    fn of_eight_who_cancel_at_once_one_does() {
+        let store = OrderStore::default();
+        let order = store.save(new(1, 2), price("19.99")).expect("room").id;
+        let cancelled = thread::scope(|scope| {
+            let tries: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        store
+                            .claim_cancel(order)
+                            .and_then(|order| store.cancelled(order.id))
+                    })
+                })
+                .collect();
+            tries
+                .into_iter()
+                .flat_map(|one| one.join().expect("no panic"))
+                .count()
+        });
+        assert_eq!(cancelled, 1);
+        assert_eq!(
+            store.totals(),
+            Totals {
+                confirmed: 0,
+                cancelled: 1,
+                revenue: Money::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn an_order_whose_cancelling_failed_can_be_cancelled_again() {
+        let store = OrderStore::default();
+        let order = store.save(new(1, 2), price("19.99")).expect("room").id;
+        store.claim_cancel(order).expect("confirmed");
+        assert_eq!(
+            store.claim_cancel(order),
+            Err(OrderError::BeingCancelled(order))
+        );
+        store.not_cancelled(order);
+        store.claim_cancel(order).expect("confirmed still");
+        store.cancelled(order).expect("claimed");
+        assert_eq!(
+            store.claim_cancel(order),
+            Err(OrderError::AlreadyCancelled(order))
+        );
+        assert_eq!(store.claim_cancel(id(9)), Err(OrderError::NotFound(id(9))));
+    }
+
+    #[test]
+    fn totals_and_index_follow_the_orders() {
+        let store = OrderStore::default();
+        for user in [1, 2, 1] {
+            store.save(new(user, 3), price("0.1")).expect("room");
+        }
+        let of = |user| store.list_of_user(id(user), Page::default()).total;
+        assert_eq!((of(1), of(2), of(3)), (2, 1, 0));
+        assert_eq!(
+            store.totals(),
+            Totals {
+                confirmed: 3,
+                cancelled: 0,
+                revenue: price("0.9")
+            }
+        );
+    }
+}

@@ -1,0 +1,675 @@
+//! order-service through its front door, with stand-ins for the services it
+//! calls. The whole shop together is in the `shop-tests` package.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chassis::testkit::{Got, Server, Stub, env};
+use futures_util::future::join_all;
+use order_service::{App, Config, http};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// No order takes as long, whoever hangs.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// The neighbours of order-service, all well unless a test replaces one.
+struct Neighbours {
+    users: Stub,
+    products: Stub,
+    notifications: Stub,
+    /// What product-service has in stock.
+    stock: Arc<AtomicI64>,
+}
+
+impl Neighbours {
+    /// User 1, product 1 at 19.99 with `stock` pieces; no other ids.
+    async fn well(stock: i64) -> Self {
+        let stock = Arc::new(AtomicI64::new(stock));
+        Self {
+            users: Stub::replying(|request| known(request, "/api/users/1", r#"{"id":"1"}"#)).await,
+            products: products(Arc::clone(&stock)).await,
+            notifications: Stub::answering("201 Created", r#"{"id":"1"}"#).await,
+            stock,
+        }
+    }
+
+    async fn orders(&self) -> Server {
+        // Who is back is soon asked again.
+        self.orders_with(&[("CIRCUIT_OPEN_MS", "200")]).await
+    }
+
+    async fn orders_with(&self, variables: &[(&'static str, &str)]) -> Server {
+        let mut all = vec![
+            ("USER_SERVICE_URL", self.users.url().as_str().to_owned()),
+            (
+                "PRODUCT_SERVICE_URL",
+                self.products.url().as_str().to_owned(),
+            ),
+            (
+                "NOTIFICATION_SERVICE_URL",
+                self.notifications.url().as_str().to_owned(),
+            ),
+        ];
+        all.extend(
+            variables
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        Server::start(|listener, shutdown| async move {
+            let config = Config::read(env(&all))?;
+            http::serve(listener, App::new(&config, shutdown)?).await
+        })
+        .await
+    }
+
+    fn stock(&self) -> i64 {
+        self.stock.load(Ordering::SeqCst)
+    }
+}
+
+const NOT_FOUND: &str =
+    r#"{"error":"There is no such thing","code":"not_found","requestId":"stub"}"#;
+
+fn known(request: &str, path: &str, record: &str) -> (&'static str, String) {
+    let asked = request.split_whitespace().nth(1);
+    if asked == Some(path) {
+        ("200 OK", record.to_owned())
+    } else {
+        ("404 Not Found", NOT_FOUND.to_owned())
+    }
+}
+
+/// A product-service in ten lines: product 1, and a stock that never goes below
+/// zero.
+async fn products(stock: Arc<AtomicI64>) -> Stub {
+    Stub::replying(move |request| {
+        if request.starts_with("GET") {
+            return known(request, "/api/products/1", r#"{"id":"1","price":19.99}"#);
+        }
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let change: Value = serde_json::from_str(body).expect("order-service sends JSON");
+        let delta = change["delta"].as_i64().expect("a delta");
+        let changed = stock.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| (left + delta >= 0).then_some(left + delta));
+        match changed {
+            Ok(_) => ("200 OK", r#"{"id":"1","price":19.99}"#.to_owned()),
+            Err(left) => ("409 Conflict", json!({"error": format!("Only {left} left"), "code": "insufficient_stock", "requestId": "stub"}).to_string()),
+        }
+    })
+    .await
+}
+
+fn order(quantity: u32) -> Value {
+    json!({"userId": "1", "productId": "1", "quantity": quantity})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_takes_stock_and_tells_the_user() {
+    let neighbours = Neighbours::well(10).await;
+    let orders = neighbours.orders().await;
+
+    let placed = orders.post("/api/orders", order(2)).await;
+    assert_eq!(placed.header("location"), "/api/orders/1");
+    let placed = placed.expect(201);
+    let expected = json!({
+        "id": "1", "userId": "1", "productId": "1", "quantity": 2, "unitPrice": 19.99, "totalPrice": 39.98,
+        "status": "confirmed", "notification": "sent",
+        "createdAt": placed["createdAt"], "updatedAt": placed["updatedAt"],
+    });
+    assert_eq!(placed, expected);
+    assert_eq!(neighbours.stock(), 8);
+    assert_eq!(orders.get("/api/orders/1").await.expect(200), placed);
+    assert_eq!(orders.get("/api/orders").await.expect(200), json!([placed]));
+    assert_eq!(
+        orders.get("/api/orders/user/1").await.expect(200),
+        json!([placed])
+    );
+    assert_eq!(
+        orders.get("/api/orders/user/2").await.expect(200),
+        json!([])
+    );
+    orders
+        .get("/api/orders/2")
+        .await
+        .expect_error(404, "not_found");
+    orders
+        .get("/api/orders/user/ada")
+        .await
+        .expect_error(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_not_valid_changes_nothing() {
+    let neighbours = Neighbours::well(10).await;
+    let orders = neighbours.orders().await;
+    for (body, code, sentence, reason) in [
+        (
+            json!({}),
+            "validation_failed",
+            "userId is required",
+            "nothing is there",
+        ),
+        (
+            json!({"userId": "1", "productId": "1", "quantity": 0}),
+            "validation_failed",
+            "from 1 to 10000",
+            "none",
+        ),
+        (
+            json!({"userId": "1", "productId": "1", "quantity": 10_001}),
+            "validation_failed",
+            "from 1 to 10000",
+            "too many",
+        ),
+        (
+            json!({"userId": "1", "productId": "1", "quantity": 1.5}),
+            "validation_failed",
+            "whole number",
+            "half a piece",
+        ),
+        (
+            json!({"userId": "1", "productId": "1", "quantity": "1"}),
+            "invalid_json",
+            "quantity",
+            "a string for a number",
+        ),
+        (
+            json!({"userId": 1, "productId": "1", "quantity": 1}),
+            "invalid_json",
+            "userId",
+            "a number for an id",
+        ),
+        (
+            json!({"userId": "9", "productId": "1", "quantity": 1}),
+            "validation_failed",
+            "User not found",
+            "no such user",
+        ),
+        (
+            json!({"userId": "1", "productId": "9", "quantity": 1}),
+            "validation_failed",
+            "Product not found",
+            "no such product",
+        ),
+        (
+            json!({"userId": "../products/1", "productId": "1", "quantity": 1}),
+            "validation_failed",
+            "User not found",
+            "a path",
+        ),
+        (
+            json!({"userId": "1", "productId": "1?x=", "quantity": 1}),
+            "validation_failed",
+            "Product not found",
+            "a query",
+        ),
+    ] {
+        let refused = orders
+            .post("/api/orders", body)
+            .await
+            .expect_error(400, code);
+        assert!(refused.contains(sentence), "{reason}: {refused}");
+    }
+    let both = orders
+        .post(
+            "/api/orders",
+            json!({"userId": "9", "productId": "9", "quantity": 1}),
+        )
+        .await;
+    assert_eq!(
+        both.json()["details"].as_array().map(Vec::len),
+        Some(2),
+        "both are named"
+    );
+    let sentence = orders
+        .post("/api/orders", order(11))
+        .await
+        .expect_error(409, "insufficient_stock");
+    assert_eq!(sentence, "Only 10 left");
+    assert_eq!(
+        (
+            neighbours.stock(),
+            orders.get("/api/orders").await.expect(200)
+        ),
+        (10, json!([]))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_said_to_be_one_and_names_the_service() {
+    for (name, required) in [
+        ("user-service", true),
+        ("product-service", true),
+        ("notification-service", false),
+    ] {
+        let outages = [
+            (
+                Stub::answering("500 Internal Server Error", "{}").await,
+                "broken",
+            ),
+            (
+                Stub::answering("404 Not Found", "<h1>Not Found</h1>").await,
+                "not one of ours",
+            ),
+            (Stub::answering("200 OK", r#"{"id":"#).await, "garbage"),
+            (
+                Stub::sending(|_| "no HTTP at all".to_owned()).await,
+                "not HTTP",
+            ),
+            (
+                Stub::sending(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned())
+                    .await,
+                "closed half-way",
+            ),
+            (Stub::hanging().await, "hung"),
+            (Stub::refusing().await, "not there"),
+        ];
+        join_all(outages.into_iter().map(async |(outage, reason)| {
+            let mut neighbours = Neighbours::well(10).await;
+            match name {
+                "user-service" => neighbours.users = outage,
+                "product-service" => neighbours.products = outage,
+                _ => neighbours.notifications = outage,
+            }
+            let orders = neighbours.orders().await;
+            let placed = orders.post("/api/orders", order(1)).await;
+            let kept = orders.get("/api/orders").await.expect(200);
+            if required {
+                assert_eq!(placed.header("retry-after"), "1", "{name} {reason}");
+                let sentence = placed.expect_error(503, "dependency_unavailable");
+                assert!(sentence.starts_with(name), "{name} {reason}: {sentence}");
+                assert_eq!(
+                    (neighbours.stock(), kept),
+                    (10, json!([])),
+                    "{name} {reason}"
+                );
+            } else {
+                // A message of no use says nothing about whether it was taken;
+                // only what is no good answer at all counts as failed.
+                let expected = if reason == "garbage" {
+                    "sent"
+                } else {
+                    "failed"
+                };
+                assert_eq!(
+                    placed.expect(201)["notification"],
+                    expected,
+                    "{name} {reason}"
+                );
+                assert_eq!(neighbours.stock(), 9, "{name} {reason}");
+            }
+        }))
+        .await;
+    }
+}
+
+/// How a product-service can leave its caller in doubt over a change of stock.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// It makes the change and hangs up.
+    Answer,
+    /// It makes the change and answers what cannot be read.
+    Sense,
+    /// It makes the change when the order has long failed.
+    Time,
+    /// It fails, and makes no change.
+    Change,
+}
+
+/// A product-service that makes a change with a key once, and shows `loss` at
+/// the first `times` it is asked to add (or take away, if `taking`).
+async fn forgetful(stock: Arc<AtomicI64>, loss: Loss, taking: bool, times: u32) -> Stub {
+    let (known, left) = (Mutex::new(HashSet::new()), AtomicU32::new(times));
+    Stub::sending(move |request| {
+        const PRODUCT: &str = r#"{"id":"1","price":19.99}"#;
+        let answer = |status, body: &str| {
+            let length = body.len();
+            format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+        };
+        if request.starts_with("GET") {
+            return answer("200 OK", PRODUCT);
+        }
+        let header = |name| {
+            let line = request.lines().find_map(|line| line.strip_prefix(name));
+            line.expect("order-service sends it").to_owned()
+        };
+        let key = header("idempotency-key: ");
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let change: Value = serde_json::from_str(body).expect("order-service sends JSON");
+        let delta = change["delta"].as_i64().expect("a delta");
+        let count_down = |left: u32| left.checked_sub(1);
+        let misbehaves = (delta < 0) == taking
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down)
+                .is_ok();
+        if misbehaves && matches!(loss, Loss::Change) {
+            return answer("500 Internal Server Error", "{}");
+        }
+        if misbehaves && matches!(loss, Loss::Time) {
+            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(1200)));
+        }
+        if known.lock().expect("no panic").insert(key) {
+            stock.fetch_add(delta, Ordering::SeqCst);
+        }
+        match loss {
+            Loss::Answer if misbehaves => String::new(),
+            Loss::Sense if misbehaves => answer("200 OK", "what?"),
+            _ => answer("200 OK", PRODUCT),
+        }
+    })
+    .await
+}
+
+const LOSSES: [Loss; 4] = [Loss::Answer, Loss::Sense, Loss::Time, Loss::Change];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stock_is_taken_for_every_order_that_stands_and_for_no_other() {
+    // So often that retries do not help, or once, or at each retry but the last.
+    let cases = LOSSES
+        .iter()
+        .flat_map(|loss| [1, 2, 6].map(|times| (*loss, times)));
+    join_all(cases.map(async |(loss, times)| {
+        let stock = Arc::new(AtomicI64::new(10));
+        let mut neighbours = Neighbours::well(10).await;
+        neighbours.products = forgetful(Arc::clone(&stock), loss, true, times).await;
+        let orders = neighbours.orders().await;
+        let placed = orders.post("/api/orders", order(3)).await;
+        let stands = placed.status == 201;
+        if !stands {
+            placed.expect_error(503, "dependency_unavailable");
+        }
+        let expected = if stands { 7 } else { 10 };
+        for _ in 0..200 {
+            if stock.load(Ordering::SeqCst) == expected {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Stopping waits for stock that is on its way.
+        orders.stop().await;
+        assert_eq!(
+            stock.load(Ordering::SeqCst),
+            expected,
+            "{loss:?} {times} times"
+        );
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_stock_of_a_cancelled_order_comes_back_once() {
+    let cases = LOSSES
+        .iter()
+        .flat_map(|loss| [1, 6].map(|times| (*loss, times)));
+    join_all(cases.map(async |(loss, times)| {
+        let stock = Arc::new(AtomicI64::new(10));
+        let mut neighbours = Neighbours::well(10).await;
+        neighbours.products = forgetful(Arc::clone(&stock), loss, false, times).await;
+        let orders = neighbours.orders().await;
+        orders.post("/api/orders", order(3)).await.expect(201);
+        let mut cancelled = orders.post("/api/orders/1/cancel", json!({})).await;
+        for _ in 0..200 {
+            let status = orders.get("/api/orders/1").await.expect(200)["status"].clone();
+            if status == "cancelled" {
+                break;
+            }
+            assert!(
+                matches!(cancelled.status, 409 | 503),
+                "{loss:?} {times} times"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            cancelled = orders.post("/api/orders/1/cancel", json!({})).await;
+        }
+        let last = orders.get("/api/orders/1").await.expect(200);
+        assert_eq!(last["status"], "cancelled", "{loss:?} {times} times");
+        orders.stop().await;
+        assert_eq!(stock.load(Ordering::SeqCst), 10, "{loss:?} {times} times");
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_with_a_key_is_placed_once() {
+    let neighbours = Neighbours::well(10).await;
+    let orders = neighbours.orders().await;
+    let place = async |key: &str, body: Value| {
+        let request = orders.request(Method::POST, "/api/orders").json(&body);
+        Got::from(request.header("Idempotency-Key", key)).await
+    };
+
+    let together = join_all((0..8).map(|_| place("a", order(2)))).await;
+    let replayed = |got: &Got| got.header("idempotency-replayed").to_owned();
+    let first = together.iter().filter(|got| replayed(got).is_empty());
+    assert_eq!(first.count(), 1, "one is the first");
+    for got in together {
+        let replayed = replayed(&got);
+        assert!(matches!(replayed.as_str(), "" | "true"), "{replayed}");
+        assert_eq!(got.header("location"), "/api/orders/1");
+        assert_eq!(got.expect(201)["id"], "1");
+    }
+    assert_eq!(neighbours.stock(), 8);
+
+    // The first answer again, whatever has become of the order since.
+    orders
+        .post("/api/orders/1/cancel", json!({}))
+        .await
+        .expect(200);
+    assert_eq!(
+        place("a", order(2)).await.expect(201)["status"],
+        "confirmed"
+    );
+    place("a", order(3)).await.expect_error(409, "conflict");
+    place("b", order(2)).await.expect(201);
+
+    // A refusal is an answer too.
+    let short = place("c", order(99)).await;
+    assert_eq!(replayed(&short), "");
+    short.expect_error(409, "insufficient_stock");
+    let again = place("c", order(99)).await;
+    assert_eq!(replayed(&again), "true");
+    again.expect_error(409, "insufficient_stock");
+
+    for (key, reason) in [("", "empty"), ("two words", "a space"), ("ä", "not ASCII")] {
+        let sentence = place(key, order(1))
+            .await
+            .expect_error(400, "validation_failed");
+        assert!(sentence.contains("Idempotency-Key"), "{reason}: {sentence}");
+    }
+    assert_eq!(orders.get("/api/orders").await.header("x-total-count"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_failed_of_an_outage_can_be_tried_again_with_its_key() {
+    let mut neighbours = Neighbours::well(10).await;
+    let down = Arc::new(AtomicBool::new(true));
+    let is_down = Arc::clone(&down);
+    neighbours.users = Stub::replying(move |_| {
+        if is_down.load(Ordering::SeqCst) {
+            return ("500 Internal Server Error", "{}".to_owned());
+        }
+        ("200 OK", r#"{"id":"1"}"#.to_owned())
+    })
+    .await;
+    let orders = neighbours.orders().await;
+    let place = async || {
+        let request = orders.request(Method::POST, "/api/orders").json(&order(2));
+        Got::from(request.header("Idempotency-Key", "a")).await
+    };
+    place().await.expect_error(503, "dependency_unavailable");
+    down.store(false, Ordering::SeqCst);
+    let placed = place().await;
+    assert_eq!(placed.header("idempotency-replayed"), "");
+    placed.expect(201);
+    assert_eq!(place().await.header("idempotency-replayed"), "true");
+    assert_eq!(neighbours.stock(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_over_by_its_deadline_whoever_hangs() {
+    for hanging in ["user-service", "product-service", "notification-service"] {
+        let mut neighbours = Neighbours::well(100).await;
+        match hanging {
+            "user-service" => neighbours.users = Stub::hanging().await,
+            "product-service" => neighbours.products = Stub::hanging().await,
+            _ => neighbours.notifications = Stub::hanging().await,
+        }
+        let quick = [
+            ("CALL_TIMEOUT_MS", "100"),
+            ("NOTIFY_TIMEOUT_MS", "50"),
+            ("DEADLINE_MS", "500"),
+        ];
+        let orders = neighbours.orders_with(&quick).await;
+        // The first wait for it; once its circuit is open, nobody does.
+        for _ in 0..6 {
+            let began = Instant::now();
+            let placed = orders.post("/api/orders", order(1)).await;
+            assert!(began.elapsed() < PROMPT, "{hanging}");
+            if hanging == "notification-service" {
+                assert_eq!(placed.expect(201)["notification"], "failed");
+            } else {
+                placed.expect_error(503, "dependency_unavailable");
+            }
+        }
+        let ready = orders.get("/health/ready").await.json();
+        let circuits: Vec<_> = ready["dependencies"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| (one["name"] == hanging, one["circuit"].clone()))
+            .collect();
+        for (is_hanging, circuit) in circuits {
+            assert_eq!(
+                circuit,
+                if is_hanging { "open" } else { "closed" },
+                "{hanging}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_cancelled_once_and_its_stock_given_back_once() {
+    let neighbours = Neighbours::well(10).await;
+    let orders = neighbours.orders().await;
+    orders.post("/api/orders", order(2)).await.expect(201);
+    orders.post("/api/orders", order(3)).await.expect(201);
+    let stats = orders.get("/api/orders/stats").await.expect(200);
+    assert_eq!(
+        (&stats["total"], &stats["confirmed"], &stats["revenue"]),
+        (&json!(2), &json!(2), &json!(99.95))
+    );
+
+    let tries = join_all((0..8).map(|_| orders.post("/api/orders/2/cancel", json!({})))).await;
+    let mut statuses: Vec<_> = tries.iter().map(|got| got.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
+    assert_eq!(neighbours.stock(), 8);
+    assert_eq!(
+        orders.get("/api/orders/2").await.expect(200)["status"],
+        "cancelled"
+    );
+    orders
+        .post("/api/orders/2/cancel", json!({}))
+        .await
+        .expect_error(409, "conflict");
+    orders
+        .post("/api/orders/3/cancel", json!({}))
+        .await
+        .expect_error(404, "not_found");
+
+    let stats = orders.get("/api/orders/stats").await.expect(200);
+    let counts = (
+        &stats["total"],
+        &stats["confirmed"],
+        &stats["cancelled"],
+        &stats["revenue"],
+    );
+    assert_eq!(counts, (&json!(2), &json!(1), &json!(1), &json!(39.98)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_stands_while_product_service_is_not_there() {
+    let mut neighbours = Neighbours::well(10).await;
+    let orders = neighbours.orders().await;
+    orders.post("/api/orders", order(2)).await.expect(201);
+    neighbours.products = Stub::refusing().await;
+    for _ in 0..2 {
+        let refused = orders.post("/api/orders/1/cancel", json!({})).await;
+        refused.expect_error(503, "dependency_unavailable");
+        let order = orders.get("/api/orders/1").await.expect(200);
+        assert_eq!(order["status"], "confirmed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_goes_through_although_its_client_hangs_up() {
+    let mut neighbours = Neighbours::well(10).await;
+    // Slow enough that the client is gone before the order is saved.
+    neighbours.users = Stub::replying(|_| {
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(200)));
+        ("200 OK", r#"{"id":"1"}"#.to_owned())
+    })
+    .await;
+    let orders = neighbours.orders().await;
+    let hung_up = orders
+        .request(Method::POST, "/api/orders")
+        .json(&order(1))
+        .timeout(Duration::from_millis(50))
+        .send()
+        .await;
+    assert!(hung_up.is_err());
+    for _ in 0..100 {
+        if neighbours.stock() == 9 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        (
+            neighbours.stock(),
+            orders.get("/api/orders/stats").await.expect(200)["total"].clone()
+        ),
+        (9, json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_says_what_is_down_and_whether_that_matters() {
+    for (down, status, code) in [
+        (None, "ready", 200),
+        (Some("notification-service"), "degraded", 200),
+        (Some("user-service"), "unavailable", 503),
+    ] {
+        let mut neighbours = Neighbours {
+            users: Stub::answering("200 OK", "{}").await,
+            products: Stub::answering("200 OK", "{}").await,
+            ..Neighbours::well(0).await
+        };
+        neighbours.notifications = Stub::answering("200 OK", "{}").await;
+        match down {
+            Some("user-service") => neighbours.users = Stub::refusing().await,
+            Some(_) => neighbours.notifications = Stub::hanging().await,
+            None => {}
+        }
+        let ready = neighbours
+            .orders()
+            .await
+            .get("/health/ready")
+            .await
+            .expect(code);
+        assert_eq!(ready["status"], status, "{ready}");
+        let states: Vec<_> = ready["dependencies"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|d| (d["name"].as_str(), d["status"] == "down"))
+            .collect();
+        let expected = ["user-service", "product-service", "notification-service"]
+            .map(|name| (Some(name), Some(name) == down));
+        assert_eq!(states, expected, "{ready}");
+    }
+}

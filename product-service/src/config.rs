@@ -1,0 +1,27 @@
+//! The environment variables of product-service.
+
+use chassis::config::{ConfigError, Env, ServiceConfig, UpstreamUrl};
+use chassis::resilience::Resilience;
+
+/// All that product-service is configured with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every service has.
+    pub service: ServiceConfig,
+    /// Where user-service is.
+    pub user_service: UpstreamUrl,
+    /// How it is called.
+    pub resilience: Resilience,
+}
+
+impl Config {
+    /// Reads the environment.
+    pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
+        let config = Self {
+            service: ServiceConfig::read(&mut env, "product-service", 8002),
+            user_service: env.get("USER_SERVICE_URL", UpstreamUrl::local(8001)),
+            resilience: Resilience::read(&mut env),
+        };
+        env.finish(config)
+    }
+}

@@ -1,0 +1,53 @@
+//! What can go wrong with products, and what a client is told.
+
+use chassis::client::CallError;
+use chassis::error::{ApiError, FieldError};
+use chassis::id::Id;
+
+use crate::model::{MAX_STOCK, USER_NOT_FOUND};
+
+/// Why a product could not be read or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProductError {
+    /// 404: there is no product with this id.
+    NotFound(Id),
+    /// 400: the seller is no user.
+    UnknownSeller,
+    /// 409: fewer in stock than asked for.
+    InsufficientStock {
+        /// The product.
+        id: Id,
+        /// How many there are.
+        left: u32,
+        /// How many were asked for.
+        wanted: u64,
+    },
+    /// 400: the stock would come to more than a product may have.
+    TooMuchStock {
+        /// What it would come to.
+        total: i64,
+    },
+    /// 503: a service that is needed does not answer, or not as it should.
+    Unavailable(&'static str, CallError),
+}
+
+impl From<ProductError> for ApiError {
+    fn from(error: ProductError) -> Self {
+        match error {
+            ProductError::NotFound(id) => Self::no_such("product", id),
+            ProductError::UnknownSeller => {
+                Self::validation(vec![FieldError::new("sellerId", USER_NOT_FOUND)])
+            }
+            ProductError::InsufficientStock { id, left, wanted } => Self::insufficient_stock(
+                format!("Product {id} has only {left} left in stock, and {wanted} were asked for"),
+            ),
+            ProductError::TooMuchStock { total } => Self::validation(vec![FieldError::new(
+                "delta",
+                format!("delta would bring the stock to {total}; the most is {MAX_STOCK}"),
+            )]),
+            ProductError::Unavailable(service, cause) => {
+                Self::dependency_unavailable(service, cause)
+            }
+        }
+    }
+}

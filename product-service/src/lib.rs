@@ -1,0 +1,52 @@
+#![doc = include_str!("../README.md")]
+
+pub mod clients;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod model;
+pub mod store;
+
+use std::sync::Arc;
+
+use chassis::client::{Upstream, connections};
+use chassis::idempotency::Keys;
+use chassis::run::RunError;
+use chassis::service::{Dependency, Service};
+use chassis::shutdown::Shutdown;
+
+use clients::Sellers;
+pub use config::Config;
+use model::StockChange;
+use store::{ProductStore, StockChanged};
+
+/// What all requests share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    service: Arc<Service>,
+    products: Arc<ProductStore>,
+    stock_changes: Arc<Keys<StockChange, StockChanged>>,
+    sellers: Sellers,
+}
+
+impl App {
+    /// A service without products that stops when `shutdown` says so.
+    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
+        let http = connections()?;
+        let users = Upstream::new(
+            "user-service",
+            &config.user_service,
+            http,
+            config.resilience,
+        );
+        // Only a product that names a seller needs it.
+        let dependencies = vec![Dependency::optional(users.clone())];
+        let service = Service::new(&config.service, &http::API, dependencies, shutdown);
+        Ok(Self {
+            products: Arc::new(ProductStore::new(service.capacity())),
+            service,
+            stock_changes: Arc::default(),
+            sellers: Sellers::new(users),
+        })
+    }
+}

@@ -1,0 +1,573 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by the scripts that read this file
+#
+# What start.sh, stop.sh, health.sh and demo.sh share: the five services and
+# where they are found, the building, starting and stopping of them, and how
+# the scripts talk. Written for bash 3.2 and BSD tools (macOS) as well as Linux.
+
+set -u
+
+# From the repository's root, wherever the script was called from.
+CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
+ROOT=$PWD
+
+# Numbers have a point in every locale; letters stay as they are.
+if [ -n "${LC_ALL:-}" ]; then
+    export LANG=$LC_ALL
+    unset LC_ALL
+fi
+export LC_NUMERIC=C
+
+# The shop is on this machine: a proxy has no part in it.
+export no_proxy='*' NO_PROXY='*'
+
+# ---------------------------------------------------------------- the services
+
+# A service is known by its place in these lists; its port is BASE_PORT plus it.
+NAMES=(user-service product-service order-service notification-service analytics-service)
+FRAMEWORKS=(axum rocket poem warp actix-web)
+USER=0 PRODUCT=1 ORDER=2 NOTIFICATION=3 ANALYTICS=4
+ALL='0 1 2 3 4'
+
+# Logs and process ids are kept here. Another place makes another shop, which
+# can run beside this one on another BASE_PORT.
+RUN_DIR=${RUN_DIR:-run}
+
+# For what one command of this script hands to the next.
+SCRATCH=$RUN_DIR/.scratch.$$
+
+# How long a service may take to become ready, and to stop, in seconds. A service
+# gives the requests in flight ten seconds.
+READY_WITHIN=10
+STOP_WITHIN=12
+
+base_url() { printf 'http://127.0.0.1:%s' "$((BASE_PORT + $1))"; }
+log_of() { printf '%s/%s.log' "$RUN_DIR" "${NAMES[$1]}"; }
+
+# The place of the service called $1; fails if there is none.
+place_of() {
+    local i
+    for i in $ALL; do
+        if [ "${NAMES[i]}" = "$1" ]; then
+            printf '%s' "$i"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# The names of the services at the places given, as a person lists them.
+names() {
+    local i list=''
+    for i in "$@"; do list="$list${list:+, }${NAMES[i]}"; done
+    printf '%s' "$list"
+}
+
+# ------------------------------------------------------------------ the talking
+
+# Colour only for people who can see it and did not ask for none.
+ON_TERMINAL=''
+[ -t 1 ] && ON_TERMINAL=yes
+if [ -n "$ON_TERMINAL" ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
+    BOLD=$'\033[1m' DIM=$'\033[2m' RED=$'\033[31m' GREEN=$'\033[32m'
+    YELLOW=$'\033[33m' CYAN=$'\033[36m' PLAIN=$'\033[0m'
+else
+    BOLD='' DIM='' RED='' GREEN='' YELLOW='' CYAN='' PLAIN=''
+fi
+
+say() { printf '%s\n' "$*"; }
+complain() { printf '%s\n' "$*" >&2; }
+
+# How a person runs one of these scripts on this very shop.
+by_hand() {
+    if [ "$RUN_DIR" = run ]; then printf '%s' "$*"; else printf 'RUN_DIR=%q %s' "$RUN_DIR" "$*"; fi
+}
+
+# Ends the script over a wrong argument.
+misused() {
+    complain "$(basename -- "$0"): $1"
+    exit 2
+}
+
+need_curl() {
+    command -v curl >/dev/null 2>&1 && return
+    complain 'curl was not found; install it with "apt install curl", "dnf install curl" or "brew install curl" (https://curl.se)'
+    exit 1
+}
+
+need_cargo() {
+    command -v cargo >/dev/null 2>&1 && return
+    complain 'cargo was not found; install Rust from https://rustup.rs and open a new terminal'
+    exit 1
+}
+
+# The value of the first field called $1 in the JSON text $2, text without its
+# quotes. Enough for flat objects, and needs no jq.
+field() {
+    local pattern="\"$1\"[[:space:]]*:[[:space:]]*(\"(([^\"\\\\]|\\\\.)*)\"|[^],}[:space:]]+)"
+    [[ $2 =~ $pattern ]] || return 1
+    case ${BASH_REMATCH[1]} in
+        (\"*) printf '%s' "${BASH_REMATCH[2]}" ;;
+        (*) printf '%s' "${BASH_REMATCH[1]}" ;;
+    esac
+}
+
+# JSON as people like to read it, where jq is there.
+pretty() {
+    if ! command -v jq >/dev/null 2>&1; then
+        printf '%s\n' "$1"
+    elif [ -n "$PLAIN" ]; then
+        printf '%s' "$1" | jq -C . 2>/dev/null || printf '%s\n' "$1"
+    else
+        printf '%s' "$1" | jq -M . 2>/dev/null || printf '%s\n' "$1"
+    fi
+}
+
+# Reads one answer of a curl that was told -w "$MEASURED" from standard input: its
+# BODY, STATUS (000 if there was none) and the seconds it TOOK.
+MEASURED='\n%{http_code} %{time_total}\n'
+read_answer() {
+    local line measured='^([0-9]{3}) ([0-9.]+)$'
+    BODY='' STATUS=000 TOOK=0.000000
+    while IFS= read -r line; do
+        if [[ $line =~ $measured ]]; then
+            STATUS=${BASH_REMATCH[1]}
+            TOOK=${BASH_REMATCH[2]}
+            return
+        fi
+        BODY=$BODY$line
+    done
+}
+
+# Runs a command so that no Ctrl-C gets lost: bash forgets one that comes just as
+# a program in the foreground ends, but not while it waits for one in the back.
+steadily() {
+    "$@" &
+    wait $!
+}
+
+# Runs a command and adds the milliseconds it took to ELAPSED. The `time` of bash
+# is the one clock finer than a second that is everywhere.
+TIMEFORMAT=%3R
+ELAPSED=0
+timed() {
+    local took=0
+    { time "$@" 2>&9; } 9>&2 2>"$SCRATCH"
+    read -r took <"$SCRATCH" || true
+    took=${took/./}
+    case $took in ('' | *[!0-9]*) took=0 ;; esac
+    ELAPSED=$((ELAPSED + 10#$took))
+}
+
+# -------------------------------------------------------------------- processes
+
+# The program that process $1 runs; nothing if it runs none (any more).
+program_of() {
+    local program=''
+    if [ -r /proc/self/cmdline ]; then
+        { IFS= read -r -d '' program <"/proc/$1/cmdline"; } 2>/dev/null
+    else
+        program=$(ps -ww -o command= -p "$1" 2>/dev/null)
+    fi
+    printf '%s' "${program%"${program##*[![:space:]]}"}"
+}
+
+# Whether process $1 runs. One that has ended but that nobody has asked about
+# yet (a zombie) does not.
+is_alive() {
+    local state=''
+    kill -0 "$1" 2>/dev/null || return 1
+    if [ -r /proc/self/stat ]; then
+        # Its command line is empty for a moment when a program begins; its state never is.
+        { read -r state <"/proc/$1/stat"; } 2>/dev/null
+        state=${state##*) }
+    else
+        state=$(ps -o stat= -p "$1" 2>/dev/null)
+    fi
+    case $state in ('' | Z*) return 1 ;; esac
+}
+
+# The process id of the service at $1, if it was started by these scripts and
+# still runs. The number in the file may by now be some other program's.
+pid_of() {
+    local pid='' file="$RUN_DIR/${NAMES[$1]}.pid"
+    [ -r "$file" ] && read -r pid <"$file"
+    case $pid in ('' | *[!0-9]*) return 1 ;; esac
+    case $(program_of "$pid") in
+        (*/"${NAMES[$1]}") printf '%s' "$pid" ;;
+        (*) return 1 ;;
+    esac
+}
+
+# Whether any service that these scripts started runs.
+anything_runs() {
+    local i
+    for i in $ALL; do pid_of "$i" >/dev/null && return 0; done
+    return 1
+}
+
+# Resident memory of process $1 in KiB.
+memory_of() {
+    local kib='' key value
+    if [ -r "/proc/$1/status" ]; then
+        while read -r key value _; do
+            [ "$key" = VmRSS: ] && kib=$value
+        done <"/proc/$1/status"
+    else
+        kib=$(ps -o rss= -p "$1" 2>/dev/null)
+    fi
+    kib=${kib//[!0-9]/}
+    printf '%s' "${kib:-0}"
+}
+
+# KiB as MB with one decimal.
+megabytes() { printf '%s.%s MB' "$(($1 / 1024))" "$(($1 % 1024 * 10 / 1024))"; }
+
+port_in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Who listens on port $1, where lsof can tell: " (python3, pid 123)".
+listener_on() {
+    command -v lsof >/dev/null 2>&1 || return 0
+    lsof -nP -iTCP:"$1" -sTCP:LISTEN -Fpc 2>/dev/null |
+        awk '/^p/ { pid = substr($0, 2) } /^c/ { printf " (%s, pid %s)", substr($0, 2), pid; exit }'
+}
+
+# --------------------------------------------------------------- where it listens
+
+# Chooses BASE_PORT: the one asked for, else that of the shop that runs, else 8001.
+choose_ports() {
+    local running='' asked=${BASE_PORT:-}
+    [ -r "$RUN_DIR/base-port" ] && anything_runs && read -r running <"$RUN_DIR/base-port"
+    case $running in (*[!0-9]*) running='' ;; esac
+    BASE_PORT=${asked:-${running:-8001}}
+    case $BASE_PORT in
+        (*[!0-9]* | 0* | ??????*) BASE_PORT=0 ;;
+    esac
+    if [ "$BASE_PORT" -lt 1 ] || [ "$BASE_PORT" -gt 65531 ]; then
+        misused "BASE_PORT is \"$asked\", expected the first of five ports, 1 to 65531"
+    fi
+    RUNNING_BASE_PORT=$running
+    # What each service is told about the others.
+    USER_SERVICE_URL=$(base_url $USER)
+    PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
+    ORDER_SERVICE_URL=$(base_url $ORDER)
+    NOTIFICATION_SERVICE_URL=$(base_url $NOTIFICATION)
+    export USER_SERVICE_URL PRODUCT_SERVICE_URL ORDER_SERVICE_URL NOTIFICATION_SERVICE_URL
+}
+
+# ------------------------------------------------------------------ the building
+
+# The directory that cargo's profile puts programs into.
+profile_dir() {
+    case ${PROFILE:-dev} in
+        (dev | debug) printf 'debug' ;;
+        (*) printf '%s' "$PROFILE" ;;
+    esac
+}
+
+# Builds the services at the places given and sets BIN_DIR. A script that knows
+# better where the programs are has set it already.
+BIN_DIR=''
+build() {
+    local i target command
+    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/${NAMES[$1]}" ] && return 0
+    need_cargo
+    command=(cargo build)
+    case ${PROFILE:-dev} in
+        (dev | debug) ;;
+        (*) command+=(--profile "$PROFILE") ;;
+    esac
+    for i in "$@"; do command+=(-p "${NAMES[i]}"); done
+    target=${CARGO_TARGET_DIR:-target}
+    case $target in (/*) ;; (*) target=$ROOT/$target ;; esac
+    BIN_DIR=$target/$(profile_dir)
+    if [ ! -x "$BIN_DIR/${NAMES[$1]}" ]; then
+        say "${DIM}Building. The first time also fetches and builds the libraries: some minutes.$PLAIN"
+    fi
+    if ! "${command[@]}"; then
+        complain 'The build did not work out; what cargo says about it is above.'
+        return 1
+    fi
+    if [ ! -x "$BIN_DIR/${NAMES[$1]}" ]; then
+        # A target directory set in cargo's own configuration.
+        target=$(field target_directory "$(cargo metadata --format-version 1 --no-deps 2>/dev/null)") &&
+            BIN_DIR=$target/$(profile_dir)
+    fi
+    for i in "$@"; do
+        [ -x "$BIN_DIR/${NAMES[i]}" ] && continue
+        complain "cargo has built ${NAMES[i]}, but not to $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
+        return 1
+    done
+}
+
+# ------------------------------------------------------------------ the starting
+
+# By place: the process id while it is being started, and when it was ready.
+LAUNCHED=('' '' '' '' '')
+READY_MS=('' '' '' '' '')
+NOTES=('' '' '' '' '')
+# Places: what the last start_shop started; what others had started.
+STARTED='' FOREIGN='' MISSING=''
+
+# Starts the program of the service at $1: in a process group of its own, so that
+# the Ctrl-C of this terminal is not for it, and deaf to the terminal's closing.
+launch() {
+    local name=${NAMES[$1]} log
+    log=$(log_of "$1")
+    set -m
+    (
+        trap '' HUP
+        exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+        unset SERVICE_NAME
+        export HOST=127.0.0.1 PORT="$((BASE_PORT + $1))"
+        exec "$BIN_DIR/$name"
+    ) </dev/null >>"$log" 2>&1 &
+    LAUNCHED[$1]=$!
+    set +m
+    disown "${LAUNCHED[$1]}" 2>/dev/null
+    say "${LAUNCHED[$1]}" >"$RUN_DIR/$name.pid"
+}
+
+launch_all() {
+    local i
+    for i in "$@"; do launch "$i"; done
+}
+
+# Asks the services at the places given whether they are ready, after a moment and
+# all in one go; leaves what `read_answer` reads in the scratch file.
+ask_ready() {
+    local i urls
+    urls=()
+    for i in "$@"; do urls+=("http://127.0.0.1:$((BASE_PORT + i))/health/ready"); done
+    steadily sleep 0.02
+    steadily curl -s -m 2 -w "$MEASURED" "${urls[@]}" >"$SCRATCH.answers"
+}
+
+# From the body of a `/health/ready`, the services that its service misses: all,
+# or only those that it needs (true) or those that it does not (false).
+missing_in() {
+    local rest=$1 list='' pattern="\"name\":\"([a-z-]+)\",\"required\":(${2:-true|false}),\"status\":\"down\""
+    while [[ $rest =~ $pattern ]]; do
+        list="$list${list:+, }${BASH_REMATCH[1]}"
+        rest=${rest#*"${BASH_REMATCH[0]}"}
+    done
+    printf '%s' "$list"
+}
+
+# Whether any of the services named in $1 ("a, b") runs here or is being started.
+any_here() {
+    local name i
+    for name in ${1//,/ }; do
+        i=$(place_of "$name") || continue
+        case " $STARTED $FOREIGN " in (*" $i "*) return 0 ;; esac
+        pid_of "$i" >/dev/null && return 0
+    done
+    return 1
+}
+
+# Waits until the services at the places given, just launched, are ready, or as
+# ready as they can be without those that nobody started.
+wait_until_ready() {
+    local pending=" $* " i took status missing told='' now later
+    while [ "$pending" != ' ' ]; do
+        for i in $pending; do
+            kill -0 "${LAUNCHED[i]}" 2>/dev/null && continue
+            complain "${RED}${NAMES[i]} ended while it was starting.$PLAIN The end of $(log_of "$i"):"
+            tail -n 5 "$(log_of "$i")" | sed 's/^/    /' >&2
+            return 1
+        done
+        # shellcheck disable=SC2086 # a list of places
+        timed ask_ready $pending
+        now='' later=0
+        {
+            for i in $pending; do
+                read_answer
+                took=${TOOK/./}
+                later=$((later + 10#${took:0:4}))
+                NOTES[i]=''
+                [ "$STATUS" = 000 ] && continue
+                status=$(field status "$BODY")
+                case $status in
+                    (ready) ;;
+                    (degraded | unavailable)
+                        missing=$(missing_in "$BODY")
+                        NOTES[i]="$status without $missing"
+                        if [ -z "$missing" ] || any_here "$missing"; then continue; fi
+                        ;;
+                    (*)
+                        NOTES[i]="answered $STATUS to GET /health/ready"
+                        continue
+                        ;;
+                esac
+                READY_MS[i]=$later
+                now="$now $i"
+                pending=${pending/ $i / }
+            done
+        } <"$SCRATCH.answers"
+        # One came after the other: an answer was there before the round was over
+        # by as long as those after it took.
+        for i in $now; do READY_MS[i]=$((ELAPSED - later + READY_MS[i])); done
+        if [ "$pending" != ' ' ] && [ "$ELAPSED" -gt 2000 ] && [ -z "$told" ]; then
+            told=yes
+            # shellcheck disable=SC2086
+            say "${DIM}Still waiting for $(names $pending); at most $READY_WITHIN s.$PLAIN"
+        fi
+        if [ "$pending" != ' ' ] && [ "$ELAPSED" -gt "${READY_WITHIN}000" ]; then
+            for i in $pending; do
+                complain "${RED}${NAMES[i]} was not ready within $READY_WITHIN s${NOTES[i]:+: ${NOTES[i]}}.$PLAIN The end of $(log_of "$i"):"
+                tail -n 5 "$(log_of "$i")" | sed 's/^/    /' >&2
+            done
+            return 1
+        fi
+    done
+}
+
+# Sorts the places given into those that run already (ours, or FOREIGN) and the
+# MISSING; fails over a port that another program has.
+sort_out() {
+    local i port
+    FOREIGN='' MISSING=''
+    for i in "$@"; do
+        port=$((BASE_PORT + i))
+        pid_of "$i" >/dev/null && continue
+        if ! port_in_use "$port"; then
+            MISSING="$MISSING$i "
+        elif [ "$(field service "$(curl -s -m 1 "$(base_url "$i")/health")")" = "${NAMES[i]}" ]; then
+            FOREIGN="$FOREIGN$i "
+        else
+            complain "Port $port is in use by another program$(listener_on "$port"), and ${NAMES[i]} wants it."
+            complain "Stop that program, or move the shop: $(by_hand "BASE_PORT=$((port > 40000 ? 18001 : BASE_PORT + 10000)) scripts/$(basename -- "$0")")"
+            return 1
+        fi
+    done
+}
+
+# Starts those of the services at the places given that do not run, all at once,
+# and waits until they are ready. What it started is in STARTED; if one fails,
+# those are stopped again.
+start_shop() {
+    local i
+    STARTED=''
+    if [ -n "$RUNNING_BASE_PORT" ] && [ "$RUNNING_BASE_PORT" != "$BASE_PORT" ]; then
+        complain "The shop of $RUN_DIR/ already runs, from port $RUNNING_BASE_PORT on, not $BASE_PORT."
+        complain "Stop it with $(by_hand scripts/stop.sh), or keep the other shop apart: RUN_DIR=run-$BASE_PORT BASE_PORT=$BASE_PORT scripts/$(basename -- "$0")"
+        return 1
+    fi
+    sort_out "$@" || return 1
+    [ -z "$MISSING" ] && return 0
+    build "$@" || return 1
+    # The build may have taken minutes.
+    sort_out "$@" || return 1
+    [ -z "$MISSING" ] && return 0
+    mkdir -p "$RUN_DIR" || return 1
+    # A new shop begins new logs; a service that comes back to a running one goes
+    # on with its own.
+    if ! anything_runs; then
+        for i in $ALL; do rm -f "$(log_of "$i")" "$RUN_DIR/${NAMES[i]}.pid"; done
+    fi
+    say "$BASE_PORT" >"$RUN_DIR/base-port"
+    RUNNING_BASE_PORT=$BASE_PORT
+    STARTED=$MISSING
+    ELAPSED=0
+    # shellcheck disable=SC2086 # a list of places
+    {
+        timed launch_all $STARTED
+        if ! wait_until_ready $STARTED; then
+            stop_started
+            return 1
+        fi
+    }
+    for i in $STARTED; do LAUNCHED[i]=''; done
+}
+
+# Stops what this script has started, ready or not.
+stop_started() {
+    # shellcheck disable=SC2086 # a list of places
+    [ -n "$STARTED" ] && stop_services $STARTED
+    STARTED=''
+}
+
+# A table of the services at the places given.
+print_table() {
+    local i pid ready memory all=0 row='%-20s  %-9s  %-22s  %-27s  %7s  %10s  %8s'
+    # shellcheck disable=SC2059 # the row is the format
+    {
+        printf "$BOLD$row$PLAIN\n" service framework URL docs pid 'ready in' memory
+        for i in "$@"; do
+            pid=$(pid_of "$i") || pid=''
+            memory=-
+            if [ -n "$pid" ]; then
+                memory=$(memory_of "$pid")
+                all=$((all + memory))
+                memory=$(megabytes "$memory")
+            fi
+            ready=${READY_MS[i]:+${READY_MS[i]} ms}
+            printf "$row\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" "$(base_url "$i")" \
+                "$(base_url "$i")/docs" "${pid:--}" "${ready:-already up}" "$memory"
+        done
+    }
+    TOTAL_MEMORY=$all
+    for i in "$@"; do
+        [ -n "${NOTES[i]}" ] && say "${YELLOW}${NAMES[i]} is ${NOTES[i]}.$PLAIN"
+    done
+    for i in $FOREIGN; do
+        say "${YELLOW}${NAMES[i]} was started by something else; it is used as it is and left alone.$PLAIN"
+    done
+    return 0
+}
+
+# ------------------------------------------------------------------ the stopping
+
+# Once nothing runs, only the logs stay.
+forget_shop() {
+    anything_runs || rm -f "$RUN_DIR/base-port"
+    return 0
+}
+
+# Stops those of the services at the places given that run, all at once, and says
+# so; fails if none did.
+stop_services() {
+    local i pid waiting='' pids told='' began
+    pids=('' '' '' '' '')
+    for i in "$@"; do
+        pid=${LAUNCHED[i]}
+        [ -n "$pid" ] || pid=$(pid_of "$i") || pid=''
+        LAUNCHED[i]=''
+        if [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null; then
+            pids[i]=$pid
+            waiting="$waiting $i"
+        else
+            rm -f "$RUN_DIR/${NAMES[i]}.pid"
+        fi
+    done
+    if [ -z "$waiting" ]; then
+        forget_shop
+        return 1
+    fi
+    began=$SECONDS
+    while [ -n "$waiting" ]; do
+        set -- "$waiting"
+        waiting=''
+        for i in $1; do
+            pid=${pids[i]}
+            if ! is_alive "$pid"; then
+                say "Stopped ${NAMES[i]} (pid $pid)."
+            elif [ $((SECONDS - began)) -gt "$STOP_WITHIN" ]; then
+                kill -KILL "$pid" 2>/dev/null
+                say "${YELLOW}Killed ${NAMES[i]} (pid $pid): it had not stopped within $STOP_WITHIN s.$PLAIN"
+            else
+                waiting="$waiting $i"
+                continue
+            fi
+            rm -f "$RUN_DIR/${NAMES[i]}.pid"
+        done
+        [ -z "$waiting" ] && break
+        if [ $((SECONDS - began)) -gt 2 ] && [ -z "$told" ]; then
+            told=yes
+            # shellcheck disable=SC2086
+            say "${DIM}Waiting for $(names $waiting) to finish what is in flight; at most $STOP_WITHIN s.$PLAIN"
+        fi
+        sleep 0.02
+    done
+    forget_shop
+}

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Builds and starts the shop, or the services named. `scripts/start.sh --help`
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<'USAGE'
+Builds the shop, starts it in the background and waits until it is ready.
+
+    scripts/start.sh                  all five services
+    scripts/start.sh order-service    only the ones named
+    scripts/start.sh --release        optimised; the build takes longer
+
+Options
+    --release    build with cargo's release profile
+    --help       this text
+
+Environment
+    BASE_PORT    port of user-service; the others follow (8001)
+    PROFILE      cargo profile: dev, release or dist (dev)
+    RUN_DIR      where logs and process ids are kept (run)
+    LOG_LEVEL, LOG_FORMAT, RUST_LOG    passed on to the services
+
+scripts/stop.sh stops what was started here.
+USAGE
+}
+
+wanted=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        (--release) PROFILE=release ;;
+        (-h | --help) usage && exit 0 ;;
+        (-*) misused "unknown option $1; there are --release and --help" ;;
+        (*)
+            place=$(place_of "$1") ||
+                misused "there is no service called $1; there are ${NAMES[*]}"
+            case " $wanted " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
+            ;;
+    esac
+    shift
+done
+wanted=${wanted:-$ALL}
+
+need_curl
+choose_ports
+
+# Ctrl-C leaves no process behind.
+interrupted() {
+    trap : INT TERM HUP
+    trap '' PIPE
+    # A `read` may have been under way, with an IFS of its own.
+    IFS=$' \t\n'
+    say ''
+    stop_started
+    say "Interrupted; nothing that this start began is left running."
+    # A clock that was running has nothing to say any more.
+    TIMEFORMAT=''
+    exit "$1"
+}
+trap 'rm -f "$SCRATCH"*' EXIT
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
+trap 'interrupted 129' HUP
+trap 'interrupted 141' PIPE
+
+# shellcheck disable=SC2086 # a list of places
+start_shop $wanted || exit 1
+# From here on, a reader that goes away (| head) stops only the table.
+trap - PIPE
+
+# What runs now, and where to look.
+report() {
+    if [ -z "$STARTED" ]; then
+        # shellcheck disable=SC2086
+        case " $wanted" in
+            (" $ALL") say 'The shop is already running.' ;;
+            (*) say "Already running: $(names $wanted)." ;;
+        esac
+    fi
+    say ''
+    # shellcheck disable=SC2086
+    print_table $wanted
+    say ''
+    local place count=0 state=ready
+    for place in $STARTED; do
+        count=$((count + 1))
+        [ -n "${NOTES[place]}" ] && state=up
+    done
+    case $count in
+        (0) ;;
+        (1) say "One service $state in $BOLD$ELAPSED ms$PLAIN." ;;
+        (*) say "$count services $state in $BOLD$ELAPSED ms$PLAIN; the memory above adds up to $(megabytes "$TOTAL_MEMORY")." ;;
+    esac
+    say "Logs:    $RUN_DIR/<service>.log    ${DIM}tail -f $RUN_DIR/*.log$PLAIN"
+    say "Health:  $(by_hand scripts/health.sh)"
+    say "Stop:    $(by_hand scripts/stop.sh)"
+}
+steadily report

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Stops what scripts/start.sh started. `scripts/stop.sh --help`
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<'USAGE'
+Stops the services that scripts/start.sh or scripts/demo.sh started, and no others.
+
+    scripts/stop.sh                  all of them
+    scripts/stop.sh order-service    only the ones named
+
+A service finishes the requests in flight first. One that takes longer than 12 s
+is killed, and this says so.
+
+Environment
+    RUN_DIR      where logs and process ids are kept (run)
+USAGE
+}
+
+wanted=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        (-h | --help) usage && exit 0 ;;
+        (-*) misused "unknown option $1; there is --help" ;;
+        (*)
+            place=$(place_of "$1") ||
+                misused "there is no service called $1; there are ${NAMES[*]}"
+            case " $wanted " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
+            ;;
+    esac
+    shift
+done
+
+# shellcheck disable=SC2086 # a list of places
+if ! stop_services ${wanted:-$ALL}; then
+    if [ -n "$wanted" ]; then
+        say "Nothing to stop: $(names $wanted) was not started by scripts/start.sh, or has stopped already."
+    else
+        say 'Nothing to stop: no service that scripts/start.sh started is running.'
+    fi
+fi
+exit 0

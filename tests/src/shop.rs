@@ -1,0 +1,175 @@
+//! The five real servers in one process, on free ports.
+
+use chassis::config::UpstreamUrl;
+use chassis::testkit::{Server, env};
+use serde_json::{Value, json};
+
+/// All five services, wired to each other. Dropped, they stop.
+#[derive(Debug)]
+pub struct Shop {
+    /// user-service, on axum.
+    pub users: Server,
+    /// product-service, on Rocket.
+    pub products: Server,
+    /// order-service, on poem.
+    pub orders: Server,
+    /// notification-service, on warp.
+    pub notifications: Server,
+    /// analytics-service, on actix-web.
+    pub analytics: Server,
+}
+
+/// One of the five.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// The framework it is built on.
+    pub framework: &'static str,
+    /// The server.
+    pub server: &'a Server,
+}
+
+macro_rules! start {
+    ($service:ident, $variables:expr) => {{
+        let variables: Vec<(&'static str, String)> = $variables;
+        Server::start(move |listener, shutdown| async move {
+            let config = $service::Config::read(env(&variables))?;
+            let app = $service::App::new(&config, shutdown)?;
+            $service::http::serve(listener, app).await
+        })
+        .await
+    }};
+}
+
+/// Starts user-service.
+pub async fn users() -> Server {
+    start!(user_service, Vec::new())
+}
+
+/// Starts product-service beside this user-service.
+pub async fn products(users: &UpstreamUrl) -> Server {
+    start!(product_service, vec![("USER_SERVICE_URL", text(users))])
+}
+
+/// Starts order-service beside these.
+pub async fn orders(
+    users: &UpstreamUrl,
+    products: &UpstreamUrl,
+    notifications: &UpstreamUrl,
+) -> Server {
+    start!(
+        order_service,
+        vec![
+            ("USER_SERVICE_URL", text(users)),
+            ("PRODUCT_SERVICE_URL", text(products)),
+            ("NOTIFICATION_SERVICE_URL", text(notifications)),
+        ]
+    )
+}
+
+/// Starts notification-service.
+pub async fn notifications() -> Server {
+    start!(notification_service, Vec::new())
+}
+
+/// Starts analytics-service over these. It polls by itself as seldom as can be:
+/// what a neighbour is asked is what the test asks.
+pub async fn analytics(
+    users: &UpstreamUrl,
+    products: &UpstreamUrl,
+    orders: &UpstreamUrl,
+    notifications: &UpstreamUrl,
+) -> Server {
+    analytics_polling([users, products, orders, notifications], 60_000).await
+}
+
+/// Starts analytics-service over these four, which it polls every `interval`
+/// milliseconds.
+pub async fn analytics_polling(
+    [users, products, orders, notifications]: [&UpstreamUrl; 4],
+    interval: u32,
+) -> Server {
+    start!(
+        analytics_service,
+        vec![
+            ("USER_SERVICE_URL", text(users)),
+            ("PRODUCT_SERVICE_URL", text(products)),
+            ("ORDER_SERVICE_URL", text(orders)),
+            ("NOTIFICATION_SERVICE_URL", text(notifications)),
+            ("POLL_INTERVAL_MS", interval.to_string()),
+        ]
+    )
+}
+
+fn text(url: &UpstreamUrl) -> String {
+    url.as_str().to_owned()
+}
+
+impl Shop {
+    /// Starts all five, empty.
+    pub async fn start() -> Self {
+        let users = users().await;
+        let products = products(&users.upstream_url()).await;
+        let notifications = notifications().await;
+        let orders = orders(
+            &users.upstream_url(),
+            &products.upstream_url(),
+            &notifications.upstream_url(),
+        )
+        .await;
+        let analytics = analytics(
+            &users.upstream_url(),
+            &products.upstream_url(),
+            &orders.upstream_url(),
+            &notifications.upstream_url(),
+        )
+        .await;
+        Self {
+            users,
+            products,
+            orders,
+            notifications,
+            analytics,
+        }
+    }
+
+    /// Each of the five with its name.
+    pub fn services(&self) -> [Named<'_>; 5] {
+        let named = |name, framework, server| Named {
+            name,
+            framework,
+            server,
+        };
+        [
+            named("user-service", "axum", &self.users),
+            named("product-service", "rocket", &self.products),
+            named("order-service", "poem", &self.orders),
+            named("notification-service", "warp", &self.notifications),
+            named("analytics-service", "actix-web", &self.analytics),
+        ]
+    }
+}
+
+/// Adds a user; returns the id.
+pub async fn add_user(users: &Server, name: &str) -> String {
+    let body = json!({"name": name, "email": format!("{name}@example.com")});
+    id(&users.post("/api/users", body).await.expect(201))
+}
+
+/// Adds a product; returns the id.
+pub async fn add_product(products: &Server, price: Value, stock: u32) -> String {
+    let body = json!({"name": "Kettle", "price": price, "stock": stock});
+    id(&products.post("/api/products", body).await.expect(201))
+}
+
+/// How many of a product are in stock.
+pub async fn stock(products: &Server, id: &str) -> u64 {
+    let product = products.get(&format!("/api/products/{id}")).await;
+    product.expect(200)["stock"].as_u64().expect("a number")
+}
+
+/// The id of a record.
+pub fn id(record: &Value) -> String {
+    record["id"].as_str().expect("an id").to_owned()
+}

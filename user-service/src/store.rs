@@ -1,0 +1,194 @@
+//! Users in memory.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use chassis::id::Id;
+use chassis::table::{Capacity, Listing, Page, Table};
+use chassis::time::Timestamp;
+use parking_lot::RwLock;
+
+use crate::error::UserError;
+use crate::model::{Profile, User};
+
+/// All users. One lock holds the records and the index of their emails, so that
+/// an email can never belong to two of them.
+#[derive(Debug, Default)]
+pub struct UserStore {
+    users: RwLock<Users>,
+}
+
+#[derive(Debug, Default)]
+struct Users {
+    table: Table<User>,
+    by_email: HashMap<String, Id>,
+}
+
+impl UserStore {
+    /// No users yet, and never more than `capacity` has.
+    pub fn new(capacity: Capacity) -> Self {
+        let users = Users {
+            table: Table::new(capacity),
+            by_email: HashMap::new(),
+        };
+        Self {
+            users: RwLock::new(users),
+        }
+    }
+
+    /// Adds a user, unless another has that email.
+    pub fn create(&self, profile: Profile) -> Result<Arc<User>, UserError> {
+        let mut users = self.users.write();
+        let Users { table, by_email } = &mut *users;
+        let Entry::Vacant(free) = by_email.entry(email_key(&profile.email)) else {
+            return Err(UserError::EmailTaken(profile.email));
+        };
+        let now = Timestamp::now();
+        let user = table.insert(|id| User {
+            id,
+            name: profile.name,
+            email: profile.email,
+            created_at: now,
+            updated_at: now,
+        })?;
+        free.insert(user.id);
+        Ok(user)
+    }
+
+    /// A page of all users.
+    pub fn list(&self, page: Page) -> Listing<User> {
+        self.users.read().table.page(page)
+    }
+
+    /// The user with this id.
+    pub fn find(&self, id: Id) -> Result<Arc<User>, UserError> {
+        self.users
+            .read()
+            .table
+            .get(id)
+            .cloned()
+            .ok_or(UserError::NotFound(id))
+    }
+
+    /// Replaces the name and the email of a user.
+    pub fn replace(&self, id: Id, profile: Profile) -> Result<Arc<User>, UserError> {
+        let mut users = self.users.write();
+        let Users { table, by_email } = &mut *users;
+        let user = table.get_mut(id).ok_or(UserError::NotFound(id))?;
+        let (old, new) = (email_key(&user.email), email_key(&profile.email));
+        if by_email.get(&new).is_some_and(|owner| *owner != id) {
+            return Err(UserError::EmailTaken(profile.email));
+        }
+        by_email.remove(&old);
+        by_email.insert(new, id);
+        *user = Arc::new(User {
+            name: profile.name,
+            email: profile.email,
+            updated_at: Timestamp::now(),
+            ..**user
+        });
+        Ok(Arc::clone(user))
+    }
+
+    /// Takes a user out; the email is free again.
+    pub fn delete(&self, id: Id) -> Result<(), UserError> {
+        let mut users = self.users.write();
+        let user = users.table.remove(id).ok_or(UserError::NotFound(id))?;
+        users.by_email.remove(&email_key(&user.email));
+        Ok(())
+    }
+}
+
+/// The same for all letter cases of an email.
+fn email_key(email: &str) -> String {
+    email.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn profile(name: &str, email: &str) -> Profile {
+        Profile {
+            name: name.to_owned(),
+            email: email.to_owned(),
+        }
+    }
+
+    #[test]
+    fn one_email_eight_times_at_once_makes_one_user() {
+        let store = UserStore::default();
+        let created = thread::scope(|scope| {
+            let spellings = [
+                "ada@example.com",
+                "ADA@example.com",
+                "Ada@Example.com",
+                "ada@EXAMPLE.com",
+            ];
+            let tries: Vec<_> = (0..8)
+                .map(|n| {
+                    scope.spawn({
+                        let store = &store;
+                        move || store.create(profile("Ada", spellings[n % 4])).is_ok()
+                    })
+                })
+                .collect();
+            tries
+                .into_iter()
+                .map(|one| one.join().expect("no panic"))
+                .filter(|ok| *ok)
+                .count()
+        });
+        assert_eq!(created, 1);
+        assert_eq!(store.list(Page::default()).total, 1);
+    }
+
+    #[test]
+    fn an_email_follows_its_user() {
+        let store = UserStore::default();
+        let ada = store
+            .create(profile("Ada", "ada@example.com"))
+            .expect("free")
+            .id;
+        let bob = store
+            .create(profile("Bob", "bob@example.com"))
+            .expect("free")
+            .id;
+
+        let taken = store.replace(bob, profile("Bob", "ADA@example.com"));
+        assert_eq!(
+            taken,
+            Err(UserError::EmailTaken("ADA@example.com".to_owned()))
+        );
+        store
+            .replace(ada, profile("Ada L.", "Ada@example.com"))
+            .expect("one may keep one's own email");
+        store
+            .replace(ada, profile("Ada L.", "lovelace@example.com"))
+            .expect("free");
+        store
+            .replace(bob, profile("Bob", "ada@example.com"))
+            .expect("free again");
+        store.delete(bob).expect("is there");
+        assert_eq!(store.delete(bob), Err(UserError::NotFound(bob)));
+        store
+            .create(profile("Eve", "ada@example.com"))
+            .expect("free again");
+    }
+
+    #[test]
+    fn a_replaced_user_keeps_its_id_and_its_creation() {
+        let store = UserStore::default();
+        let before = store
+            .create(profile("Ada", "ada@example.com"))
+            .expect("free");
+        let after = store
+            .replace(before.id, profile("Grace", "grace@example.com"))
+            .expect("is there");
+        assert_eq!((after.id, after.created_at), (before.id, before.created_at));
+        assert_eq!(store.find(before.id), Ok(after));
+    }
+}
