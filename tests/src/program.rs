@@ -46,7 +46,7 @@ impl Program {
     /// environment but `variables`; waits for its first log line, which has the
     /// port.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = command(name, variables)
+        let mut child = command(name, &[], variables)
             .env("PORT", "0")
             .spawn()
             .expect("the program starts");
@@ -127,7 +127,12 @@ impl Drop for Program {
 
 /// Runs a service that must not come up, and waits until it has ended.
 pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
-    let mut child = command(name, variables)
+    run_with(name, &[], variables)
+}
+
+/// Runs the program of a service with `arguments`, and waits until it has ended.
+pub fn run_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    let mut child = command(name, arguments, variables)
         .spawn()
         .expect("the program starts");
     let status = wait(&mut child, PATIENCE);
@@ -157,9 +162,10 @@ pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
     }
 }
 
-fn command(name: &str, variables: &[(&str, &str)]) -> Command {
+fn command(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary(name));
     command
+        .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
