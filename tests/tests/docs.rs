@@ -17,18 +17,19 @@ fn root() -> PathBuf {
 
 /// All Markdown files of the repository.
 fn documents() -> Vec<PathBuf> {
-    let folders = fs::read_dir(root())
-        .expect("the root")
-        .flatten()
-        .map(|entry| entry.path());
-    let folders = folders
-        .filter(|path| path.is_dir() && !path.ends_with("target"))
-        .chain([root()]);
-    let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    files
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
-        .collect()
+    let (mut folders, mut documents) = (vec![root()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let ours = name != "target" && !name.to_string_lossy().starts_with('.');
+            if path.is_dir() && ours {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                documents.push(path);
+            }
+        }
+    }
+    documents
 }
 
 /// What stands between `open` and `close`, each time.
@@ -77,6 +78,7 @@ fn every_path_that_is_named_exists() {
                 "src/",
                 "scripts/",
                 "docs/",
+                "deploy/",
                 "tests/",
                 ".ci/",
                 "chassis/src/",
