@@ -471,9 +471,10 @@ async fn dispatch(
     let method = method.filter(|method| method.as_str() == head.method.as_str());
     let mut request = rocket.req(method.unwrap_or(Method::Trace), origin(&head.uri));
     for (name, value) in &head.headers {
-        if let Ok(value) = value.to_str() {
-            request.add_header(Header::new(name.to_string(), value.to_owned()));
-        }
+        // Rocket's values are text. One that is not is garbled, not left out: what
+        // would be refused must not count as not sent.
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        request.add_header(Header::new(name.to_string(), value));
     }
     request.local_cache(|| Arrived {
         method: head.method,

@@ -318,13 +318,10 @@ async fn a_change_of_stock_with_a_key_is_made_once() {
     }
     let other = change("/api/products/2/stock", "a", -2).await;
     other.expect_error(409, "conflict");
-    let refused = change(path, "two words", -1).await;
-    expect_fields(
-        refused,
-        "validation_failed",
-        &["Idempotency-Key"],
-        "a space",
-    );
+    for (key, reason) in [("", "empty"), ("two words", "a space"), ("ä", "not ASCII")] {
+        let refused = change(path, key, -1).await;
+        expect_fields(refused, "validation_failed", &["Idempotency-Key"], reason);
+    }
 
     let together = join_all((0..8).map(|_| change(path, "d", -1))).await;
     assert!(together.iter().all(|got| got.status == 200));

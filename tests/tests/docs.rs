@@ -1,10 +1,12 @@
-//! What the READMEs and `docs/` point at is there, and the runbook is about the
-//! alerts that there are.
+//! What the READMEs and `docs/` point at is there, the tables of variables have
+//! those that are read, and the runbook is about the alerts that there are.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use chassis::config::Env;
 use regex_lite::Regex;
 use serde_json::json;
 use shop_tests::shop::{self, Shop};
@@ -15,18 +17,19 @@ fn root() -> PathBuf {
 
 /// All Markdown files of the repository.
 fn documents() -> Vec<PathBuf> {
-    let folders = fs::read_dir(root())
-        .expect("the root")
-        .flatten()
-        .map(|entry| entry.path());
-    let folders = folders
-        .filter(|path| path.is_dir() && !path.ends_with("target"))
-        .chain([root()]);
-    let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    files
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
-        .collect()
+    let (mut folders, mut documents) = (vec![root()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let ours = name != "target" && !name.to_string_lossy().starts_with('.');
+            if path.is_dir() && ours {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                documents.push(path);
+            }
+        }
+    }
+    documents
 }
 
 /// What stands between `open` and `close`, each time.
@@ -75,6 +78,7 @@ fn every_path_that_is_named_exists() {
                 "src/",
                 "scripts/",
                 "docs/",
+                "deploy/",
                 "tests/",
                 ".ci/",
                 "chassis/src/",
@@ -97,6 +101,52 @@ fn every_path_that_is_named_exists() {
         paths > 30,
         "only {paths} paths: are the documents where this test looks?"
     );
+}
+
+/// The variables that the five services read.
+fn variables() -> BTreeSet<String> {
+    let names = RefCell::new(BTreeSet::new());
+    let env = || {
+        Env::new(|name| {
+            names.borrow_mut().insert(name.to_owned());
+            // Without a collector, what is to be sent to it is not read.
+            (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://127.0.0.1:4318".to_owned())
+        })
+    };
+    user_service::Config::read(env()).expect("defaults");
+    product_service::Config::read(env()).expect("defaults");
+    order_service::Config::read(env()).expect("defaults");
+    notification_service::Config::read(env()).expect("defaults");
+    analytics_service::Config::read(env()).expect("defaults");
+    names.into_inner()
+}
+
+#[test]
+fn the_tables_of_variables_have_those_that_the_services_read() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("a document");
+    let readme = read("README.md");
+    let (_, section) = readme
+        .split_once("## Environment variables\n")
+        .expect("the section");
+    let section = section.split("\n## ").next().expect("its text");
+    let listed: BTreeSet<_> = between(section, "\n| `", "` |")
+        .map(str::to_owned)
+        .collect();
+    let (telemetry, mut own): (BTreeSet<_>, BTreeSet<_>) = variables()
+        .into_iter()
+        .partition(|name| name.starts_with("OTEL_"));
+    // Not a row of its own: it is told with `LOG_LEVEL`, over which it wins.
+    assert!(own.remove("RUST_LOG") && section.contains("`RUST_LOG`"));
+    let standard = ["OTEL_*", "OTEL_EXPORTER_OTLP_ENDPOINT"].map(str::to_owned);
+    own.extend(standard);
+    assert_eq!(listed, own);
+
+    let architecture = read("docs/architecture.md");
+    assert!(telemetry.len() > 10, "{telemetry:?}");
+    for name in telemetry {
+        let told = name.replace("OTLP_TRACES_", "OTLP_");
+        assert!(architecture.contains(&format!("| `{told}` |")), "{name}");
+    }
 }
 
 /// The expression of each alert that Prometheus is given, on one line.
