@@ -20,6 +20,7 @@
 //! | `tests/binaries.rs` | the programs: start, log, stop |
 //! | `tests/front_door.rs` | the programs: slow and greedy clients, and more than there is room for |
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
+//! | `tests/compose.rs` | the lab in containers: its file is the diagram, and locks all of them down |
 //! | `tests/kubernetes.rs` | the manifests: known fields only, and the network is the diagram |
 //! | `tests/docs.rs` | what the documents point at is there, and the variables are all told |
 #![allow(

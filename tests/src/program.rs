@@ -21,6 +21,18 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
+/// The arrows of the diagram in the README: who calls whom.
+pub const CALLS: [(&str, &str); 8] = [
+    ("product-service", "user-service"),
+    ("order-service", "user-service"),
+    ("order-service", "product-service"),
+    ("order-service", "notification-service"),
+    ("analytics-service", "user-service"),
+    ("analytics-service", "product-service"),
+    ("analytics-service", "order-service"),
+    ("analytics-service", "notification-service"),
+];
+
 /// A running service. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Program {
