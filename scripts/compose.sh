@@ -24,7 +24,7 @@ setting() {
     printf '%s' "$value"
 }
 
-# Finds the engine and compose, or ends the script with the reason.
+# Finds the engine, or ends the script with the reason; and the lab.
 need_docker() {
     local cause
     if ! command -v docker >/dev/null 2>&1; then
@@ -35,16 +35,6 @@ need_docker() {
         complain "The Docker engine does not answer; start Docker Desktop or the docker service, and see that \"docker ps\" works for you. It says: $(tail -n 1 <<<"$cause")"
         exit 1
     fi
-    if docker compose version >/dev/null 2>&1; then
-        COMPOSE=(docker compose)
-    elif docker-compose version >/dev/null 2>&1; then
-        COMPOSE=(docker-compose)
-    else
-        complain 'Neither "docker compose" nor "docker-compose" answers; install the compose plugin: https://docs.docker.com/compose/install'
-        exit 1
-    fi
-    # What the older compose needs to build as the newer one does.
-    export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
     # The name that compose itself gives what it makes from this directory.
     PROJECT=$(setting COMPOSE_PROJECT_NAME)
     if [ -z "$PROJECT" ]; then
@@ -73,7 +63,25 @@ choose_lab_ports() {
 # USER_SERVICE_PORT and so on.
 port_variable() { printf '%s_PORT' "$(tr 'a-z-' 'A-Z_' <<<"${NAMES[$1]}")"; }
 
-compose() { "${COMPOSE[@]}" --project-name "$PROJECT" --project-directory "$ROOT" "$@"; }
+# Finds compose, the newer one or the older, or ends the script with the reason.
+COMPOSE=()
+find_compose() {
+    if docker compose version >/dev/null 2>&1; then
+        COMPOSE=(docker compose)
+    elif docker-compose version >/dev/null 2>&1; then
+        COMPOSE=(docker-compose)
+    else
+        complain 'Neither "docker compose" nor "docker-compose" answers; install the compose plugin: https://docs.docker.com/compose/install'
+        exit 1
+    fi
+    # What the older one needs to build as the newer one does.
+    export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
+}
+
+compose() {
+    [ ${#COMPOSE[@]} -gt 0 ] || find_compose
+    "${COMPOSE[@]}" --project-name "$PROJECT" --project-directory "$ROOT" "$@"
+}
 
 # The same for all profiles, to find whatever of the lab there is.
 compose_all() { compose --profile scaled --profile observability --profile shell "$@"; }
@@ -86,6 +94,8 @@ look() {
     [ -n "$ids" ] || return 0
     while read -r service id state code health port; do
         i=$(place_of "$service") || continue
+        # Of one that does not run, health is the last that was known.
+        [ "$state" = running ] || health=-
         IDS[i]=$id STATES[i]=$state EXITS[i]=$code HEALTHS[i]=$health
         [ -n "$port" ] && PORTS[i]=$port
     done <<<"$(
@@ -230,14 +240,13 @@ lab_table() {
         printf "%-20s  %-9s  $colour%-11s  %-9s  %-11s$PLAIN  %s\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" \
             "$state" "${HEALTHS[i]:--}" "$ready" "$(base_url "$i")"
     done
-    i=$(replicas)
-    [ "$i" -gt 0 ] && say "${NAMES[ANALYTICS]} has $i more container(s), found by its name on the network."
+    for i in $(replicas); do notes="${notes}One more container of ${NAMES[ANALYTICS]}: $i."$'\n'; done
     [ -n "$notes" ] && printf '%s' "$notes"
     return 0
 }
 
-# How many containers analytics-service has beyond the first.
+# The containers that analytics-service has beyond the first.
 replicas() {
     docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" \
-        --filter label=com.docker.compose.service=analytics-replica | wc -l | tr -d ' '
+        --filter label=com.docker.compose.service=analytics-replica
 }

@@ -18,9 +18,11 @@ docs/lab.md has exercises for it.
     scripts/lab.sh break <service> pause    freezes it: it takes connections and answers nothing
     scripts/lab.sh break <service> slow     freezes it for 1 s, lets it run for 0.2 s, and so on
     scripts/lab.sh mend                     brings back all that is broken
-    scripts/lab.sh restart <service>        as an update would: stopped gracefully, and started
+    scripts/lab.sh restart <service>        as an update would: stopped gracefully and started, and
+                                            if there are several of it, one after the other
     scripts/lab.sh scale <service> <n>      so many containers of it; analytics-service only, 1 to 5
     scripts/lab.sh shell [command]          a throw-away container on the network, with curl
+    scripts/lab.sh id <service>             the id of its container, for docker inspect and the like
     scripts/lab.sh down                     removes all of it, and nothing else
 
 It uses docker compose, or docker-compose where that is what there is. What can be set
@@ -164,24 +166,54 @@ mend() {
         return
     fi
     # shellcheck disable=SC2086
-    wait_until_healthy $ALL || exit 1
-    say 'All five are healthy.'
+    wait_until_healthy $ALL && wait_until_lab_ready || exit 1
+    say 'All five are healthy, and ready.'
+}
+
+# Waits until all five say that they are ready: the circuits that opened have to close.
+wait_until_lab_ready() {
+    local i ready began=$SECONDS
+    while :; do
+        ready=$(for i in $ALL; do curl -s -m 3 "$(base_url "$i")/health/ready"; done | grep -o '"status":"ready"')
+        [ "$(grep -c . <<<"$ready")" -eq 5 ] && return 0
+        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
+            complain "Not all five are ready after $HEALTHY_WITHIN s; scripts/lab.sh status says more."
+            return 1
+        fi
+        sleep 0.2
+    done
 }
 
 restart() {
+    local id ids
     the_place "${1:-}"
     shift
     no_more "$@"
     need_lab
     # shellcheck disable=SC2086 # a place
     speed_up $PLACE
-    docker restart --time 15 "${IDS[PLACE]}" >/dev/null || exit 1
-    wait_until_healthy "$PLACE" || exit 1
+    ids=${IDS[PLACE]}
+    [ "$PLACE" = "$ANALYTICS" ] && ids="$ids $(replicas)"
+    for id in $ids; do
+        docker restart --time 15 "$id" >/dev/null && wait_until_well "$id" || exit 1
+    done
     say "${NAMES[PLACE]} is back, and healthy."
 }
 
+# Waits until the container is healthy.
+wait_until_well() {
+    local began=$SECONDS
+    while [ "$(docker inspect --format '{{.State.Health.Status}}' "$1")" != healthy ]; do
+        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
+            complain "Container $1 is not healthy after $HEALTHY_WITHIN s; \"docker logs $1\" may say why."
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
 scale() {
-    local n=${2:-} of=''
+    local n=${2:-} of='' id
     the_place "${1:-}"
     case $PLACE in
         ("$USER") of=users ;;
@@ -206,12 +238,17 @@ scale() {
         compose --profile scaled up --detach --no-build --no-deps --no-recreate \
             --scale "analytics-replica=$((n - 1))" analytics-replica || exit 1
     fi
-    if [ "$(replicas)" -ne $((n - 1)) ]; then
-        complain "analytics-service has $(($(replicas) + 1)) containers, not $n; what compose says is above."
+    if [ "$(replicas | wc -l)" -ne $((n - 1)) ]; then
+        complain "analytics-service does not have $n containers; what compose says is above."
         exit 1
     fi
-    say "analytics-service has $n container(s). On the network its name leads to each of them;"
-    say "the port ${PORTS[ANALYTICS]} of this machine, to the first."
+    for id in $(replicas); do wait_until_well "$id" || exit 1; done
+    if [ "$n" -eq 1 ]; then
+        say 'analytics-service has one container.'
+    else
+        say "analytics-service has $n containers. On the network its name leads to each of them,"
+        say "the port ${PORTS[ANALYTICS]} of this machine to the first."
+    fi
 }
 
 shell() {
@@ -226,6 +263,18 @@ shell() {
         say "${DIM}On the lab's network. Try: curl -s user-service:8001/health; exit leaves.$PLAIN"
     fi
     compose_all run --rm --no-deps ${terminal[@]+"${terminal[@]}"} shell "$@"
+}
+
+id() {
+    the_place "${1:-}"
+    shift
+    no_more "$@"
+    need_lab
+    if [ -z "${IDS[PLACE]}" ]; then
+        complain "${NAMES[PLACE]} has no container; scripts/lab.sh up makes one."
+        exit 1
+    fi
+    say "${IDS[PLACE]:0:12}"
 }
 
 down() {
@@ -247,14 +296,18 @@ down() {
 asked=${1:-}
 case $asked in
     ('' | -h | --help) usage && exit 0 ;;
-    (up | status | logs | break | mend | restart | scale | shell | down) shift ;;
-    (*) misused "unknown command $asked; there are up, status, logs, break, mend, restart, scale, shell and down" ;;
+    (up | status | logs | break | mend | restart | scale | shell | id | down) shift ;;
+    (*) misused "unknown command $asked; there are up, status, logs, break, mend, restart, scale, shell, id and down" ;;
 esac
 case " $* " in (*' --help '* | *' -h '*) [ "$asked" = shell ] || { usage && exit 0; } ;; esac
 need_curl
 need_docker
 case $asked in
     (break) break_it "$@" ;;
-    (status) no_more "$@" && need_lab && lab_table ;;
+    (status)
+        no_more "$@"
+        need_lab
+        lab_table
+        ;;
     (*) "$asked" "$@" ;;
 esac
