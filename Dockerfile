@@ -23,14 +23,14 @@ COPY notification-service/Cargo.toml notification-service/
 COPY analytics-service/Cargo.toml analytics-service/
 COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
-# Empty crates have the same dependencies. What is built of them is thrown away: it
-# would look newer to cargo than sources that were written before.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     for crate in */; do \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' >"$crate/src/main.rs" || exit; \
     done && \
-    cargo build --locked --profile "$PROFILE" --workspace --exclude shop-tests --exclude bench && \
-    cargo clean --workspace --profile "$PROFILE"
+    cargo build --locked --profile "$PROFILE" --workspace --exclude shop-tests --exclude bench
+# What was built of these empty crates would look newer to cargo than sources that were
+# written before.
+RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 's/^host: //p')"
 
 # ---- the five programs: what is built stays in a cache, which begins with the libraries
 FROM toolchain AS programs
@@ -42,6 +42,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --locked --profile "$PROFILE" --workspace --exclude shop-tests --exclude bench && \
     for program in target/*/"$PROFILE"/*-service; do \
         name=$(basename "$program") && \
+        "$program" --version && \
         mkdir -p "/images/$name/bin" && \
         cp "$program" "/images/$name/bin/" && \
         ln -s "bin/$name" "/images/$name/service" || exit; \

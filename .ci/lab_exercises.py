@@ -1,36 +1,36 @@
 #!/usr/bin/env python3
-"""Runs the commands of a document's console blocks, in order, and compares what
-each writes to standard output with what is printed below it.
+"""Runs the `sh` blocks of a document in one shell, top to bottom, as a reader would
+in one terminal, and compares what each writes to standard output with the `text`
+block that follows it, if one does before the next `sh` block.
 
 A line of `...` stands for any lines. What cannot be the same twice counts as the
-same: what readme_tour.py says of JSON, addresses, ids of containers and seconds.
-BASE_PORT shifts the ports, as it does in the scripts.
+same: what readme_tour.py says of JSON, addresses, ids and seconds. BASE_PORT shifts
+the ports, as it does in the scripts.
 """
 
 import json
 import re
 import subprocess
 import sys
+import time
 
 from readme_tour import BASE_PORT, settled, shifted
 
-# Longer than any exercise takes: `up` may build the images.
-PATIENCE = 3600
+END = "----- end of the block -----"
 VARYING = [
-    (re.compile(r"\b\d+\.\d+\.\d+\.\d+\b(?<!127\.0\.0\.1)"), "address"),
-    (re.compile(r"\b[0-9a-f]{12}\b"), "container"),
-    (re.compile(r"\b\d+ s\b"), "seconds"),
+    (re.compile(r"127\.0\.0\.1:800([1-5])\b"), lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}"),
+    (re.compile(r"\b(?!127\.0\.0\.1)\d+\.\d+\.\d+\.\d+\b"), "address"),
+    (re.compile(r"\b\d+ s\b|\b\d+\.\d{6}\b"), "seconds"),
     (re.compile(r"\s+"), " "),
 ]
 
 
-def examples(text):
-    """Each command with the lines of output printed below it."""
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.S | re.M):
-        for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            # A command goes on after a backslash.
-            command = re.match(r"(?:.*\\\n)*.*\n", example)[0]
-            yield command.rstrip("\n"), example[len(command) :].splitlines()
+def exercises(text):
+    """Each `sh` block with the lines expected of it, or None."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.S | re.M)
+    for (language, body), (after, expected) in zip(blocks, [*blocks[1:], ("", "")]):
+        if language == "sh":
+            yield body, expected.splitlines() if after == "text" else None
 
 
 def plain(line):
@@ -39,7 +39,6 @@ def plain(line):
         return json.dumps(settled(json.loads(line)), sort_keys=True)
     except ValueError:
         pass
-    line = re.sub(r"127\.0\.0\.1:800([1-5])", lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}", line)
     for pattern, what in VARYING:
         line = pattern.sub(what, line)
     return line.strip()
@@ -55,23 +54,36 @@ def matches(expected, got):
 
 
 def main():
-    ran = 0
     with open(sys.argv[1], encoding="utf-8") as document:
-        pairs = list(examples(document.read()))
-    for command, expected in pairs:
-        # What it starts in the background may outlive it: no pipe is waited for.
-        done = subprocess.run(
-            ["bash", "-c", shifted(command)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
-        )
-        ran += 1
-        if not matches([plain(line) for line in expected], [plain(line) for line in done.stdout.splitlines()]):
-            print(f"FAIL {command}\n--- expected\n" + "\n".join(expected))
-            print(f"--- got\n{done.stdout}--- on standard error\n{done.stderr}")
+        wanted = list(exercises(document.read()))
+    script = "".join(f"{shifted(commands)}\necho; echo '{END}'\n" for commands, _ in wanted)
+    shell = subprocess.Popen(
+        ["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    compared = 0
+    for commands, expected in wanted:
+        began = time.monotonic()
+        got = []
+        for line in shell.stdout:
+            if line.strip() == END:
+                break
+            got.append(line.rstrip("\n"))
+        else:
+            got.append("(the shell ended here)")
+        # The line before the mark is there only to begin a new one.
+        if got and not got[-1]:
+            got.pop()
+        fits = expected is None or matches([plain(line) for line in expected], [plain(line) for line in got])
+        first = commands.strip().splitlines()[-1]
+        print(f"{'ok  ' if fits else 'FAIL'} {first} ({time.monotonic() - began:.0f}s)", flush=True)
+        if not fits:
             # The exercises build on each other.
+            shell.kill()
+            print("--- the commands", commands, "--- expected", *expected, "--- got", *got, sep="\n")
             sys.exit(1)
-        print("ok  ", command, flush=True)
-    print(f"{ran} commands, and each answered as the document says")
-    sys.exit(0 if ran else 1)
+        compared += expected is not None
+    print(f"{compared} answers, each as the document says")
+    sys.exit(0 if compared else 1)
 
 
 main()

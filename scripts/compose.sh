@@ -137,7 +137,9 @@ start_lab() {
             return 1
         fi
     done
-    compose up --detach --no-build || return 1
+    # Where a container takes the place of another, a busy engine may still hold the
+    # port of the first: once more, then.
+    compose up --detach --no-build || { sleep 2 && compose up --detach --no-build; } || return 1
     # shellcheck disable=SC2086 # a list of places
     wait_until_healthy $ALL
 }
