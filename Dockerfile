@@ -42,7 +42,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --locked --profile "$PROFILE" --workspace --exclude shop-tests --exclude bench && \
     for program in target/*/"$PROFILE"/*-service; do \
         name=$(basename "$program") && \
-        "$program" --version && \
+        "$program" --version | grep . && \
         mkdir -p "/images/$name/bin" && \
         cp "$program" "/images/$name/bin/" && \
         ln -s "bin/$name" "/images/$name/service" || exit; \
