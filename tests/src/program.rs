@@ -1,9 +1,10 @@
 //! The built services as processes.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,9 +22,39 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
+/// The variables by which a service finds the ones that it calls.
+pub fn neighbours(service: &str) -> &'static [&'static str] {
+    match service {
+        "product-service" => &["USER_SERVICE_URL"],
+        "order-service" => &[
+            "USER_SERVICE_URL",
+            "PRODUCT_SERVICE_URL",
+            "NOTIFICATION_SERVICE_URL",
+        ],
+        "analytics-service" => &[
+            "USER_SERVICE_URL",
+            "PRODUCT_SERVICE_URL",
+            "ORDER_SERVICE_URL",
+            "NOTIFICATION_SERVICE_URL",
+        ],
+        _ => &[],
+    }
+}
+
+/// The service that is found by such a variable.
+pub fn service_of(variable: &str) -> &'static str {
+    let name = variable.trim_end_matches("_URL").replace('_', "-");
+    let found = SERVICES
+        .into_iter()
+        .find(|service| service.eq_ignore_ascii_case(&name));
+    found.unwrap_or_else(|| panic!("{variable} is no service's"))
+}
+
 /// A running service. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Program {
+    name: String,
+    variables: Vec<(String, String)>,
     child: Child,
     stderr: Option<ChildStderr>,
     lines: Receiver<String>,
@@ -46,8 +77,34 @@ impl Program {
     /// environment but `variables`; waits for its first log line, which has the
     /// port.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_at(0, name, variables).unwrap_or_else(|ended| did_not_start(name, &ended))
+    }
+
+    /// The same for one that is to be killed and to [come back](Self::come_back)
+    /// at its address.
+    pub fn start_to_come_back(name: &str, variables: &[(&str, &str)]) -> Self {
+        // Below the ports that a system hands out by itself: nobody shall get
+        // this one while its service is away.
+        const PORTS: std::ops::Range<u16> = 20_000..30_000;
+        static TAKEN: AtomicU16 = AtomicU16::new(0);
+        for _ in PORTS {
+            // Other tests have another process id, and so mostly other ports.
+            let number = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 64;
+            let place = number % u32::try_from(PORTS.len()).expect("a few");
+            let port = PORTS.start + u16::try_from(place).expect("one of a few");
+            let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            // Between the two somebody else may have taken it.
+            if is_free && let Ok(program) = Self::start_at(port, name, variables) {
+                return program;
+            }
+        }
+        panic!("no port of {PORTS:?} is free for {name}");
+    }
+
+    /// Starts it at `port`, unless it ends before it is up.
+    fn start_at(port: u16, name: &str, variables: &[(&str, &str)]) -> Result<Self, Ended> {
         let mut child = command(name, variables)
-            .env("PORT", "0")
+            .env("PORT", port.to_string())
             .spawn()
             .expect("the program starts");
         let (send, lines) = channel();
@@ -61,14 +118,17 @@ impl Program {
             }
         });
         let stderr = child.stderr.take();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut program = Self {
+            name: name.to_owned(),
+            variables: variables.iter().map(owned).collect(),
             child,
             stderr,
             lines,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
         let Some(first) = program.line(PATIENCE) else {
-            panic!("{name} did not start: {:?}", program.ended(PATIENCE));
+            return Err(program.ended(PATIENCE));
         };
         let first: Value = serde_json::from_str(&first).expect("the first log line is JSON");
         let port = first["port"]
@@ -77,7 +137,32 @@ impl Program {
         program
             .address
             .set_port(port.unwrap_or_else(|| panic!("{name}: no port in its first line {first}")));
-        program
+        Ok(program)
+    }
+
+    /// Starts it again at the same address, with the same variables, and with
+    /// nothing of what it held. What runs of it is killed.
+    pub fn come_back(&mut self) {
+        self.kill();
+        let variables: Vec<_> = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let started = Self::start_at(self.address.port(), &self.name, &variables);
+        *self = started.unwrap_or_else(|ended| did_not_start(&self.name, &ended));
+    }
+
+    /// Kills it; its port refuses then.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.
@@ -90,14 +175,9 @@ impl Program {
         self.lines.recv_timeout(within).ok()
     }
 
-    /// Sends it a signal: `TERM` or `INT`.
+    /// Sends it a signal, such as `TERM`, `STOP` or `CONT`.
     pub fn signal(&self, signal: &str) {
-        // The shell's own kill: not every machine has a program of that name.
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{signal} {}", self.child.id())])
-            .status()
-            .expect("a shell");
-        assert!(sent.success(), "kill -{signal} failed");
+        send_signal(self.id(), signal);
     }
 
     /// Waits until it has ended by itself.
@@ -119,10 +199,22 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+/// Sends a signal to the process with this id, which has to be one of ours.
+pub fn send_signal(process: u32, signal: &str) {
+    // The shell's own kill: not every machine has a program of that name.
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {process}")])
+        .status()
+        .expect("a shell");
+    assert!(sent.success(), "kill -{signal} failed");
+}
+
+fn did_not_start(name: &str, ended: &Ended) -> ! {
+    panic!("{name} did not start: {ended:?}")
 }
 
 /// Runs a service that must not come up, and waits until it has ended.

@@ -70,7 +70,7 @@ impl Door {
     }
 
     async fn get(&self, path: &str) -> Result<Got, String> {
-        raw::exchange(self.address(), &request("GET", path, &[], b"")).await
+        raw::get(self.address(), path).await
     }
 
     /// A request with a body of which `part` has been sent.
@@ -519,9 +519,7 @@ async fn a_full_store_says_so_and_takes_more_when_there_is_room() {
                 "name": "Ada", "email": format!("{number}@example.com"),
                 "price": 1, "userId": "1", "message": "Hello",
             });
-            let headers = [("content-type", "application/json")];
-            let bytes = request("POST", path, &headers, body.to_string().as_bytes());
-            raw::exchange(door.address(), &bytes).await
+            raw::post(door.address(), path, &[], &body).await
         };
         for number in [1, 2] {
             let status = create(number).await?.status;
@@ -567,9 +565,7 @@ async fn a_full_store_of_orders_takes_no_stock() {
         ],
     );
     let post = async |door: &Door, path: &str, body: Value| {
-        let headers = [("content-type", "application/json")];
-        let bytes = request("POST", path, &headers, body.to_string().as_bytes());
-        let got = raw::exchange(door.address(), &bytes).await;
+        let got = raw::post(door.address(), path, &[], &body).await;
         got.expect("an answer")
     };
     let ada = json!({"name": "Ada", "email": "ada@example.com"});

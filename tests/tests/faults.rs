@@ -1,0 +1,571 @@
+//! What becomes of a client, and of what the stores hold, when a service that is
+//! called dies, hangs, is slow or talks nonsense; and that all is well again soon
+//! after. The services are the programs, and they die by SIGKILL. What is only
+//! answered wrongly, in any of many ways, is in `shop.rs`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chassis::testkit::Got;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+use shop_tests::PATIENCE;
+use shop_tests::fake::{self, Fake};
+use shop_tests::faults::Faults;
+use shop_tests::program::{Program, neighbours, send_signal, service_of};
+use shop_tests::raw;
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+
+/// How calls are made here: as always, but sooner given up.
+const QUICKLY: [(&str, &str); 3] = [
+    ("CALL_TIMEOUT_MS", "500"),
+    ("CIRCUIT_OPEN_MS", "1000"),
+    // Analytics asks when it is asked.
+    ("POLL_INTERVAL_MS", "60000"),
+];
+
+/// The deadline of an order is 2 s, and so is that of a poll, of which one who
+/// asks analytics-service may have to wait for two. The rest is for a busy machine.
+const PROMPT: Duration = Duration::from_secs(6);
+
+/// Less than any time-out: whoever answers so soon has waited for nobody.
+const AT_ONCE: Duration = Duration::from_millis(150);
+
+/// From the moment a service is back until its caller is: what is left of the
+/// time that it is left alone, and a call.
+const BACK: Duration = Duration::from_secs(1 + PROMPT.as_secs());
+
+/// What there is in stock at first.
+const STOCK: u64 = 1000;
+
+/// A call from one service to another.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    caller: &'static str,
+    callee: &'static str,
+    /// The requests that are hit: those with a target that ends so.
+    hit: &'static str,
+    /// What a client of the caller gets while they are.
+    client_gets: ClientGets,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ClientGets {
+    /// 503 that names the one who is missed.
+    Unavailable,
+    /// Its order, which is marked: its user was not told.
+    Unnotified,
+    /// The last total known, and who is down.
+    LastKnown,
+}
+
+const fn edge(
+    caller: &'static str,
+    callee: &'static str,
+    hit: &'static str,
+    client_gets: ClientGets,
+) -> Edge {
+    Edge {
+        caller,
+        callee,
+        hit,
+        client_gets,
+    }
+}
+
+const EDGES: [Edge; 9] = {
+    use ClientGets::{LastKnown, Unavailable, Unnotified};
+    [
+        edge("order-service", "user-service", "", Unavailable),
+        edge("order-service", "product-service", "", Unavailable),
+        // Its product is found, and then its stock cannot be taken.
+        edge("order-service", "product-service", "/stock", Unavailable),
+        edge("order-service", "notification-service", "", Unnotified),
+        edge("product-service", "user-service", "", Unavailable),
+        edge("analytics-service", "user-service", "", LastKnown),
+        edge("analytics-service", "product-service", "", LastKnown),
+        edge("analytics-service", "order-service", "", LastKnown),
+        edge("analytics-service", "notification-service", "", LastKnown),
+    ]
+};
+
+/// What can be wrong with the one who is called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// SIGKILL: its port refuses. It has forgotten all when it is back.
+    Killed,
+    /// SIGSTOP: it takes connections and does nothing.
+    Stopped,
+    /// It does what it is asked to, after a while, when nobody waits any more.
+    Slow,
+    /// 500, and nothing done.
+    Errors,
+    /// Something that is no HTTP, and nothing done.
+    Garbage,
+    /// It does what it is asked to, and dies in the middle of its answer.
+    BrokenOff,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::Killed,
+    Fault::Stopped,
+    Fault::Slow,
+    Fault::Errors,
+    Fault::Garbage,
+    Fault::BrokenOff,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_befalls_one_who_is_called_the_client_gets_a_clear_answer_in_time() {
+    let cells = EDGES
+        .into_iter()
+        .flat_map(|edge| FAULTS.map(|fault| (edge, fault)));
+    // Each has a shop of its own; most of the time they wait.
+    let findings = stream::iter(cells)
+        .map(|(edge, fault)| async move { (edge, fault, in_a_shop(edge, fault).await) })
+        .buffer_unordered(12);
+    let mut faults = Faults::default();
+    for (edge, fault, finding) in findings.collect::<Vec<_>>().await {
+        let Edge { caller, callee, .. } = edge;
+        faults.check(
+            format!("{caller} → {callee}{}, {fault:?}", edge.hit),
+            finding,
+        );
+    }
+    faults.finish();
+}
+
+async fn in_a_shop(edge: Edge, fault: Fault) -> Result<(), String> {
+    let mut shop = Shop::open(edge, fault).await?;
+    shop.until_well().await?;
+
+    shop.hurt();
+    // As many as open a circuit, all at once.
+    for answer in join_all((0..6).map(|_| shop.ask_in_need())).await {
+        answer?;
+    }
+    // Where the rest of it answers, it is not left alone.
+    if edge.hit.is_empty() {
+        shop.until_left_alone().await?;
+        shop.answers_at_once().await?;
+    }
+
+    shop.mend().await?;
+    let mended = Instant::now();
+    shop.until_well().await?;
+    let back = mended.elapsed();
+    good(back < BACK, format!("it took {back:?} to be back"))?;
+    shop.until_stores_agree().await
+}
+
+/// The caller, those that it calls, and the fault between them.
+struct Shop {
+    edge: Edge,
+    fault: Fault,
+    caller: Program,
+    others: Vec<(&'static str, Program)>,
+    hurts: Arc<AtomicBool>,
+    // In front of the one that is called, where there has to be something.
+    _gate: Fake,
+    /// What clients were told was created.
+    created: Mutex<Vec<Value>>,
+    /// How much of that was in a store that has died since.
+    lost: usize,
+}
+
+impl Shop {
+    async fn open(edge: Edge, fault: Fault) -> Result<Self, String> {
+        let services = neighbours(edge.caller).iter().map(|url| service_of(url));
+        let others: Vec<_> = block_in_place(|| {
+            services
+                .map(|name| (name, Program::start_to_come_back(name, &[])))
+                .collect()
+        });
+        for (name, program) in &others {
+            stock_up(name, program.address()).await?;
+        }
+        let callee = find(&others, edge.callee);
+        let hurts = Arc::new(AtomicBool::new(false));
+        let gate = gate(edge, fault, callee, Arc::clone(&hurts)).await;
+        // A port that refuses can only be shown without anything before it.
+        let direct = matches!(fault, Fault::Killed | Fault::Stopped) && edge.hit.is_empty();
+        let urls = neighbours(edge.caller).iter().zip(&others);
+        let urls: Vec<_> = urls
+            .map(|(variable, (name, program))| {
+                let through_the_gate = *name == edge.callee && !direct;
+                let url = if through_the_gate {
+                    gate.url().as_str().to_owned()
+                } else {
+                    format!("http://{}", program.address())
+                };
+                (*variable, url)
+            })
+            .collect();
+        let urls = urls.iter().map(|(variable, url)| (*variable, url.as_str()));
+        let variables: Vec<_> = QUICKLY.into_iter().chain(urls).collect();
+        Ok(Self {
+            caller: block_in_place(|| Program::start(edge.caller, &variables)),
+            edge,
+            fault,
+            others,
+            hurts,
+            _gate: gate,
+            created: Mutex::default(),
+            lost: 0,
+        })
+    }
+
+    fn address(&self, name: &str) -> SocketAddr {
+        find(&self.others, name).address()
+    }
+
+    /// Asks for what needs the one that is called.
+    async fn ask(&self) -> Result<Got, String> {
+        let caller = self.caller.address();
+        let got = match self.edge.caller {
+            "order-service" => {
+                let order = json!({"userId": "1", "productId": "1", "quantity": 2});
+                raw::post(caller, "/api/orders", &[], &order).await?
+            }
+            "product-service" => {
+                let cup = json!({"name": "Cup", "price": 1, "sellerId": "1"});
+                raw::post(caller, "/api/products", &[], &cup).await?
+            }
+            _ => raw::get(caller, "/api/analytics/summary").await?,
+        };
+        if got.status == 201 {
+            self.created.lock().expect("no panic").push(got.json());
+        }
+        Ok(got)
+    }
+
+    /// Asks until all is as it should be.
+    async fn until_well(&self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let got = self.ask().await?;
+            let well = match self.edge.client_gets {
+                ClientGets::Unavailable => got.status == 201,
+                ClientGets::Unnotified => got.status == 201 && got.json()["notification"] == "sent",
+                ClientGets::LastKnown => self.told_of(&got.json())["status"] == "up",
+            };
+            if well {
+                return Ok(());
+            }
+            good(Instant::now() < deadline, format!("not well: {got:?}"))?;
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the summary says of the one that is called.
+    fn told_of(&self, summary: &Value) -> Value {
+        let services = summary["services"].as_array();
+        let mut services = services.into_iter().flatten();
+        let found = services.find(|one| one["name"] == self.edge.callee);
+        found.cloned().unwrap_or_default()
+    }
+
+    fn hurt(&self) {
+        self.hurts.store(true, Ordering::SeqCst);
+        let signal = match self.fault {
+            Fault::Killed => "KILL",
+            Fault::Stopped => "STOP",
+            _ => return,
+        };
+        // Otherwise the gate does it, in the middle of a request.
+        if self.edge.hit.is_empty() {
+            find(&self.others, self.edge.callee).signal(signal);
+        }
+    }
+
+    /// Asks while it hurts: what a client gets, and how soon.
+    async fn ask_in_need(&self) -> Result<(), String> {
+        let asked = Instant::now();
+        let got = self.ask().await?;
+        let took = asked.elapsed();
+        good(took < PROMPT, format!("an answer took {took:?}"))?;
+        let (status, body) = (got.status, got.json());
+        let Edge { callee, .. } = self.edge;
+        let as_expected = match self.edge.client_gets {
+            ClientGets::Unavailable => {
+                let wait: Option<u32> = got.header("retry-after").parse().ok();
+                let sentence = body["error"].as_str().unwrap_or_default();
+                status == 503
+                    && body["code"] == "dependency_unavailable"
+                    && sentence.contains(callee)
+                    && wait > Some(0)
+            }
+            ClientGets::Unnotified => {
+                status == 201 && body["status"] == "confirmed" && body["notification"] == "failed"
+            }
+            ClientGets::LastKnown => {
+                let told = self.told_of(&body);
+                let known = ["users", "products", "orders", "notifications"];
+                let known = known.map(|total| body[format!("total_{total}")].as_u64());
+                status == 200
+                    && (told["status"] == "down" && told["as_of"].is_string())
+                    && known == [Some(1), Some(1), Some(0), Some(1)]
+            }
+        };
+        good(as_expected, format!("a client got {status} {body}"))
+    }
+
+    /// Asks until the circuit is open, and all can see it.
+    async fn until_left_alone(&self) -> Result<(), String> {
+        let (caller, callee) = (self.caller.address(), self.edge.callee);
+        // product-service can do without, but for sellers.
+        let required = matches!(self.edge.client_gets, ClientGets::Unavailable)
+            && self.edge.caller != "product-service";
+        let expected = if required {
+            (503, "unavailable")
+        } else {
+            (200, "degraded")
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.ask_in_need().await?;
+            let ready = raw::get(caller, "/health/ready").await?;
+            let (status, body) = (ready.status, ready.json());
+            let dependencies = body["dependencies"].as_array().expect("a list");
+            let is_seen = dependencies.iter().all(|one| {
+                let shown = (one["status"].as_str(), one["circuit"].as_str());
+                if one["name"] == callee {
+                    shown == (Some("down"), Some("open")) && one["required"] == required
+                } else {
+                    shown == (Some("up"), Some("closed"))
+                }
+            });
+            if is_seen && (status, body["status"].as_str()) == (expected.0, Some(expected.1)) {
+                break;
+            }
+            good(
+                Instant::now() < deadline,
+                format!("/health/ready never says so: {status} {body}"),
+            )?;
+        }
+        let health = raw::get(caller, "/health").await?;
+        good(health.status == 200, "it does not say that it lives")
+    }
+
+    /// Whoever is left alone is not waited for.
+    async fn answers_at_once(&self) -> Result<(), String> {
+        let mut took = Duration::MAX;
+        // Once a second one of them goes to see whether it is back.
+        for _ in 0..20 {
+            let asked = Instant::now();
+            self.ask_in_need().await?;
+            took = took.min(asked.elapsed());
+            if took < AT_ONCE {
+                break;
+            }
+        }
+        good(took < AT_ONCE, format!("the soonest answer took {took:?}"))?;
+        let metrics = raw::get(self.caller.address(), "/metrics").await?;
+        let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+        let counted = format!(
+            "dependency=\"{}\",outcome=\"circuit_open\"",
+            self.edge.callee
+        );
+        let refused = metrics.lines().find(|line| line.contains(&counted));
+        let refused = refused.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        good(refused > Some(0), format!("{refused:?} calls not made"))
+    }
+
+    /// What was wrong is over.
+    async fn mend(&mut self) -> Result<(), String> {
+        self.hurts.store(false, Ordering::SeqCst);
+        let callee = self
+            .others
+            .iter_mut()
+            .find(|(name, _)| *name == self.edge.callee);
+        let (name, program) = callee.expect("one of them");
+        match self.fault {
+            Fault::Killed => {
+                block_in_place(|| program.come_back());
+                self.lost = self.created.lock().expect("no panic").len();
+                stock_up(name, program.address()).await?;
+            }
+            Fault::Stopped => program.signal("CONT"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until the stores hold what they should: what has to be found out
+    /// and undone takes its time.
+    async fn until_stores_agree(&self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(fault) = self.stores_agree().await {
+            good(Instant::now() < deadline, fault)?;
+            sleep(Duration::from_millis(50)).await;
+        }
+        // And that it stays so.
+        sleep(Duration::from_millis(200)).await;
+        self.stores_agree().await
+    }
+
+    async fn stores_agree(&self) -> Result<(), String> {
+        let created = self.created.lock().expect("no panic").clone();
+        match self.edge.caller {
+            "order-service" => self.orders_agree(created).await,
+            "product-service" => {
+                let there = all(self.caller.address(), "/api/products").await?;
+                good(there == created, format!("{there:?}, not {created:?}"))?;
+                count(self.address("user-service"), "/api/users", 1).await
+            }
+            _ => {
+                count(self.address("user-service"), "/api/users", 1).await?;
+                count(self.address("product-service"), "/api/products", 1).await?;
+                count(self.address("order-service"), "/api/orders", 0).await?;
+                let notifications = self.address("notification-service");
+                count(notifications, "/api/notifications", 1).await
+            }
+        }
+    }
+
+    /// The orders are those that clients know of; each has its stock, and at most
+    /// one notification; nothing else has any.
+    async fn orders_agree(&self, mut placed: Vec<Value>) -> Result<(), String> {
+        placed.sort_by_key(|order| order["id"].as_str().and_then(|id| id.parse::<u32>().ok()));
+        let orders = all(self.caller.address(), "/api/orders").await?;
+        good(orders == placed, format!("{orders:?}, not {placed:?}"))?;
+        count(self.address("user-service"), "/api/users", 1).await?;
+
+        let gone = |service| {
+            if self.edge.callee == service {
+                self.lost
+            } else {
+                0
+            }
+        };
+        let sold = 2 * (placed.len() - gone("product-service")) as u64;
+        let product = raw::get(self.address("product-service"), "/api/products/1").await?;
+        let stock = product.expect(200)["stock"].as_u64().unwrap_or_default();
+        good(
+            stock + sold == STOCK,
+            format!("{stock} in stock and {sold} sold of {STOCK}"),
+        )?;
+
+        let told = all(self.address("notification-service"), "/api/notifications").await?;
+        let told: Vec<_> = told
+            .iter()
+            .filter_map(|one| one["message"].as_str())
+            .collect();
+        let mut missed = 0;
+        let mut doubtful = 0;
+        for order in &placed[gone("notification-service")..] {
+            let message = format!(
+                "Your order #{} has been confirmed",
+                order["id"].as_str().expect("an id")
+            );
+            let times = told.iter().filter(|one| **one == message).count();
+            let is_sent = order["notification"] == "sent";
+            missed += usize::from(is_sent && times == 0);
+            doubtful += usize::from(!is_sent && times == 1);
+            good(times <= 1, format!("{message}, {times} times"))?;
+        }
+        good(
+            missed == 0,
+            format!("{missed} were not told, of {placed:?}"),
+        )?;
+        // `failed` is what nobody knows to have been sent.
+        let does_it = matches!(self.fault, Fault::Slow | Fault::BrokenOff);
+        let is_hit = self.edge.callee == "notification-service";
+        good(
+            !is_hit || self.fault == Fault::Stopped || does_it == (doubtful > 0),
+            format!("{doubtful} were told and are marked as if not"),
+        )
+    }
+}
+
+fn find<'a>(others: &'a [(&str, Program)], name: &str) -> &'a Program {
+    let found = others.iter().find(|(known, _)| *known == name);
+    &found.expect("one of them").1
+}
+
+/// What does to the requests that are hit what the fault is.
+async fn gate(edge: Edge, fault: Fault, callee: &Program, hurts: Arc<AtomicBool>) -> Fake {
+    let (real, process) = (callee.address(), callee.id());
+    let signalled = Arc::new(AtomicBool::new(false));
+    Fake::start(move |request| {
+        let is_hit = request.target.ends_with(edge.hit) && hurts.load(Ordering::SeqCst);
+        let signalled = Arc::clone(&signalled);
+        let once = move |signal| {
+            if !signalled.swap(true, Ordering::SeqCst) {
+                block_in_place(|| send_signal(process, signal));
+            }
+        };
+        async move {
+            if !is_hit {
+                return request.pass_on(real).await;
+            }
+            match fault {
+                Fault::Killed => {
+                    request.pass_on(real).await;
+                    once("KILL");
+                    Vec::new()
+                }
+                Fault::Stopped => {
+                    once("STOP");
+                    request.pass_on(real).await
+                }
+                Fault::Slow => {
+                    sleep(Duration::from_millis(1500)).await;
+                    request.pass_on(real).await
+                }
+                Fault::Errors => fake::json("500 Internal Server Error", "", "{}"),
+                Fault::Garbage => b"\x16\x03\x01 what?\r\n\r\n".to_vec(),
+                Fault::BrokenOff => {
+                    let mut answer = request.pass_on(real).await;
+                    answer.truncate(answer.len() / 2);
+                    answer
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// One user, one product, one notification; no order.
+async fn stock_up(service: &str, address: SocketAddr) -> Result<(), String> {
+    let (path, body) = match service {
+        "user-service" => (
+            "/api/users",
+            json!({"name": "Ada", "email": "ada@example.com"}),
+        ),
+        "product-service" => (
+            "/api/products",
+            json!({"name": "Kettle", "price": 1, "stock": STOCK}),
+        ),
+        "notification-service" => (
+            "/api/notifications/send",
+            json!({"userId": "1", "message": "Welcome"}),
+        ),
+        _ => return Ok(()),
+    };
+    let got = raw::post(address, path, &[], &body).await?;
+    good(got.status == 201, format!("{service}: {got:?}"))
+}
+
+/// A list, all of it.
+async fn all(address: SocketAddr, list: &str) -> Result<Vec<Value>, String> {
+    let got = raw::get(address, &format!("{list}?limit=1000")).await?;
+    Ok(got.expect(200).as_array().cloned().unwrap_or_default())
+}
+
+async fn count(address: SocketAddr, list: &str, expected: usize) -> Result<(), String> {
+    let there = all(address, list).await?.len();
+    good(
+        there == expected,
+        format!("{there} in {list}, not {expected}"),
+    )
+}
+
+fn good(holds: bool, fault: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(fault.into()) }
+}
