@@ -170,6 +170,11 @@ impl Program {
         self.address
     }
 
+    /// Where another service finds it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Its next line on standard output, if one comes in time.
     pub fn line(&self, within: Duration) -> Option<String> {
         self.lines.recv_timeout(within).ok()

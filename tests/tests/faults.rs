@@ -14,8 +14,9 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
+use shop_tests::ask::{all, place, stock};
 use shop_tests::fake::{self, Fake};
-use shop_tests::faults::Faults;
+use shop_tests::faults::{Faults, good};
 use shop_tests::program::{Program, neighbours, send_signal, service_of};
 use shop_tests::raw;
 use tokio::task::block_in_place;
@@ -201,7 +202,7 @@ impl Shop {
                 let url = if through_the_gate {
                     gate.url().as_str().to_owned()
                 } else {
-                    url_of(program)
+                    program.url()
                 };
                 (*variable, url)
             })
@@ -228,7 +229,7 @@ impl Shop {
     async fn ask(&self) -> Result<Got, String> {
         let caller = self.caller.address();
         let got = match self.edge.caller {
-            "order-service" => place(caller, 2, &[]).await?,
+            "order-service" => place(caller, 1, 2, &[]).await?,
             "product-service" => {
                 let cup = json!({"name": "Cup", "price": 1, "sellerId": "1"});
                 raw::post(caller, "/api/products", &[], &cup).await?
@@ -441,8 +442,7 @@ impl Shop {
             }
         };
         let sold = 2 * (placed.len() - gone("product-service")) as u64;
-        let product = raw::get(self.address("product-service"), "/api/products/1").await?;
-        let stock = product.expect(200)["stock"].as_u64().unwrap_or_default();
+        let stock = stock(self.address("product-service"), 1).await?;
         good(
             stock + sold == STOCK,
             format!("{stock} in stock and {sold} sold of {STOCK}"),
@@ -530,12 +530,6 @@ async fn gate(edge: Edge, fault: Fault, callee: &Program, hurts: Arc<AtomicBool>
 
 // What is gone, and what is left in doubt.
 
-async fn stock(products: SocketAddr) -> u64 {
-    let product = raw::get(products, "/api/products/1").await;
-    let product = product.expect("an answer").expect(200);
-    product["stock"].as_u64().expect("a number")
-}
-
 /// The one hole that a store in memory leaves: who took the stock is dead, and
 /// with it all that was known of what it was taken for.
 #[tokio::test(flavor = "multi_thread")]
@@ -586,17 +580,23 @@ async fn stock_is_lost_only_with_an_order_service_that_dies_between_taking_it_an
         *doomed.lock().expect("no panic") = Some(orders.id());
 
         let key = [("idempotency-key", "k")];
-        let broken = place(orders.address(), 3, &key).await;
+        let broken = place(orders.address(), 1, 3, &key).await;
         assert!(broken.is_err(), "{reason}: {broken:?}");
         block_in_place(|| orders.come_back());
         let left = all(orders.address(), "/api/orders").await;
         assert_eq!(left, Ok(Vec::new()), "{reason}");
-        assert_eq!(stock(addresses[1]).await, STOCK - lost, "{reason}");
+        assert_eq!(stock(addresses[1], 1).await, Ok(STOCK - lost), "{reason}");
 
-        let again = place(orders.address(), 3, &key).await.expect("an answer");
+        let again = place(orders.address(), 1, 3, &key)
+            .await
+            .expect("an answer");
         assert_eq!(again.header("idempotency-replayed"), "", "{reason}");
         assert_eq!(again.expect(201)["id"], "1", "{reason}");
-        assert_eq!(stock(addresses[1]).await, STOCK - lost - 3, "{reason}");
+        assert_eq!(
+            stock(addresses[1], 1).await,
+            Ok(STOCK - lost - 3),
+            "{reason}"
+        );
         let messages = all(addresses[2], "/api/notifications").await;
         let messages = messages.expect("a list");
         let confirmed = "Your order #1 has been confirmed";
@@ -612,14 +612,14 @@ async fn what_each_of_the_five_forgets_when_it_dies() {
     let mut products = start("product-service", &[]);
     let mut notifications = start("notification-service", &[]);
     let (users_url, products_url, notifications_url) =
-        (url_of(&users), url_of(&products), url_of(&notifications));
+        (users.url(), products.url(), notifications.url());
     let mut urls = vec![
         ("USER_SERVICE_URL", users_url.as_str()),
         ("PRODUCT_SERVICE_URL", &products_url),
         ("NOTIFICATION_SERVICE_URL", &notifications_url),
     ];
     let mut orders = start("order-service", &urls);
-    let orders_url = url_of(&orders);
+    let orders_url = orders.url();
     urls.extend([
         ("ORDER_SERVICE_URL", orders_url.as_str()),
         ("POLL_INTERVAL_MS", "60000"),
@@ -633,7 +633,7 @@ async fn what_each_of_the_five_forgets_when_it_dies() {
         ["users", "products", "orders", "notifications"]
             .map(|name| summary[format!("total_{name}")].as_u64().expect("a number"))
     };
-    let buy = async || place(at, 2, &[]).await.expect("an answer");
+    let buy = async || place(at, 1, 2, &[]).await.expect("an answer");
     for (name, program) in [("user-service", &users), ("product-service", &products)] {
         stock_up(name, program.address()).await.expect(name);
     }
@@ -648,7 +648,7 @@ async fn what_each_of_the_five_forgets_when_it_dies() {
     block_in_place(|| users.come_back());
     let sentence = buy().await.expect_error(400, "validation_failed");
     assert!(sentence.contains("User not found"), "{sentence}");
-    assert_eq!(stock(products.address()).await, STOCK - 2);
+    assert_eq!(stock(products.address(), 1).await, Ok(STOCK - 2));
     let again = stock_up("user-service", users.address()).await;
     again.expect("the same user");
     assert_eq!(buy().await.expect(201)["id"], "2");
@@ -662,11 +662,15 @@ async fn what_each_of_the_five_forgets_when_it_dies() {
     // Nobody can tell that it is another one.
     let cancelled = raw::post(at, "/api/orders/1/cancel", &[], &json!({})).await;
     cancelled.expect("an answer").expect(200);
-    assert_eq!(stock(products.address()).await, STOCK + 2);
+    assert_eq!(stock(products.address(), 1).await, Ok(STOCK + 2));
 
     block_in_place(|| orders.come_back());
     assert_eq!(totals(&analytics).await, [1, 1, 0, 1]);
-    assert_eq!(stock(products.address()).await, STOCK + 2, "as it was");
+    assert_eq!(
+        stock(products.address(), 1).await,
+        Ok(STOCK + 2),
+        "as it was"
+    );
     assert_eq!(buy().await.expect(201)["id"], "1", "another first one");
 
     block_in_place(|| analytics.come_back());
@@ -694,7 +698,7 @@ async fn ten_orders_while_it_hangs(
         let url = if name == hung {
             fake.url().as_str().to_owned()
         } else {
-            url_of(&program)
+            program.url()
         };
         urls.push((*variable, url));
         real.push(program);
@@ -712,7 +716,7 @@ async fn ten_orders_while_it_hangs(
     let mut took = Vec::new();
     for _ in 0..10 {
         let asked = Instant::now();
-        let got = place(orders.address(), 1, &[]).await.expect("an answer");
+        let got = place(orders.address(), 1, 1, &[]).await.expect("an answer");
         took.push(asked.elapsed());
         assert_eq!(got.status, expected, "{hung} hangs: {got:?}");
     }
@@ -759,29 +763,10 @@ async fn stock_up(service: &str, address: SocketAddr) -> Result<(), String> {
     good(got.status == 201, format!("{service}: {got:?}"))
 }
 
-async fn place(orders: SocketAddr, quantity: u32, headers: &[(&str, &str)]) -> Result<Got, String> {
-    let order = json!({"userId": "1", "productId": "1", "quantity": quantity});
-    raw::post(orders, "/api/orders", headers, &order).await
-}
-
-fn url_of(program: &Program) -> String {
-    format!("http://{}", program.address())
-}
-
-/// A list, all of it.
-async fn all(address: SocketAddr, list: &str) -> Result<Vec<Value>, String> {
-    let got = raw::get(address, &format!("{list}?limit=1000")).await?;
-    Ok(got.expect(200).as_array().cloned().unwrap_or_default())
-}
-
 async fn count(address: SocketAddr, list: &str, expected: usize) -> Result<(), String> {
     let there = all(address, list).await?.len();
     good(
         there == expected,
         format!("{there} in {list}, not {expected}"),
     )
-}
-
-fn good(holds: bool, fault: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(fault.into()) }
 }

@@ -11,7 +11,7 @@ use chassis::testkit::{Got, Stub};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
-use shop_tests::faults::Faults;
+use shop_tests::faults::{Faults, good};
 use shop_tests::program::{Program, SERVICES};
 use shop_tests::raw::{self, Connection, chunked, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -120,10 +120,6 @@ async fn each<F>(
 async fn send(connection: &mut Connection, bytes: &[u8]) -> Result<(), String> {
     let sent = connection.send(bytes).await;
     sent.map_err(|cause| format!("it does not listen: {cause}"))
-}
-
-fn good(holds: bool, fault: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(fault.into()) }
 }
 
 /// The other side has closed, and has said nothing.
@@ -554,7 +550,7 @@ async fn a_full_store_of_orders_takes_no_stock() {
     let users = Door::open("user-service", &[]);
     let products = Door::open("product-service", &[]);
     let notifications = Door::open("notification-service", &[]);
-    let url = |door: &Door| format!("http://{}", door.address());
+    let url = |door: &Door| door.program.url();
     let orders = Door::open(
         "order-service",
         &[
