@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -57,7 +58,8 @@ pub struct Program {
     variables: Vec<(String, String)>,
     child: Child,
     stderr: Option<ChildStderr>,
-    lines: Receiver<String>,
+    // Locked, so that a test may ask one program from many tasks.
+    lines: Mutex<Receiver<String>>,
     address: SocketAddr,
 }
 
@@ -124,7 +126,7 @@ impl Program {
             variables: variables.iter().map(owned).collect(),
             child,
             stderr,
-            lines,
+            lines: Mutex::new(lines),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
         let Some(first) = program.line(PATIENCE) else {
@@ -143,13 +145,22 @@ impl Program {
     /// Starts it again at the same address, with the same variables, and with
     /// nothing of what it held. What runs of it is killed.
     pub fn come_back(&mut self) {
+        self.start_again(self.address.port());
+    }
+
+    /// The same at another address, so that nobody can take the two for one.
+    pub fn come_back_elsewhere(&mut self) {
+        self.start_again(0);
+    }
+
+    fn start_again(&mut self, port: u16) {
         self.kill();
         let variables: Vec<_> = self
             .variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let started = Self::start_at(self.address.port(), &self.name, &variables);
+        let started = Self::start_at(port, &self.name, &variables);
         *self = started.unwrap_or_else(|ended| did_not_start(&self.name, &ended));
     }
 
@@ -158,6 +169,11 @@ impl Program {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// The service that it is.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process id.
@@ -177,7 +193,8 @@ impl Program {
 
     /// Its next line on standard output, if one comes in time.
     pub fn line(&self, within: Duration) -> Option<String> {
-        self.lines.recv_timeout(within).ok()
+        let lines = self.lines.lock().expect("no panic");
+        lines.recv_timeout(within).ok()
     }
 
     /// Sends it a signal, such as `TERM`, `STOP` or `CONT`.
@@ -193,7 +210,8 @@ impl Program {
             // Not text is not what is expected either; the test will say so.
             let _ = pipe.read_to_string(&mut stderr);
         }
-        let stdout: Vec<String> = self.lines.iter().collect();
+        let lines = self.lines.get_mut().expect("no panic");
+        let stdout: Vec<String> = lines.iter().collect();
         Ended {
             status,
             stdout: stdout.join("\n"),

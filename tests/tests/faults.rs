@@ -48,7 +48,7 @@ const STOCK: u64 = 1000;
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     caller: &'static str,
-    callee: &'static str,
+    neighbour: &'static str,
     /// The requests that are hit: those with a target that ends so.
     hit: &'static str,
     /// What a client of the caller gets while they are.
@@ -67,13 +67,13 @@ enum ClientGets {
 
 const fn edge(
     caller: &'static str,
-    callee: &'static str,
+    neighbour: &'static str,
     hit: &'static str,
     client_gets: ClientGets,
 ) -> Edge {
     Edge {
         caller,
-        callee,
+        neighbour,
         hit,
         client_gets,
     }
@@ -128,13 +128,19 @@ async fn whatever_befalls_one_who_is_called_the_client_gets_a_clear_answer_in_ti
         .flat_map(|edge| FAULTS.map(|fault| (edge, fault)));
     // Each has a shop of its own; most of the time they wait.
     let findings = stream::iter(cells)
-        .map(|(edge, fault)| async move { (edge, fault, in_a_shop(edge, fault).await) })
+        .map(async |(edge, fault)| {
+            let cell = tokio::spawn(in_a_shop(edge, fault)).await;
+            let finding = cell.unwrap_or_else(|panic| Err(panic.to_string()));
+            (edge, fault, finding)
+        })
         .buffer_unordered(12);
     let mut faults = Faults::default();
     for (edge, fault, finding) in findings.collect::<Vec<_>>().await {
-        let Edge { caller, callee, .. } = edge;
+        let Edge {
+            caller, neighbour, ..
+        } = edge;
         faults.check(
-            format!("{caller} → {callee}{}, {fault:?}", edge.hit),
+            format!("{caller} → {neighbour}{}, {fault:?}", edge.hit),
             finding,
         );
     }
@@ -190,15 +196,15 @@ impl Shop {
         for (name, program) in &others {
             stock_up(name, program.address()).await?;
         }
-        let callee = find(&others, edge.callee);
+        let neighbour = find(&others, edge.neighbour);
         let hurts = Arc::new(AtomicBool::new(false));
-        let gate = gate(edge, fault, callee, Arc::clone(&hurts)).await;
+        let gate = gate(edge, fault, neighbour, Arc::clone(&hurts)).await;
         // A port that refuses can only be shown without anything before it.
         let direct = matches!(fault, Fault::Killed | Fault::Stopped) && edge.hit.is_empty();
         let urls = neighbours(edge.caller).iter().zip(&others);
         let urls: Vec<_> = urls
             .map(|(variable, (name, program))| {
-                let through_the_gate = *name == edge.callee && !direct;
+                let through_the_gate = *name == edge.neighbour && !direct;
                 let url = if through_the_gate {
                     gate.url().as_str().to_owned()
                 } else {
@@ -264,7 +270,7 @@ impl Shop {
     fn told_of(&self, summary: &Value) -> Value {
         let services = summary["services"].as_array();
         let mut services = services.into_iter().flatten();
-        let found = services.find(|one| one["name"] == self.edge.callee);
+        let found = services.find(|one| one["name"] == self.edge.neighbour);
         found.cloned().unwrap_or_default()
     }
 
@@ -277,7 +283,7 @@ impl Shop {
         };
         // Otherwise the gate does it, in the middle of a request.
         if self.edge.hit.is_empty() {
-            find(&self.others, self.edge.callee).signal(signal);
+            find(&self.others, self.edge.neighbour).signal(signal);
         }
     }
 
@@ -288,14 +294,14 @@ impl Shop {
         let took = asked.elapsed();
         good(took < PROMPT, format!("an answer took {took:?}"))?;
         let (status, body) = (got.status, got.json());
-        let Edge { callee, .. } = self.edge;
+        let Edge { neighbour, .. } = self.edge;
         let as_expected = match self.edge.client_gets {
             ClientGets::Unavailable => {
                 let wait: Option<u32> = got.header("retry-after").parse().ok();
                 let sentence = body["error"].as_str().unwrap_or_default();
                 status == 503
                     && body["code"] == "dependency_unavailable"
-                    && sentence.contains(callee)
+                    && sentence.contains(neighbour)
                     && wait > Some(0)
             }
             ClientGets::Unnotified => {
@@ -315,7 +321,7 @@ impl Shop {
 
     /// Asks until the circuit is open, and all can see it.
     async fn until_left_alone(&self) -> Result<(), String> {
-        let (caller, callee) = (self.caller.address(), self.edge.callee);
+        let (caller, neighbour) = (self.caller.address(), self.edge.neighbour);
         // product-service can do without, but for sellers.
         let required = matches!(self.edge.client_gets, ClientGets::Unavailable)
             && self.edge.caller != "product-service";
@@ -332,7 +338,7 @@ impl Shop {
             let dependencies = body["dependencies"].as_array().expect("a list");
             let is_seen = dependencies.iter().all(|one| {
                 let shown = (one["status"].as_str(), one["circuit"].as_str());
-                if one["name"] == callee {
+                if one["name"] == neighbour {
                     shown == (Some("down"), Some("open")) && one["required"] == required
                 } else {
                     shown == (Some("up"), Some("closed"))
@@ -367,7 +373,7 @@ impl Shop {
         let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
         let counted = format!(
             "dependency=\"{}\",outcome=\"circuit_open\"",
-            self.edge.callee
+            self.edge.neighbour
         );
         let refused = metrics.lines().find(|line| line.contains(&counted));
         let refused = refused.and_then(|line| line.rsplit(' ').next()?.parse().ok());
@@ -377,11 +383,11 @@ impl Shop {
     /// What was wrong is over.
     async fn mend(&mut self) -> Result<(), String> {
         self.hurts.store(false, Ordering::SeqCst);
-        let callee = self
+        let neighbour = self
             .others
             .iter_mut()
-            .find(|(name, _)| *name == self.edge.callee);
-        let (name, program) = callee.expect("one of them");
+            .find(|(name, _)| *name == self.edge.neighbour);
+        let (name, program) = neighbour.expect("one of them");
         match self.fault {
             Fault::Killed => {
                 block_in_place(|| program.come_back());
@@ -435,7 +441,7 @@ impl Shop {
         count(self.address("user-service"), "/api/users", 1).await?;
 
         let gone = |service| {
-            if self.edge.callee == service {
+            if self.edge.neighbour == service {
                 self.lost
             } else {
                 0
@@ -472,7 +478,7 @@ impl Shop {
         )?;
         // `failed` is what nobody knows to have been sent.
         let does_it = matches!(self.fault, Fault::Slow | Fault::BrokenOff);
-        let is_hit = self.edge.callee == "notification-service";
+        let is_hit = self.edge.neighbour == "notification-service";
         good(
             !is_hit || self.fault == Fault::Stopped || does_it == (doubtful > 0),
             format!("{doubtful} were told and are marked as if not"),
@@ -486,8 +492,8 @@ fn find<'a>(others: &'a [(&str, Program)], name: &str) -> &'a Program {
 }
 
 /// What does to the requests that are hit what the fault is.
-async fn gate(edge: Edge, fault: Fault, callee: &Program, hurts: Arc<AtomicBool>) -> Fake {
-    let (real, process) = (callee.address(), callee.id());
+async fn gate(edge: Edge, fault: Fault, neighbour: &Program, hurts: Arc<AtomicBool>) -> Fake {
+    let (real, process) = (neighbour.address(), neighbour.id());
     let signalled = Arc::new(AtomicBool::new(false));
     Fake::start(move |request| {
         let is_hit = request.target.ends_with(edge.hit) && hurts.load(Ordering::SeqCst);
