@@ -1,5 +1,6 @@
 //! The built services as processes.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -227,6 +228,7 @@ impl Drop for Program {
 }
 
 /// Sends a signal to the process with this id, which has to be one of ours.
+/// After a `STOP` it does nothing more.
 pub fn send_signal(process: u32, signal: &str) {
     // The shell's own kill: not every machine has a program of that name.
     let sent = Command::new("sh")
@@ -234,6 +236,32 @@ pub fn send_signal(process: u32, signal: &str) {
         .status()
         .expect("a shell");
     assert!(sent.success(), "kill -{signal} failed");
+    let deadline = Instant::now() + PATIENCE;
+    while signal == "STOP" && !stands_still(process) {
+        // On a busy machine the last of its threads stops some time later.
+        assert!(Instant::now() < deadline, "{process} does not stop");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether all threads of a process are stopped.
+fn stands_still(process: u32) -> bool {
+    if let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) {
+        return threads.flatten().all(|thread| {
+            let state = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // It follows the name, which is in brackets.
+            state
+                .rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        });
+    }
+    // A system that has no such folder.
+    let state = Command::new("ps")
+        .args(["-o", "stat=", "-p", &process.to_string()])
+        .output()
+        .expect("ps");
+    state.stdout.starts_with(b"T")
 }
 
 fn did_not_start(name: &str, ended: &Ended) -> ! {

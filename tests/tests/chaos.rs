@@ -138,19 +138,7 @@ async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
         programs.push(torment.expect("no panic")?);
     }
 
-    // What is in doubt is being found out.
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(fault) = shop.agrees(products, notifications).await {
-        good(Instant::now() < deadline, fault)?;
-        sleep(Duration::from_millis(50)).await;
-    }
-    sleep(Duration::from_millis(300)).await;
-    let told = shop.agrees(products, notifications).await?;
-    for program in &programs {
-        while let Some(line) = program.line(Duration::ZERO) {
-            good(!line.contains("by hand"), line.clone())?;
-        }
-    }
+    let told = shop.agrees(&mut programs, products, notifications).await?;
     let happened = [&shop.deaths, &shop.hangs].map(|times| times.load(Ordering::SeqCst));
     good(!happened.contains(&0), "nothing happened")?;
     let ([deaths, hangs], took) = (happened, began.elapsed().as_secs());
@@ -425,6 +413,7 @@ impl Shop {
     /// Whether what there is agrees with what clients know, and what that is.
     async fn agrees(
         &self,
+        programs: &mut [Program],
         products: SocketAddr,
         notifications: SocketAddr,
     ) -> Result<String, String> {
@@ -437,6 +426,21 @@ impl Shop {
             listed == known,
             format!("there are {listed:?}, and clients know of {known:?}"),
         )?;
+        let cancelled = listed.values().filter(|sold| sold.is_cancelled).count();
+        let stats = raw::get(address, "/api/orders/stats").await?.expect(200);
+        good(
+            stats["total"] == listed.len() && stats["cancelled"] == cancelled,
+            format!("{cancelled} of {} are cancelled, not {stats}", listed.len()),
+        )?;
+
+        // What is in doubt is found out, and undone, before it stops.
+        let orders_ended = programs.iter_mut().find(|one| one.address() == address);
+        let orders_ended = orders_ended.expect("it is one of them");
+        orders_ended.signal("TERM");
+        let ended = block_in_place(|| orders_ended.ended(PATIENCE));
+        good(ended.status == Some(0), format!("{ended:?}"))?;
+        let given_up = ended.stdout.lines().find(|line| line.contains("by hand"));
+        good(given_up.is_none(), format!("{given_up:?}"))?;
 
         let there_were = self.plan.stock;
         let price = self.shelf.load(Ordering::SeqCst);
@@ -467,13 +471,6 @@ impl Shop {
         good(
             life > 0 || different.len() == messages.len(),
             "somebody was told twice of an order",
-        )?;
-
-        let cancelled = listed.values().filter(|sold| sold.is_cancelled).count();
-        let stats = raw::get(address, "/api/orders/stats").await?.expect(200);
-        good(
-            stats["total"] == listed.len() && stats["cancelled"] == cancelled,
-            format!("{cancelled} of {} are cancelled, not {stats}", listed.len()),
         )?;
 
         let book = self.book();
