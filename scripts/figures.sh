@@ -252,11 +252,22 @@ count_of() {
     curl -sS -o /dev/null -D - "$1?limit=1" | tr -d '\r' | awk 'tolower($1) == "x-total-count:" { print $2 }'
 }
 
-# One user, one product with stock for any number of orders, and one order.
+ONE_PIECE='{"userId":"1","productId":"1","quantity":1}'
+
+# What an order needs of the service at place $1: a user, or a product with stock
+# for any number of orders.
+stock_up() {
+    case $1 in
+        ("$USER") post "$(at "$USER" /api/users)" '{"name":"Ada Lovelace","email":"ada@example.com"}' ;;
+        ("$PRODUCT") post "$(at "$PRODUCT" /api/products)" '{"name":"Desk lamp","price":19.99,"stock":1000000000}' ;;
+    esac
+}
+
+# All that an order needs, and one order.
 stock_shop() {
-    post "$(at "$USER" /api/users)" '{"name":"Ada Lovelace","email":"ada@example.com"}'
-    post "$(at "$PRODUCT" /api/products)" '{"name":"Desk lamp","price":19.99,"stock":1000000000}'
-    post "$(at "$ORDER" /api/orders)" '{"userId":"1","productId":"1","quantity":1}'
+    stock_up "$USER"
+    stock_up "$PRODUCT"
+    post "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
 }
 
 # ------------------------------------------------------------------ the sections
@@ -402,12 +413,12 @@ is that of all five processes, in the kernel too; log lines go to files."
         user_ms product_ms order_ms notification_ms analytics_ms
     open_shop
     stock_shop
-    load "$CONNECTIONS" 1 "$(at "$ORDER" /api/orders)" '{"userId":"1","productId":"1","quantity":1}'
+    load "$CONNECTIONS" 1 "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
     for ((round = 1; round <= rounds; round++)); do
         placed=$(count_of "$(at "$ORDER" /api/orders)")
         before=''
         for pid in "${SHOP[@]}"; do before="$before $(cpu_of "$pid")"; done
-        load "$CONNECTIONS" $((SECONDS_EACH * 2)) "$(at "$ORDER" /api/orders)" '{"userId":"1","productId":"1","quantity":1}'
+        load "$CONNECTIONS" $((SECONDS_EACH * 2)) "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
         # What wrk left in flight at its end is an order too.
         sleep 0.1
         total=0 after=''
@@ -669,8 +680,6 @@ leaves_alone() {
         grep -q "^upstream_circuit_state{.*dependency=\"${NAMES[$2]}\",state=\"open\".*} 1"
 }
 
-ONE_PIECE='{"userId":"1","productId":"1","quantity":1}'
-
 # load_in_need <what> <round> <seconds>: orders on one connection, and on many.
 load_in_need() {
     local p50 p99
@@ -693,8 +702,7 @@ hang_once() {
         load_in_need "$name off" "$2" $((SECONDS_EACH * 2))
     else
         until leaves_alone "$ORDER" "$1"; do
-            took=$(curl -sS -m 10 -o /dev/null -w '%{time_total}' -H 'Content-Type: application/json' \
-                -d "$ONE_PIECE" "$(at "$ORDER" /api/orders)")
+            took=$(ask_with "$ONE_PIECE" -o /dev/null -w '%{time_total}' "$(at "$ORDER" /api/orders)")
             raw "$name before" "$2" "$(compute %.1f "$took * 1000")" "$(compute %.1f "$took * 1000")"
         done
         load_in_need "$name after" "$2" "$SECONDS_EACH"
@@ -746,23 +754,29 @@ how many a second are answered at $CONNECTIONS connections."
 
 # Whether the service at place $1 gives an answer that it needs the one at $2 for.
 is_well() {
-    local body='' wanted
+    local answer
     case $1 in
         ("$ORDER")
-            body=$ONE_PIECE wanted='"notification":"sent"'
-            set -- "$(at "$ORDER" /api/orders)"
+            answer=$(ask_with "$ONE_PIECE" "$(at "$ORDER" /api/orders)")
+            set -- '"notification":"sent"'
             ;;
         ("$PRODUCT")
-            body='{"name":"Cup","price":1,"sellerId":"1"}' wanted='"sellerId":"1"'
-            set -- "$(at "$PRODUCT" /api/products)"
+            answer=$(ask_with '{"name":"Cup","price":1,"sellerId":"1"}' "$(at "$PRODUCT" /api/products)")
+            set -- '"sellerId":"1"'
             ;;
         (*)
-            wanted="\"name\":\"${NAMES[$2]}\",\"status\":\"up\""
-            set -- "$(at "$ANALYTICS" /api/analytics/summary)"
+            answer=$(curl -s -m 10 "$(at "$ANALYTICS" /api/analytics/summary)")
+            set -- "\"name\":\"${NAMES[$2]}\",\"status\":\"up\""
             ;;
     esac
-    set -- "$1" ${body:+-H 'Content-Type: application/json' -d "$body"}
-    case $(curl -sS -m 10 "$@" 2>/dev/null) in (*"$wanted"*) ;; (*) return 1 ;; esac
+    case $answer in (*"$1"*) ;; (*) return 1 ;; esac
+}
+
+# Posts the JSON $1; the rest is for curl.
+ask_with() {
+    local body=$1
+    shift
+    curl -s -m 10 -H 'Content-Type: application/json' -d "$body" "$@"
 }
 
 until_well() {
@@ -774,15 +788,12 @@ return_of() {
     begin "$(log_of "$1")" become "$1"
     SHOP[$1]=$PID
     until answers $((BASE_PORT + $1)) 2>/dev/null; do sleep 0.001; done
-    case $1 in
-        ("$USER") post "$(at "$USER" /api/users)" '{"name":"Ada Lovelace","email":"ada@example.com"}' ;;
-        ("$PRODUCT") post "$(at "$PRODUCT" /api/products)" '{"name":"Desk lamp","price":19.99,"stock":1000000000}' ;;
-    esac
+    stock_up "$1"
 }
 
 # recover <caller> <place of the one that is away>: all rounds, in a shop of their own.
 recover() {
-    local round signal until
+    local round signal over
     # Many at once: each has files and processes of its own.
     PIDS='' SCRATCH=$RUN_DIR/recovery.$1.$2
     trap end_all EXIT
@@ -792,8 +803,8 @@ recover() {
             kill -"$signal" "${SHOP[$2]}"
             until leaves_alone "$1" "$2"; do is_well "$1" "$2"; done
             # It returns at any moment of the time that it is left alone.
-            until=$((SECONDS + 1 + RANDOM % 5))
-            while [ "$SECONDS" -lt "$until" ]; do
+            over=$((SECONDS + 1 + RANDOM % 5))
+            while [ "$SECONDS" -lt "$over" ]; do
                 is_well "$1" "$2"
                 sleep 0.0$((RANDOM % 10))
             done
@@ -806,7 +817,7 @@ recover() {
 }
 
 recovery() {
-    local ROUNDS=${ROUNDS:-7} i caller pair pairs worker workers='' cells signal middle least most
+    local ROUNDS=${ROUNDS:-7} i pair pairs workers='' cells signal middle least most
     local row='%-20s %-22s %-24s %s\n'
     heading 'Time to recover' \
         "From the moment that a service is back to the first good answer of its caller, in
@@ -820,7 +831,7 @@ for 5 s. The median, the least and the greatest of $ROUNDS times."
         open_shop
         stock_shop
         recover "${pair%,*}" "${pair#*,}" &
-        workers="$workers $!"
+        workers="$workers $!" PIDS="$PIDS $!"
     done
     # shellcheck disable=SC2086 # a list of processes
     wait $workers
