@@ -696,6 +696,8 @@ hang_once() {
     open_shop
     stock_shop
     [ "$SHOP_RESILIENCE" = off ] || load_in_need "$name well" "$2" "$SECONDS_EACH"
+    # What wrk left in flight at its end would meet a service that hangs.
+    sleep 0.5
     FAILURES_COUNT=yes
     kill -STOP "${SHOP[$1]}"
     if [ "$SHOP_RESILIENCE" = off ]; then
