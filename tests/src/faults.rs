@@ -2,6 +2,11 @@
 
 use std::fmt::{Debug, Display};
 
+/// Says what is wrong unless it holds.
+pub fn good(holds: bool, fault: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(fault.into()) }
+}
+
 /// Collects what is not as expected, so that one run of a table shows every
 /// case that fails, on every service, not the first alone.
 #[derive(Debug, Default)]

@@ -8,32 +8,13 @@ use chassis::testkit::Stub;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
-use shop_tests::program::{self, Program, SERVICES};
+use shop_tests::program::{self, Program, SERVICES, neighbours};
 use shop_tests::raw::{self, Connection, request};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 /// The contract's grace, and some for a busy machine.
 const GRACE: Duration = Duration::from_secs(15);
-
-/// What each service asks of its neighbours in its environment.
-fn neighbours(service: &str) -> &'static [&'static str] {
-    match service {
-        "product-service" => &["USER_SERVICE_URL"],
-        "order-service" => &[
-            "USER_SERVICE_URL",
-            "PRODUCT_SERVICE_URL",
-            "NOTIFICATION_SERVICE_URL",
-        ],
-        "analytics-service" => &[
-            "USER_SERVICE_URL",
-            "PRODUCT_SERVICE_URL",
-            "ORDER_SERVICE_URL",
-            "NOTIFICATION_SERVICE_URL",
-        ],
-        _ => &[],
-    }
-}
 
 /// A path and a body that the service reads before it answers.
 fn creation(service: &str) -> Option<(&'static str, Value)> {

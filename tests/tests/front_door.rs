@@ -11,7 +11,7 @@ use chassis::testkit::{Got, Stub};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
-use shop_tests::faults::Faults;
+use shop_tests::faults::{Faults, good};
 use shop_tests::program::{Program, SERVICES};
 use shop_tests::raw::{self, Connection, chunked, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,7 +70,7 @@ impl Door {
     }
 
     async fn get(&self, path: &str) -> Result<Got, String> {
-        raw::exchange(self.address(), &request("GET", path, &[], b"")).await
+        raw::get(self.address(), path).await
     }
 
     /// A request with a body of which `part` has been sent.
@@ -120,10 +120,6 @@ async fn each<F>(
 async fn send(connection: &mut Connection, bytes: &[u8]) -> Result<(), String> {
     let sent = connection.send(bytes).await;
     sent.map_err(|cause| format!("it does not listen: {cause}"))
-}
-
-fn good(holds: bool, fault: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(fault.into()) }
 }
 
 /// The other side has closed, and has said nothing.
@@ -519,9 +515,7 @@ async fn a_full_store_says_so_and_takes_more_when_there_is_room() {
                 "name": "Ada", "email": format!("{number}@example.com"),
                 "price": 1, "userId": "1", "message": "Hello",
             });
-            let headers = [("content-type", "application/json")];
-            let bytes = request("POST", path, &headers, body.to_string().as_bytes());
-            raw::exchange(door.address(), &bytes).await
+            raw::post(door.address(), path, &[], &body).await
         };
         for number in [1, 2] {
             let status = create(number).await?.status;
@@ -556,7 +550,7 @@ async fn a_full_store_of_orders_takes_no_stock() {
     let users = Door::open("user-service", &[]);
     let products = Door::open("product-service", &[]);
     let notifications = Door::open("notification-service", &[]);
-    let url = |door: &Door| format!("http://{}", door.address());
+    let url = |door: &Door| door.program.url();
     let orders = Door::open(
         "order-service",
         &[
@@ -567,9 +561,7 @@ async fn a_full_store_of_orders_takes_no_stock() {
         ],
     );
     let post = async |door: &Door, path: &str, body: Value| {
-        let headers = [("content-type", "application/json")];
-        let bytes = request("POST", path, &headers, body.to_string().as_bytes());
-        let got = raw::exchange(door.address(), &bytes).await;
+        let got = raw::post(door.address(), path, &[], &body).await;
         got.expect("an answer")
     };
     let ada = json!({"name": "Ada", "email": "ada@example.com"});
