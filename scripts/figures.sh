@@ -677,7 +677,7 @@ have had one answer each.'
 # Whether the service at place $1 leaves the one at place $2 alone: its circuit is open.
 leaves_alone() {
     curl -sS "$(at "$1" /metrics)" |
-        grep -q "^upstream_circuit_state{.*dependency=\"${NAMES[$2]}\",state=\"open\".*} 1"
+        grep "^upstream_circuit_state{.*dependency=\"${NAMES[$2]}\",state=\"open\".*} 1" >/dev/null
 }
 
 # load_in_need <what> <round> <seconds>: orders on one connection, and on many.
