@@ -24,9 +24,32 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
-/// The variables by which a service finds the ones that it calls.
-pub fn neighbours(service: &str) -> &'static [&'static str] {
-    match service {
+/// All that keep the contract: the five, and product-service on the other four
+/// frameworks.
+pub const PROGRAMS: [&str; 9] = [
+    "user-service",
+    "product-service",
+    "order-service",
+    "notification-service",
+    "analytics-service",
+    "framework-comparison serve --framework axum",
+    "framework-comparison serve --framework poem",
+    "framework-comparison serve --framework warp",
+    "framework-comparison serve --framework actix-web",
+];
+
+/// The service that one of the [`PROGRAMS`] is.
+pub fn service_of(program: &'static str) -> &'static str {
+    if program.starts_with("framework-comparison") {
+        "product-service"
+    } else {
+        program
+    }
+}
+
+/// The variables by which one of the [`PROGRAMS`] finds those that it calls.
+pub fn neighbours(program: &'static str) -> &'static [&'static str] {
+    match service_of(program) {
         "product-service" => &["USER_SERVICE_URL"],
         "order-service" => &[
             "USER_SERVICE_URL",
@@ -44,7 +67,7 @@ pub fn neighbours(service: &str) -> &'static [&'static str] {
 }
 
 /// The service that is found by such a variable.
-pub fn service_of(variable: &str) -> &'static str {
+pub fn found_by(variable: &str) -> &'static str {
     let name = variable.trim_end_matches("_URL").replace('_', "-");
     let found = SERVICES
         .into_iter()
@@ -76,7 +99,7 @@ pub struct Ended {
 }
 
 impl Program {
-    /// Starts a service that must come up, on a free port, with nothing in its
+    /// Starts one of the [`PROGRAMS`], which must come up, on a free port, with nothing in its
     /// environment but `variables`; waits for its first log line, which has the
     /// port.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
@@ -301,8 +324,10 @@ pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
 }
 
 fn command(name: &str, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary(name));
+    let mut words = name.split(' ');
+    let mut command = Command::new(binary(words.next().unwrap_or_default()));
     command
+        .args(words)
         .env_clear()
         .envs(variables.iter().copied())
         .stdin(Stdio::null())

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use shop_tests::PATIENCE;
 use shop_tests::ask::{all, place, stock};
 use shop_tests::faults::good;
-use shop_tests::program::{Program, neighbours, service_of};
+use shop_tests::program::{Program, found_by, neighbours};
 use shop_tests::raw;
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
@@ -116,7 +116,7 @@ async fn chaos(plan: Plan) {
 async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
     let (mut rng, began) = (Rng::with_seed(seed), Instant::now());
     let variables = neighbours("order-service").iter();
-    let needed = variables.map(|variable| Program::start_to_come_back(service_of(variable), &[]));
+    let needed = variables.map(|variable| Program::start_to_come_back(found_by(variable), &[]));
     let mut programs: Vec<_> = needed.collect();
     let [users, products, notifications] = [0, 1, 2].map(|n: usize| programs[n].address());
     let urls: Vec<_> = programs.iter().map(Program::url).collect();

@@ -16,7 +16,7 @@ use shop_tests::PATIENCE;
 use shop_tests::ask::{all, place, stock};
 use shop_tests::fake::{self, Fake};
 use shop_tests::faults::{Faults, good};
-use shop_tests::program::{Program, neighbours, send_signal, service_of};
+use shop_tests::program::{Program, found_by, neighbours, send_signal};
 use shop_tests::raw;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -186,7 +186,7 @@ struct Shop {
 
 impl Shop {
     async fn open(edge: Edge, fault: Fault) -> Result<Self, String> {
-        let services = neighbours(edge.caller).iter().map(|url| service_of(url));
+        let services = neighbours(edge.caller).iter().map(|url| found_by(url));
         let others: Vec<_> = block_in_place(|| {
             services
                 .map(|name| (name, Program::start_to_come_back(name, &[])))
@@ -705,7 +705,7 @@ async fn ten_orders_while_it_hangs(
     let mut real = Vec::new();
     let mut urls = Vec::new();
     for variable in neighbours("order-service") {
-        let name = service_of(variable);
+        let name = found_by(variable);
         let program = block_in_place(|| Program::start(name, &[]));
         stock_up(name, program.address()).await.expect(name);
         let url = if name == hung {
