@@ -15,18 +15,19 @@ fn root() -> PathBuf {
 
 /// All Markdown files of the repository.
 fn documents() -> Vec<PathBuf> {
-    let folders = fs::read_dir(root())
-        .expect("the root")
-        .flatten()
-        .map(|entry| entry.path());
-    let folders = folders
-        .filter(|path| path.is_dir() && !path.ends_with("target"))
-        .chain([root()]);
-    let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    files
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
-        .collect()
+    let (mut folders, mut documents) = (vec![root()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                documents.push(path);
+            }
+        }
+    }
+    documents
 }
 
 /// What stands between `open` and `close`, each time.

@@ -194,7 +194,10 @@ fn code_on_the_pages_is_that_of_the_sources_and_every_section_is_shown() {
         "code in {stale:?} is not that of the sources: UPDATE_SNIPPETS=1 cargo test -p shop-tests --test snippets"
     );
     let idle: Vec<_> = marked.keys().filter(|one| !shown.contains(one)).collect();
-    assert!(idle.is_empty(), "these are marked, and no page shows them: {idle:?}");
+    assert!(
+        idle.is_empty(),
+        "these are marked, and no page shows them: {idle:?}"
+    );
 }
 
 #[test]
@@ -203,7 +206,10 @@ fn every_concern_is_shown_on_all_five_in_the_same_order() {
     assert_eq!(concerns.len(), CONCERNS, "{:?}", concerns.keys());
     let index = read(root().join("docs/frameworks/README.md"));
     for (name, page) in concerns {
-        assert!(index.contains(&format!("]({name})")), "README.md does not lead to {name}");
+        assert!(
+            index.contains(&format!("]({name})")),
+            "README.md does not lead to {name}"
+        );
         let (code, words) = page
             .split_once("\n## What is easy, what hurts\n")
             .unwrap_or_else(|| panic!("{name} does not say what is easy and what hurts"));
@@ -211,7 +217,10 @@ fn every_concern_is_shown_on_all_five_in_the_same_order() {
         let headings = sections.iter().filter_map(|text| text.lines().next());
         assert_eq!(headings.collect::<Vec<_>>(), FRAMEWORKS, "{name}");
         for section in sections {
-            assert!(section.contains("\n```rust\n"), "{name} has no code of {section}");
+            assert!(
+                section.contains("\n```rust\n"),
+                "{name} has no code of {section}"
+            );
         }
         let spoken_of = words.lines().filter_map(|line| {
             let (framework, _) = line.strip_prefix("**")?.split_once("**")?;
@@ -229,7 +238,9 @@ fn the_projects_are_shown_in_the_versions_that_are_built_here() {
         Some(rest.split_once('"')?.0)
     };
     let page = read(root().join("docs/frameworks/projects.md"));
-    let row = page.lines().find_map(|line| line.strip_prefix("| version built here |"));
+    let row = page
+        .lines()
+        .find_map(|line| line.strip_prefix("| version built here |"));
     let row: Vec<_> = row
         .expect("the row of versions")
         .split('|')
@@ -254,7 +265,8 @@ const SOURCE: &str = concat!(
     "    // ANCHOR_END: inner\n",
 );
 
-const PAGE: &str = "[a.rs](../../a.rs) <!-- ANCHOR: inner -->\n```rust\nfn one() {\n    two();\n}\n```\n";
+const PAGE: &str =
+    "[a.rs](../../a.rs) <!-- ANCHOR: inner -->\n```rust\nfn one() {\n    two();\n}\n```\n";
 
 fn filled_from_source(page: &str) -> Result<String, String> {
     filled(page, |shown| {
@@ -271,8 +283,14 @@ fn code_that_has_drifted_is_noticed() {
     assert_eq!(filled_from_source(&stale).as_deref(), Ok(PAGE));
     for (page, reason) in [
         (PAGE.replace("inner", "outer"), "no such section"),
-        (PAGE.replace(" <!-- ANCHOR: inner -->", ""), "code from nowhere"),
-        (PAGE.replace("](../../", "](../"), "a link that leads elsewhere"),
+        (
+            PAGE.replace(" <!-- ANCHOR: inner -->", ""),
+            "code from nowhere",
+        ),
+        (
+            PAGE.replace("](../../", "](../"),
+            "a link that leads elsewhere",
+        ),
         (PAGE.replace("```rust", "```text"), "a section and no code"),
         (PAGE.replace("}\n```\n", "}\n"), "code without an end"),
     ] {
