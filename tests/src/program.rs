@@ -21,6 +21,29 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
+/// All that keep the contract: the five, and product-service on the other four
+/// frameworks.
+pub const PROGRAMS: [&str; 9] = [
+    "user-service",
+    "product-service",
+    "order-service",
+    "notification-service",
+    "analytics-service",
+    "framework-comparison serve --framework axum",
+    "framework-comparison serve --framework poem",
+    "framework-comparison serve --framework warp",
+    "framework-comparison serve --framework actix-web",
+];
+
+/// The service that one of the [`PROGRAMS`] is.
+pub fn service_of(program: &'static str) -> &'static str {
+    if program.starts_with("framework-comparison") {
+        "product-service"
+    } else {
+        program
+    }
+}
+
 /// A running service. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Program {
@@ -42,7 +65,7 @@ pub struct Ended {
 }
 
 impl Program {
-    /// Starts a service that must come up, on a free port, with nothing in its
+    /// Starts one of the [`PROGRAMS`], which must come up, on a free port, with nothing in its
     /// environment but `variables`; waits for its first log line, which has the
     /// port.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
@@ -158,8 +181,10 @@ pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
 }
 
 fn command(name: &str, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary(name));
+    let mut words = name.split(' ');
+    let mut command = Command::new(binary(words.next().unwrap_or_default()));
     command
+        .args(words)
         .env_clear()
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
