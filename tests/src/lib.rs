@@ -21,6 +21,7 @@
 //! | `tests/front_door.rs` | the programs: slow and greedy clients, and more than there is room for |
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
 //! | `tests/docs.rs` | what the documents point at is there |
+//! | `tests/snippets.rs` | the code in `docs/frameworks/` is that of the sources |
 #![allow(
     clippy::missing_panics_doc,
     reason = "a test helper panics: that is how a test fails"
