@@ -90,7 +90,9 @@ fn sections(source: &str) -> Result<BTreeMap<String, String>, String> {
                 .ok_or_else(|| format!("{name} is closed, and was not opened"))?;
             closed.insert(name.to_owned(), at_the_margin(&lines));
         } else {
-            open.values_mut().for_each(|lines| lines.push(line));
+            for lines in open.values_mut() {
+                lines.push(line);
+            }
         }
     }
     match open.into_keys().next() {
@@ -118,8 +120,8 @@ struct Shown {
 
 impl Shown {
     /// What a line of a page announces.
-    fn announced(line: &str) -> Option<Self> {
-        let (link, section) = line.split_once(" <!-- ANCHOR: ")?;
+    fn announced(text: &str) -> Option<Self> {
+        let (link, section) = text.split_once(" <!-- ANCHOR: ")?;
         let (_, source) = link.split_once("](../../")?;
         Some(Self {
             source: source.strip_suffix(')')?.to_owned(),
