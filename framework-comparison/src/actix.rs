@@ -33,6 +33,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes, app, service).await
 }
 
+// ANCHOR: routes
 fn routes(routes: &mut ServiceConfig) {
     routes
         .route("/api/products", get(list_products))
@@ -42,6 +43,7 @@ fn routes(routes: &mut ServiceConfig) {
         .route("/api/products/{id}", delete().to(delete_product))
         .route("/api/products/{id}/stock", patch().to(change_stock));
 }
+// ANCHOR_END: routes
 
 // Handlers, in the order of the routes.
 
@@ -49,12 +51,14 @@ async fn list_products(app: Data<App>, PageOf(page): PageOf) -> Answer {
     Answer(api::list_products(&app, page))
 }
 
+// ANCHOR: create_product
 async fn create_product(
     app: Data<App>,
     Json(body): Json<NewProductBody>,
 ) -> Result<Answer, Failure> {
     Ok(Answer(api::create_product(&app, body).await?))
 }
+// ANCHOR_END: create_product
 
 async fn get_product(app: Data<App>, Path(id): Path<ProductId>) -> Result<Answer, Failure> {
     Ok(Answer(api::get_product(&app, id)?))
@@ -83,6 +87,7 @@ async fn change_stock(
 
 // What handlers take here, and not in analytics-service.
 
+// ANCHOR: path_and_query
 /// The parameter of the path, such as an id.
 struct Path<T>(T);
 
@@ -98,6 +103,20 @@ impl<T: FromStr<Err = ApiError>> FromRequest for Path<T> {
     }
 }
 
+/// `?limit=` and `?after=`.
+struct PageOf(Page);
+
+impl FromRequest for PageOf {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let page = Page::parse(request.uri().query());
+        ready(page.map(Self).map_err(Failure::from))
+    }
+}
+// ANCHOR_END: path_and_query
+
 /// `Idempotency-Key`, if there is one.
 struct IdempotencyKey(Option<Key>);
 
@@ -112,19 +131,7 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
-/// `?limit=` and `?after=`.
-struct PageOf(Page);
-
-impl FromRequest for PageOf {
-    type Error = Failure;
-    type Future = Ready<Result<Self, Failure>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let page = Page::parse(request.uri().query());
-        ready(page.map(Self).map_err(Failure::from))
-    }
-}
-
+// ANCHOR: json
 /// A JSON body within the limits of the contract.
 struct Json<T>(T);
 
@@ -155,3 +162,4 @@ async fn read_json<T: DeserializeOwned>(
     let bytes = read.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
     body::parse(&bytes.map_err(body::unreadable)?)
 }
+// ANCHOR_END: json

@@ -25,6 +25,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+// ANCHOR: routes
 fn routes() -> Router<App> {
     Router::new()
         .route("/api/products", get(list_products).post(create_product))
@@ -34,6 +35,7 @@ fn routes() -> Router<App> {
         )
         .route("/api/products/{id}/stock", patch(change_stock))
 }
+// ANCHOR_END: routes
 
 // Handlers, in the order of the routes.
 
@@ -41,12 +43,14 @@ async fn list_products(State(app): State<App>, PageOf(page): PageOf) -> Answer {
     Answer(api::list_products(&app, page))
 }
 
+// ANCHOR: create_product
 async fn create_product(
     State(app): State<App>,
     Json(body): Json<NewProductBody>,
 ) -> Result<Answer, Failure> {
     Ok(Answer(api::create_product(&app, body).await?))
 }
+// ANCHOR_END: create_product
 
 async fn get_product(State(app): State<App>, Path(id): Path<ProductId>) -> Result<Answer, Failure> {
     Ok(Answer(api::get_product(&app, id)?))

@@ -21,6 +21,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+// ANCHOR: routes
 fn routes() -> Route {
     Route::new()
         .at("/api/products", get(list_products).post(create_product))
@@ -30,6 +31,7 @@ fn routes() -> Route {
         )
         .at("/api/products/:id/stock", patch(change_stock))
 }
+// ANCHOR_END: routes
 
 // Handlers, in the order of the routes.
 
@@ -38,6 +40,7 @@ async fn list_products(app: Data<&App>, PageOf(page): PageOf) -> Answer {
     Answer(api::list_products(&app, page))
 }
 
+// ANCHOR: create_product
 #[handler]
 async fn create_product(
     app: Data<&App>,
@@ -45,6 +48,7 @@ async fn create_product(
 ) -> Result<Answer, Failure> {
     Ok(Answer(api::create_product(&app, body).await?))
 }
+// ANCHOR_END: create_product
 
 #[handler]
 async fn get_product(app: Data<&App>, Path(id): Path<ProductId>) -> Result<Answer, Failure> {

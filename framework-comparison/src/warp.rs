@@ -25,6 +25,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+// ANCHOR: routes
 /// Path and method come first in each: what rejects behind them is the failure
 /// of the one route that was meant.
 fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
@@ -69,6 +70,7 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
         .or(delete)
         .or(change_stock)
 }
+// ANCHOR_END: routes
 
 // Handlers, in the order of the routes.
 
@@ -76,9 +78,11 @@ async fn list_products(app: App, page: Page) -> Answer {
     Answer(api::list_products(&app, page))
 }
 
+// ANCHOR: create_product
 async fn create_product(app: App, body: NewProductBody) -> Result<Answer, Failure> {
     Ok(Answer(api::create_product(&app, body).await?))
 }
+// ANCHOR_END: create_product
 
 async fn get_product(id: ProductId, app: App) -> Result<Answer, Failure> {
     Ok(Answer(api::get_product(&app, id)?))

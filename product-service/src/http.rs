@@ -22,6 +22,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+// ANCHOR: routes
 fn routes() -> Vec<Route> {
     routes![
         list_products,
@@ -32,6 +33,7 @@ fn routes() -> Vec<Route> {
         delete_product,
     ]
 }
+// ANCHOR_END: routes
 
 // Handlers, in the order of the routes.
 
@@ -41,6 +43,7 @@ fn list_products(app: &State<App>, page: Checked<PageOf>) -> Result<Answer, Fail
     Ok(Answer(api::list_products(app, page)))
 }
 
+// ANCHOR: create_product
 #[post("/api/products", data = "<body>")]
 async fn create_product(
     app: &State<App>,
@@ -49,12 +52,15 @@ async fn create_product(
     let Json(body) = body?;
     Ok(Answer(api::create_product(app, body).await?))
 }
+// ANCHOR_END: create_product
 
+// ANCHOR: get_product
 #[get("/api/products/<id>")]
 fn get_product(app: &State<App>, id: Checked<Path<ProductId>>) -> Result<Answer, Failure> {
     let Path(id) = id?;
     Ok(Answer(api::get_product(app, id)?))
 }
+// ANCHOR_END: get_product
 
 #[put("/api/products/<id>", data = "<body>")]
 async fn change_product(

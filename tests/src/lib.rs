@@ -25,6 +25,7 @@
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
 //! | `tests/kubernetes.rs` | the manifests: known fields only, and the network is the diagram |
 //! | `tests/docs.rs` | what the documents point at is there, and the variables are all told |
+//! | `tests/snippets.rs` | the code in `docs/frameworks/` is that of the sources |
 #![allow(
     clippy::missing_panics_doc,
     reason = "a test helper panics: that is how a test fails"

@@ -40,6 +40,7 @@ use tokio::task::yield_now;
 /// Routes, as actix has each of its workers configured with them.
 pub type Routes = fn(&mut web::ServiceConfig);
 
+// ANCHOR: serve
 /// Answers on `listener` with `routes`, which share `app`, until the service's
 /// shutdown is over.
 ///
@@ -99,7 +100,9 @@ where
         .await?;
     Ok(())
 }
+// ANCHOR_END: serve
 
+// ANCHOR: with_rules
 /// A middleware for every request, and a default service for those that no route
 /// matches.
 fn with_rules<A: 'static>(
@@ -124,6 +127,7 @@ fn with_rules<A: 'static>(
         .wrap(from_fn(exchange))
         .wrap(from_fn(connection))
 }
+// ANCHOR_END: with_rules
 
 // The routes that every service has.
 
@@ -149,6 +153,7 @@ async fn metrics(service: Data<Service>) -> Answer {
     Answer(service.metrics_text())
 }
 
+// ANCHOR: openapi
 async fn openapi_json(service: Data<Service>) -> Answer {
     Answer(service.api().document())
 }
@@ -162,6 +167,7 @@ async fn docs_file(service: Data<Service>, file: Result<web::Path<String>, Error
     let file = file.map_or_else(|_| String::new(), web::Path::into_inner);
     Answer(service.api().page_file(&file))
 }
+// ANCHOR_END: openapi
 
 async fn unrouted(service: Data<Service>, request: HttpRequest) -> Answer {
     let api = service.api();
@@ -258,6 +264,7 @@ fn head_size(request: &ServiceRequest) -> usize {
     line + target.map_or(0, |target| target.as_str().len()) + headers.sum::<usize>() + "\r\n".len()
 }
 
+// ANCHOR: exchange
 /// A middleware around every request, matched or not.
 async fn exchange(
     service: Data<Service>,
@@ -291,6 +298,7 @@ async fn exchange(
     exchange.finish(response.status().as_u16());
     result.map_err(|response| InternalError::from_response("no response", response).into())
 }
+// ANCHOR_END: exchange
 
 // What handlers give.
 
@@ -329,6 +337,7 @@ impl Responder for Answer {
     }
 }
 
+// ANCHOR: failure
 /// An error of any layer, as a handler returns it with `?`.
 #[derive(Debug)]
 pub struct Failure(ApiError);
@@ -350,6 +359,7 @@ impl ResponseError for Failure {
         Answer(self.0.clone().reply()).into_response()
     }
 }
+// ANCHOR_END: failure
 
 #[cfg(test)]
 mod tests {

@@ -30,6 +30,7 @@ use warp::reject::{MethodNotAllowed, Reject};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply as _};
 
+// ANCHOR: serve
 /// Answers on `listener` with `routes`, which share `app`, until the service's
 /// shutdown is over.
 pub async fn serve<F, R, A>(
@@ -47,7 +48,9 @@ where
     server::serve(listener, http, &service).await;
     Ok(())
 }
+// ANCHOR_END: serve
 
+// ANCHOR: with_rules
 /// A tower service around every request, and filters for those that no route
 /// answers.
 fn with_rules<F, R, A>(
@@ -68,7 +71,9 @@ where
     let filters = warp::service(routes.recover(failed).or(fallback));
     service_fn(move |request| exchange(app.clone(), Arc::clone(&service), filters, request))
 }
+// ANCHOR_END: with_rules
 
+// ANCHOR: app
 /// What the exchange has put into the request. warp clones the whole chain of
 /// filters for each request; this one holds nothing, so that costs nothing.
 pub fn app<A>() -> impl Filter<Extract = (A,), Error = Rejection> + Copy
@@ -77,6 +82,7 @@ where
 {
     warp::ext::get::<A>()
 }
+// ANCHOR_END: app
 
 fn service() -> impl Filter<Extract = (Arc<Service>,), Error = Rejection> + Copy {
     app::<Arc<Service>>()
@@ -108,6 +114,7 @@ async fn metrics(service: Arc<Service>) -> Answer {
     Answer(service.metrics_text())
 }
 
+// ANCHOR: openapi
 async fn openapi_json(service: Arc<Service>) -> Answer {
     Answer(service.api().document())
 }
@@ -120,6 +127,7 @@ async fn docs_file(file: String, service: Arc<Service>) -> Result<Answer, Failur
     let file = decoded(&file)?;
     Ok(Answer(service.api().page_file(&file)))
 }
+// ANCHOR_END: openapi
 
 async fn unrouted(method: Method, path: FullPath, service: Arc<Service>) -> Answer {
     Answer(service.api().unrouted(method.as_str(), path.as_str()))
@@ -127,6 +135,7 @@ async fn unrouted(method: Method, path: FullPath, service: Arc<Service>) -> Answ
 
 // Around every request.
 
+// ANCHOR: exchange
 /// A tower service around every request, matched or not.
 async fn exchange<S, A>(
     app: A,
@@ -166,6 +175,7 @@ where
     exchange.finish(response.status().as_u16());
     Ok(response)
 }
+// ANCHOR_END: exchange
 
 /// warp takes `/health/` for `/health`.
 fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Copy {
@@ -209,6 +219,7 @@ impl warp::Reply for Answer {
     }
 }
 
+// ANCHOR: failure
 /// An error of any layer, as a handler returns it with `?` and a filter rejects
 /// with it.
 #[derive(Debug)]
@@ -240,6 +251,7 @@ async fn failed(rejection: Rejection) -> Result<Answer, Rejection> {
         Ok(Answer(ApiError::internal(format!("{rejection:?}")).reply()))
     }
 }
+// ANCHOR_END: failure
 
 // What handlers take.
 
@@ -248,6 +260,7 @@ pub fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::get().or(warp::head()).unify()
 }
 
+// ANCHOR: path_and_query
 /// What the parameter of a path stands for, such as an id. It belongs behind the
 /// method: what it rejects is the failure of the one route that was meant.
 pub async fn parameter<T: FromStr<Err = ApiError>>(segment: String) -> Result<T, Rejection> {
@@ -271,7 +284,9 @@ pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
             Ok::<_, Rejection>(Page::parse(query.as_deref()).map_err(Failure)?)
         })
 }
+// ANCHOR_END: path_and_query
 
+// ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Copy {
     service()
@@ -310,6 +325,7 @@ async fn read(
     }
     Ok(bytes)
 }
+// ANCHOR_END: json
 
 #[cfg(test)]
 mod tests {

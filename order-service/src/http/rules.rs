@@ -28,6 +28,7 @@ use poem::{
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
+// ANCHOR: serve
 /// Answers on `listener` with `routes`, which share `app`, until the service's
 /// shutdown is over.
 pub async fn serve<A>(
@@ -57,7 +58,9 @@ where
     server::serve(listener, http, &service).await;
     Ok(())
 }
+// ANCHOR_END: serve
 
+// ANCHOR: with_rules
 /// What all handlers share, and a middleware for every request, matched or not.
 fn with_rules<A>(routes: Route, app: A, service: Arc<Service>) -> impl Endpoint
 where
@@ -68,6 +71,7 @@ where
         .data(Arc::clone(&service))
         .around(move |endpoint, request| exchange(Arc::clone(&service), endpoint, request))
 }
+// ANCHOR_END: with_rules
 
 type Serving<'a> = Data<&'a Arc<Service>>;
 
@@ -98,6 +102,7 @@ async fn metrics(service: Serving<'_>) -> Answer {
     Answer(service.metrics_text())
 }
 
+// ANCHOR: openapi
 #[handler]
 async fn openapi_json(service: Serving<'_>) -> Answer {
     Answer(service.api().document())
@@ -114,9 +119,11 @@ async fn docs_file(service: Serving<'_>, file: poem::Result<web::Path<String>>) 
     let file = file.map_or_else(|_| String::new(), |web::Path(file)| file);
     Answer(service.api().page_file(&file))
 }
+// ANCHOR_END: openapi
 
 // Around every request.
 
+// ANCHOR: exchange
 /// Around every request. poem's own refusals come out of the endpoint as errors
 /// that have not been turned into responses yet.
 async fn exchange(
@@ -155,6 +162,7 @@ async fn exchange(
     exchange.finish(response.status().as_u16());
     Ok(response)
 }
+// ANCHOR_END: exchange
 
 // What handlers give.
 
@@ -185,6 +193,7 @@ impl IntoResponse for Answer {
     }
 }
 
+// ANCHOR: failure
 /// An error of any layer, as a handler returns it with `?`.
 pub struct Failure(ApiError);
 
@@ -199,9 +208,11 @@ impl From<Failure> for poem::Error {
         Self::from_response(Answer(error.reply()).into_response())
     }
 }
+// ANCHOR_END: failure
 
 // What handlers take.
 
+// ANCHOR: path_and_query
 /// The parameter of the path, such as an id.
 pub struct Path<T>(pub T);
 
@@ -212,6 +223,16 @@ impl<'a, T: FromStr<Err = ApiError>> FromRequest<'a> for Path<T> {
         Ok(Self(segment.parse().map_err(Failure)?))
     }
 }
+
+/// `?limit=` and `?after=`.
+pub struct PageOf(pub Page);
+
+impl<'a> FromRequest<'a> for PageOf {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self(Page::parse(request.uri().query()).map_err(Failure)?))
+    }
+}
+// ANCHOR_END: path_and_query
 
 /// `Idempotency-Key`, if there is one.
 pub struct IdempotencyKey(pub Option<Key>);
@@ -225,15 +246,7 @@ impl<'a> FromRequest<'a> for IdempotencyKey {
     }
 }
 
-/// `?limit=` and `?after=`.
-pub struct PageOf(pub Page);
-
-impl<'a> FromRequest<'a> for PageOf {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(Page::parse(request.uri().query()).map_err(Failure)?))
-    }
-}
-
+// ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub struct Json<T>(pub T);
 
@@ -250,6 +263,7 @@ impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {
         Ok(Self(body::parse(&bytes).map_err(Failure)?))
     }
 }
+// ANCHOR_END: json
 
 #[cfg(test)]
 mod tests {

@@ -39,6 +39,7 @@ use rocket::{Build, Rocket, State, catch, catchers, get, routes, uri};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
+// ANCHOR: serve
 /// Answers on `listener` with `routes`, which share `app`, until the service's
 /// shutdown is over.
 ///
@@ -67,7 +68,9 @@ where
     server::serve(listener, http, &service).await;
     Ok(())
 }
+// ANCHOR_END: serve
 
+// ANCHOR: with_rules
 /// A fairing for every request, an exchange around every handler, and a catcher
 /// for what no route matches.
 fn with_rules(routes: Vec<Route>, service: Arc<Service>) -> Rocket<Build> {
@@ -90,6 +93,7 @@ fn with_rules(routes: Vec<Route>, service: Arc<Service>) -> Rocket<Build> {
         .register("/", catchers![unrouted])
         .manage(service)
 }
+// ANCHOR_END: with_rules
 
 // The routes that every service has.
 
@@ -114,6 +118,7 @@ fn metrics(service: &Serving) -> Answer {
     Answer(service.metrics_text())
 }
 
+// ANCHOR: openapi
 #[get("/openapi.json")]
 fn openapi_json(service: &Serving) -> Answer {
     Answer(service.api().document())
@@ -128,7 +133,9 @@ fn docs(service: &Serving) -> Answer {
 fn docs_file(service: &Serving, file: &str) -> Answer {
     Answer(service.api().page_file(file))
 }
+// ANCHOR_END: openapi
 
+// ANCHOR: unrouted
 #[catch(default)]
 fn unrouted(status: Status, request: &Request<'_>) -> Answer {
     let api = service(request).api();
@@ -140,9 +147,11 @@ fn unrouted(status: Status, request: &Request<'_>) -> Answer {
     };
     Answer(exchange(request).context().clone().enter(reply))
 }
+// ANCHOR_END: unrouted
 
 // Around every request.
 
+// ANCHOR: exchange
 /// A fairing around every request, matched or not.
 struct Rules;
 
@@ -168,6 +177,7 @@ impl Fairing for Rules {
         exchange.finish(response.status().code);
     }
 }
+// ANCHOR_END: exchange
 
 fn service<'r>(request: &'r Request<'_>) -> &'r Arc<Service> {
     let service: Option<&Arc<Service>> = request.rocket().state();
@@ -183,6 +193,7 @@ fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
     })
 }
 
+// ANCHOR: in_exchange
 /// The handler of a route, run as part of its exchange.
 #[derive(Clone)]
 struct InExchange(Box<dyn Handler>);
@@ -201,6 +212,7 @@ impl Handler for InExchange {
             .unwrap_or_else(|panicked| Outcome::from(request, Answer(panicked)))
     }
 }
+// ANCHOR_END: in_exchange
 
 // What handlers give.
 
@@ -225,6 +237,7 @@ impl<'r> Responder<'r, 'static> for Answer {
     }
 }
 
+// ANCHOR: failure
 /// An error of any layer, as a handler returns it with `?`.
 #[derive(Debug)]
 pub struct Failure(ApiError);
@@ -240,6 +253,7 @@ impl<'r> Responder<'r, 'static> for Failure {
         Answer(self.0.reply()).respond_to(request)
     }
 }
+// ANCHOR_END: failure
 
 // What handlers take.
 
@@ -247,6 +261,7 @@ impl<'r> Responder<'r, 'static> for Failure {
 /// catcher the status alone; a handler that takes the result has the error.
 pub type Checked<T> = Result<T, Failure>;
 
+// ANCHOR: path_and_query
 /// The parameter of the path, such as an id.
 pub struct Path<T>(pub T);
 
@@ -257,6 +272,20 @@ impl<'r, T: FromStr<Err = ApiError>> FromParam<'r> for Path<T> {
         Ok(Self(segment.parse()?))
     }
 }
+
+/// `?limit=` and `?after=`.
+pub struct PageOf(pub Page);
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for PageOf {
+    type Error = Failure;
+
+    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Failure> {
+        let page = Page::parse(arrived(request).uri.query());
+        page.map(Self).map_err(Failure).or_error(Status::BadRequest)
+    }
+}
+// ANCHOR_END: path_and_query
 
 /// `Idempotency-Key`, if there is one.
 pub struct IdempotencyKey(pub Option<Key>);
@@ -276,19 +305,7 @@ impl<'r> FromRequest<'r> for IdempotencyKey {
     }
 }
 
-/// `?limit=` and `?after=`.
-pub struct PageOf(pub Page);
-
-#[rocket::async_trait]
-impl<'r> FromRequest<'r> for PageOf {
-    type Error = Failure;
-
-    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Failure> {
-        let page = Page::parse(arrived(request).uri.query());
-        page.map(Self).map_err(Failure).or_error(Status::BadRequest)
-    }
-}
-
+// ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub struct Json<T>(pub T);
 
@@ -313,6 +330,7 @@ async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
         Err(cause) => Err(body::unreadable(cause)),
     }
 }
+// ANCHOR_END: json
 
 // Between hyper and Rocket.
 

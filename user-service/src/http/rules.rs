@@ -26,6 +26,7 @@ use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
+// ANCHOR: serve
 /// Answers on `listener` with `routes`, which share `app`, until the service's
 /// shutdown is over.
 pub async fn serve<A>(
@@ -42,7 +43,9 @@ where
     server::serve(listener, http, &service).await;
     Ok(())
 }
+// ANCHOR_END: serve
 
+// ANCHOR: with_rules
 /// A layer for every request, and fallbacks for those that no route matches.
 fn with_rules(routes: Router, service: Arc<Service>) -> Router {
     routes
@@ -53,6 +56,7 @@ fn with_rules(routes: Router, service: Arc<Service>) -> Router {
         .layer(from_fn(exchange))
         .layer(Extension(service))
 }
+// ANCHOR_END: with_rules
 
 /// The service, for what knows no app of any.
 type Serving = Extension<Arc<Service>>;
@@ -81,6 +85,7 @@ async fn metrics(Extension(service): Serving) -> Answer {
     Answer(service.metrics_text())
 }
 
+// ANCHOR: openapi
 async fn openapi_json(Extension(service): Serving) -> Answer {
     Answer(service.api().document())
 }
@@ -97,6 +102,7 @@ async fn docs_file(
     let file = file.map_or_else(|_| String::new(), |extract::Path(file)| file);
     Answer(service.api().page_file(&file))
 }
+// ANCHOR_END: openapi
 
 async fn unrouted(Extension(service): Serving, method: Method, uri: Uri) -> Answer {
     Answer(service.api().unrouted(method.as_str(), uri.path()))
@@ -104,6 +110,7 @@ async fn unrouted(Extension(service): Serving, method: Method, uri: Uri) -> Answ
 
 // Around every request.
 
+// ANCHOR: exchange
 /// A layer around every request, matched or not.
 async fn exchange(Extension(service): Serving, request: Request, next: Next) -> Response {
     let header = |name| request.headers().get(name)?.to_str().ok();
@@ -128,6 +135,7 @@ async fn exchange(Extension(service): Serving, request: Request, next: Next) -> 
     exchange.finish(response.status().as_u16());
     response
 }
+// ANCHOR_END: exchange
 
 // What handlers give.
 
@@ -155,6 +163,7 @@ impl IntoResponse for Answer {
     }
 }
 
+// ANCHOR: failure
 /// An error of any layer, as a handler returns it with `?`.
 pub struct Failure(ApiError);
 
@@ -169,9 +178,11 @@ impl IntoResponse for Failure {
         Answer(self.0.reply()).into_response()
     }
 }
+// ANCHOR_END: failure
 
 // What handlers take.
 
+// ANCHOR: path_and_query
 /// The parameter of the path, such as an id.
 pub struct Path<T>(pub T);
 
@@ -195,7 +206,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PageOf {
         Ok(Self(Page::parse(parts.uri.query())?))
     }
 }
+// ANCHOR_END: path_and_query
 
+// ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub struct Json<T>(pub T);
 
@@ -215,6 +228,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         Ok(Self(body::parse(&bytes)?))
     }
 }
+// ANCHOR_END: json
 
 #[cfg(test)]
 mod tests {
