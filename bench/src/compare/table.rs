@@ -1,0 +1,407 @@
+//! The results as Markdown: tables that are aligned, so that they read as well in a
+//! terminal as in a browser.
+
+use std::fmt::Write as _;
+
+use crate::load::FixedRate;
+use crate::results::{Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict};
+use crate::stats::{MIN_ROUNDS, Spread};
+
+/// The whole of `results.md`.
+pub(crate) fn whole(results: &Results) -> String {
+    let mut text = String::from(
+        "<!-- Written by scripts/compare.sh; a change here is gone with the next run. -->\n\n\
+         # The frameworks, measured\n\n",
+    );
+    text += &origin(results);
+    text += &how_to_read(results);
+    text += &under_load(results);
+    text += &fixed_rate(results);
+    text += &at_rest(results);
+    text += &costs(results);
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// Where the figures are from.
+fn origin(results: &Results) -> String {
+    let machine = &results.machine;
+    let shared = if machine.is_virtual {
+        ", a virtual machine"
+    } else {
+        ""
+    };
+    let memory = machine
+        .memory_gib
+        .map(|gib| format!(", {gib} GiB of memory"));
+    let pinned = match &machine.pinned {
+        Some(pinned) => format!(
+            "servers on processors {}, load on {}",
+            list(&pinned.servers),
+            list(&pinned.load)
+        ),
+        None => "servers and load share all cores; four are needed to keep them apart".to_owned(),
+    };
+    let commit = results
+        .commit
+        .as_deref()
+        .unwrap_or("none: not a git checkout");
+    let dirty = if results.dirty {
+        ", with changes that are not committed"
+    } else {
+        ""
+    };
+    let load = machine
+        .load
+        .map_or("unknown".to_owned(), |load| format!("{load}"));
+    let versions: Vec<String> = results
+        .versions
+        .iter()
+        .map(
+            |(name, version)| match version.strip_prefix(name.as_str()) {
+                Some(version) => format!("{name}{version}"),
+                None => format!("{name} {version}"),
+            },
+        )
+        .collect();
+    let mut rows = vec![
+        ["taken".to_owned(), results.taken.clone()],
+        ["command".to_owned(), format!("`{}`", results.command)],
+        ["commit".to_owned(), format!("{commit}{dirty}")],
+        [
+            "machine".to_owned(),
+            format!(
+                "{}, {} cores{}{shared}",
+                machine.processor,
+                machine.cores,
+                memory.unwrap_or_default()
+            ),
+        ],
+        ["system".to_owned(), machine.system.clone()],
+        ["load before".to_owned(), format!("{load} processes")],
+        ["cores".to_owned(), pinned],
+        ["versions".to_owned(), versions.join(", ")],
+    ];
+    for server in &results.servers {
+        rows.push([server.name.clone(), format!("`{}`", server.what)]);
+    }
+    table(&["", ""], &rows) + "\n"
+}
+
+fn how_to_read(results: &Results) -> String {
+    let Results { settings, .. } = results;
+    format!(
+        "Each figure is the median of {rounds} rounds, with the least and the greatest of them in\n\
+         brackets. In a round all servers are started afresh and measured in turn, in an\n\
+         order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of the floor* is the\n\
+         share of hyper without a framework: the median of the shares of each round.\n\n\
+         One is called *ahead* of another if it was in every round, and there were at least\n\
+         {MIN_ROUNDS}. Where it was not, the spread covers the difference, and there is none that these\n\
+         figures show. The floor is not ranked. How the compiler lays out code moves such\n\
+         figures by some per cent from one build to the next, and rounds do not show that.\n\n",
+        rounds = settings.rounds,
+        seed = settings.seed,
+        seconds = settings.seconds,
+    )
+}
+
+fn under_load(results: &Results) -> String {
+    let mut text = String::from(
+        "## As fast as they can\n\n\
+         `wrk` sends the next request when it has the answer. The latency is that of a server\n\
+         that is kept busy: it follows from throughput and the number of connections. CPU is\n\
+         the processor time of the server alone, in the kernel too.\n\n",
+    );
+    for request in Request::ALL {
+        for connections in &results.settings.connections {
+            let figure =
+                |quantity| results.figure(Key::under_load(quantity, request, *connections));
+            let Some(rate) = figure(Quantity::Throughput) else {
+                continue;
+            };
+            let plural = if *connections == 1 { "" } else { "s" };
+            let _ = write!(
+                text,
+                "### {}, {connections} connection{plural}\n\n",
+                title(request)
+            );
+            text += &side_by_side(
+                results,
+                &[
+                    Some(rate),
+                    figure(Quantity::CpuPerRequest),
+                    figure(Quantity::LatencyP50),
+                    figure(Quantity::LatencyP99),
+                ],
+            );
+        }
+    }
+    text
+}
+
+fn fixed_rate(results: &Results) -> String {
+    let mut text = String::new();
+    for (request, rate) in &results.settings.fixed_rates {
+        let figure = |quantity| results.figure(Key::at_fixed_rate(quantity, *request));
+        let rate = thousands(f64::from(*rate), 0);
+        let _ = write!(
+            text,
+            "### {}, {rate} requests a second\n\n",
+            title(*request)
+        );
+        text += &side_by_side(
+            results,
+            &[
+                figure(Quantity::FixedRateP50),
+                figure(Quantity::FixedRateP99),
+                figure(Quantity::FixedRateP999),
+            ],
+        );
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let tool = &results.settings.fixed_rate_tool;
+    let tool = [FixedRate::Oha, FixedRate::Hey]
+        .into_iter()
+        .find(|one| one.name() == tool);
+    let tool = tool.map_or(String::new(), |tool| format!("{tool}\n"));
+    format!(
+        "## At the same rate\n\n\
+         All get the same number of requests a second, half of what the slowest answered in the\n\
+         first round: latency of a server that has time. {tool}\n{text}"
+    )
+}
+
+fn at_rest(results: &Results) -> String {
+    let figures = [
+        Quantity::StartToReady,
+        Quantity::MemoryIdle,
+        Quantity::MemoryUnderLoad,
+        Quantity::MemoryPerConnection,
+    ];
+    let figures = figures.map(|quantity| results.figure(Key::of(quantity)));
+    if figures.iter().all(Option::is_none) {
+        return String::new();
+    }
+    String::from(
+        "## Start and memory\n\n\
+         From the start of the process to its first 200 of `GET /health`. Memory is what is\n\
+         resident: a second after the start, at the most while reads were answered (products\n\
+         that are created would count for the shop, not for the framework), and what each of\n\
+         many idle connections adds, without the kernel's part.\n\n",
+    ) + &side_by_side(results, &figures)
+}
+
+fn costs(results: &Results) -> String {
+    let figures = [
+        Quantity::BinarySize,
+        Quantity::Crates,
+        Quantity::CleanBuild,
+        Quantity::IncrementalBuild,
+        Quantity::RoomLines,
+    ];
+    let figures = figures.map(|quantity| results.figure(Key::of(quantity)));
+    if figures.iter().all(Option::is_none) {
+        return String::new();
+    }
+    String::from(
+        "## What it costs to build\n\n\
+         Of the smallest server on each framework (`bench/src/`), built without the others and\n\
+         without the shop: the binary by the `dist` profile, stripped; the crates it is built\n\
+         from; `cargo build` from nothing, with everything downloaded, and after a text in a\n\
+         handler was changed. Lines are those of the framework's room in the comparison, which\n\
+         keeps the whole contract, without blank ones, comments and tests.\n\n",
+    ) + &side_by_side(results, &figures)
+}
+
+/// A row for each server, a column for each figure there is; and below, what may be
+/// said of each of them.
+fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
+    let figures: Vec<&Figure> = figures.iter().flatten().copied().collect();
+    let mut head = vec!["server".to_owned()];
+    for figure in &figures {
+        head.push(figure.key.quantity.title().to_owned());
+        head.push("of the floor".to_owned());
+    }
+    let mut rows = Vec::new();
+    for server in &results.servers {
+        let of_it = |figure: &&Figure| {
+            figure
+                .servers
+                .iter()
+                .position(|one| one.name == server.name)
+        };
+        let measured: Vec<Option<&Measured>> = figures
+            .iter()
+            .map(|figure| of_it(figure).map(|place| &figure.servers[place]))
+            .collect();
+        if measured.iter().all(Option::is_none) {
+            continue;
+        }
+        let mut row = vec![server.name.clone()];
+        for one in measured {
+            row.push(one.map_or("–".to_owned(), cell));
+            let share = one.and_then(|one| one.of_floor);
+            let share = share.filter(|_| server.kind != Kind::Floor);
+            row.push(share.map_or(String::new(), |share| format!("{share:.2}")));
+        }
+        rows.push(row);
+    }
+    let mut text = table(&head, &rows) + "\n";
+    for figure in figures {
+        if figure.verdict == Verdict::Exact && figure.servers.iter().all(|one| one.void.is_none()) {
+            continue;
+        }
+        let _ = writeln!(text, "- {}: {figure}", figure.key.quantity.title());
+    }
+    text + "\n"
+}
+
+fn cell(measured: &Measured) -> String {
+    let Some(Spread {
+        median,
+        least,
+        greatest,
+    }) = measured.spread
+    else {
+        return "VOID".to_owned();
+    };
+    let digits = digits(greatest);
+    let number = |number| thousands(number, digits);
+    if measured.samples.len() < 2 {
+        return number(median);
+    }
+    format!(
+        "{} ({}–{})",
+        number(median),
+        number(least),
+        number(greatest)
+    )
+}
+
+/// Decimals that a number of this size is worth.
+pub(crate) fn digits(number: f64) -> usize {
+    match number {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    }
+}
+
+/// A number with a comma between thousands.
+pub(crate) fn thousands(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
+    let mut grouped = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("{sign}{grouped}{rest}")
+}
+
+fn title(request: Request) -> String {
+    let title = request.title();
+    let (first, rest) = title.split_at(1);
+    first.to_uppercase() + rest
+}
+
+fn list(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
+}
+
+/// A Markdown table: the first column to the left, the others to the right, unless
+/// there are but two.
+fn table<R: AsRef<[String]>>(head: &[impl AsRef<str>], rows: &[R]) -> String {
+    let head: Vec<&str> = head.iter().map(AsRef::as_ref).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
+        cells
+            .chain([head[column].chars().count(), 3])
+            .max()
+            .unwrap_or(3)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let is_left = |column: usize| column == 0 || head.len() == 2;
+    let line = |cells: &[&str]| {
+        let mut line = String::from("|");
+        for (column, cell) in cells.iter().enumerate() {
+            let width = widths[column];
+            let _ = if is_left(column) {
+                write!(line, " {cell:<width$} |")
+            } else {
+                write!(line, " {cell:>width$} |")
+            };
+        }
+        line + "\n"
+    };
+    let rule: Vec<String> = widths
+        .iter()
+        .enumerate()
+        .map(|(column, width)| {
+            let last = if is_left(column) { "-" } else { ":" };
+            "-".repeat(*width - 1) + last
+        })
+        .collect();
+    let mut text = line(&head);
+    text += &line(&rule.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in rows {
+        text += &line(&row.as_ref().iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::results;
+
+    #[test]
+    fn a_table_has_each_server_once_with_spread_share_and_verdict() {
+        let text = whole(&results());
+        let section = text.split("### One product, 32 connections\n\n").nth(1);
+        let section = section.and_then(|text| text.split("\n##").next());
+        assert_eq!(
+            section.expect("the section"),
+            "\
+| server         |      requests a second | of the floor |
+| -------------- | ---------------------: | -----------: |
+| hyper          | 17,500 (15,000–20,000) |              |
+| axum           | 13,125 (11,250–15,000) |         0.75 |
+| rocket         |   8,750 (7,500–10,000) |         0.50 |
+| warp           | 13,129 (11,138–15,150) |         0.75 |
+| 127.0.0.1:9000 |                   VOID |              |
+
+- requests a second: axum and warp ahead of rocket; 127.0.0.1:9000 is VOID: 12 of 3,000 requests failed
+"
+        );
+        for said in [
+            "| machine        | A processor, 2 cores, 8 GiB of memory, a virtual machine",
+            "| command        | `scripts/compare.sh --quick`",
+            "| commit         | 0123abc ",
+            "- memory idle, MiB: no difference\n",
+            "leave out what they could not send in time",
+        ] {
+            assert!(text.contains(said), "{said} is not in:\n{text}");
+        }
+        assert!(!text.contains("binary, MiB"), "nothing of what was not measured");
+    }
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        for (number, digits, expected) in [
+            (0.0, 0, "0"),
+            (999.4, 0, "999"),
+            (1000.0, 0, "1,000"),
+            (1_234_567.8, 1, "1,234,567.8"),
+            (-1234.0, 0, "-1,234"),
+        ] {
+            assert_eq!(thousands(number, digits), expected);
+        }
+    }
+}
