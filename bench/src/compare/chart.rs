@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::results::{Figure, Key, Kind, Quantity, Request, Results};
-use crate::table::{digits, thousands};
+use crate::table::{counted, digits, thousands};
 
 /// Pixels.
 const NAME: f64 = 112.0;
@@ -89,8 +89,11 @@ type Lines<'a> = Vec<Vec<(String, &'a Figure)>>;
 /// A line for each request, a panel for each number of connections.
 fn under_load(results: &Results, quantity: Quantity) -> Lines<'_> {
     let panel = |request: Request, count: u32| {
-        let plural = if count == 1 { "" } else { "s" };
-        let heading = format!("{}, {count} connection{plural}", request.title());
+        let heading = format!(
+            "{}, {}",
+            request.title(),
+            counted(u64::from(count), "connection")
+        );
         let figure = results.figure(Key::under_load(quantity, request, count))?;
         Some((heading, figure))
     };
@@ -150,12 +153,15 @@ fn draw(grid: &Grid<'_>, results: &Results) -> String {
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{title}">
 <style>
-  svg {{ font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; --paper: #fff; --ink: #1f2328; --soft: #59636e; --rule: #d9dee3; --framework: #0b62c4; --peer: #a8480a; --floor: #6e7781 }}
-  @media (prefers-color-scheme: dark) {{ svg {{ --paper: #0d1117; --ink: #f0f6fc; --soft: #9da7b1; --rule: #2f363e; --framework: #6cb0ff; --peer: #ffa057; --floor: #9da7b1 }} }}
-  .paper {{ fill: var(--paper) }} text {{ fill: var(--ink) }} .soft {{ fill: var(--soft); font-size: 11px }}
-  .title {{ font-size: 16px; font-weight: 600 }} .head {{ font-weight: 600 }} .rule {{ stroke: var(--rule) }}
-  .framework {{ color: var(--framework) }} .peer {{ color: var(--peer) }} .floor {{ color: var(--floor) }}
+  svg {{ font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif }}
+  .title {{ font-size: 16px; font-weight: 600 }} .head {{ font-weight: 600 }} .soft {{ font-size: 11px }}
   .bar {{ fill: currentColor; opacity: .28 }} .dot {{ fill: currentColor; opacity: .6 }} .median {{ stroke: currentColor; stroke-width: 3 }}
+  .paper {{ fill: #fff }} text {{ fill: #1f2328 }} text.soft {{ fill: #59636e }} .rule {{ stroke: #d9dee3 }}
+  .framework {{ color: #0b62c4 }} .peer {{ color: #a8480a }} .floor {{ color: #6e7781 }}
+  @media (prefers-color-scheme: dark) {{
+    .paper {{ fill: #0d1117 }} text {{ fill: #f0f6fc }} text.soft {{ fill: #9da7b1 }} .rule {{ stroke: #2f363e }}
+    .framework {{ color: #6cb0ff }} .peer {{ color: #ffa057 }} .floor {{ color: #9da7b1 }}
+  }}
 </style>
 <rect class="paper" width="100%" height="100%"/>
 <text class="title" x="12" y="24">{title}</text>

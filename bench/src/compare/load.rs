@@ -247,11 +247,10 @@ impl FixedRate {
 impl fmt::Display for FixedRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Oha => "oha sends evenly and counts the time a request waited for its turn.",
+            Self::Oha => "oha sends evenly, and counts the time that a request waited for its turn.",
             Self::Hey => {
-                "hey's workers send together, in bursts, and leave out what they could not \
-                 send in time; that hides pauses (coordinated omission). Its clock has steps \
-                 of 0.1 ms."
+                "hey's workers send together, in bursts, and leave out what they could not send in\n\
+                 time; that hides pauses (coordinated omission). Its clock has steps of 0.1 ms."
             }
         })
     }

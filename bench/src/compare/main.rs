@@ -204,12 +204,12 @@ fn run(options: &Options, command: &str) -> Result<Results, Failed> {
         progress: Progress::new(),
     };
     let taken = jiff::Timestamp::now();
-    let minutes = options.plan.seconds_a_round(contenders.len()) * options.plan.rounds as u64;
+    let seconds = options.plan.seconds_a_round(contenders.len()) * options.plan.rounds as u64;
     eprintln!(
-        "{} servers, {} rounds of each quantity: about {} minutes{}.",
+        "{} servers, {}: about {} of load{}.",
         contenders.len(),
-        options.plan.rounds,
-        minutes.div_ceil(60),
+        table::counted(options.plan.rounds as u64, "round"),
+        table::counted(seconds.div_ceil(60), "minute"),
         if options.plan.builds > 0 {
             ", and then the builds"
         } else {

@@ -64,42 +64,44 @@ fn origin(results: &Results) -> String {
             },
         )
         .collect();
-    let mut rows = vec![
-        ["taken".to_owned(), results.taken.clone()],
-        ["command".to_owned(), format!("`{}`", results.command)],
-        ["commit".to_owned(), format!("{commit}{dirty}")],
-        [
-            "machine".to_owned(),
+    let mut lines = vec![
+        ("taken", results.taken.clone()),
+        ("command", format!("`{}`", results.command)),
+        ("commit", format!("{commit}{dirty}")),
+        (
+            "machine",
             format!(
                 "{}, {} cores{}{shared}",
                 machine.processor,
                 machine.cores,
                 memory.unwrap_or_default()
             ),
-        ],
-        ["system".to_owned(), machine.system.clone()],
-        ["load before".to_owned(), format!("{load} processes")],
-        ["cores".to_owned(), pinned],
-        ["versions".to_owned(), versions.join(", ")],
+        ),
+        ("cores", pinned),
+        ("system", machine.system.clone()),
+        ("load before", format!("{load} processes")),
+        ("versions", versions.join(", ")),
     ];
-    for server in &results.servers {
-        rows.push([server.name.clone(), format!("`{}`", server.what)]);
-    }
-    table(&["", ""], &rows) + "\n"
+    let servers = results.servers.iter();
+    lines.extend(servers.map(|server| (server.name.as_str(), format!("`{}`", server.what))));
+    let lines = lines
+        .iter()
+        .map(|(name, value)| format!("- {name}: {value}\n"));
+    lines.collect::<String>() + "\n"
 }
 
 fn how_to_read(results: &Results) -> String {
     let Results { settings, .. } = results;
     format!(
-        "Each figure is the median of {rounds} rounds, with the least and the greatest of them in\n\
+        "Each figure is the median of {rounds}, with the least and the greatest of them in\n\
          brackets. In a round all servers are started afresh and measured in turn, in an\n\
-         order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of the floor* is the\n\
+         order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of floor* is the\n\
          share of hyper without a framework: the median of the shares of each round.\n\n\
          One is called *ahead* of another if it was in every round, and there were at least\n\
          {MIN_ROUNDS}. Where it was not, the spread covers the difference, and there is none that these\n\
          figures show. The floor is not ranked. How the compiler lays out code moves such\n\
          figures by some per cent from one build to the next, and rounds do not show that.\n\n",
-        rounds = settings.rounds,
+        rounds = counted(settings.rounds as u64, "round"),
         seed = settings.seed,
         seconds = settings.seconds,
     )
@@ -119,11 +121,11 @@ fn under_load(results: &Results) -> String {
             let Some(rate) = figure(Quantity::Throughput) else {
                 continue;
             };
-            let plural = if *connections == 1 { "" } else { "s" };
             let _ = write!(
                 text,
-                "### {}, {connections} connection{plural}\n\n",
-                title(request)
+                "### {}, {}\n\n",
+                title(request),
+                counted(u64::from(*connections), "connection")
             );
             text += &side_by_side(
                 results,
@@ -169,7 +171,7 @@ fn fixed_rate(results: &Results) -> String {
     format!(
         "## At the same rate\n\n\
          All get the same number of requests a second, half of what the slowest answered in the\n\
-         first round: latency of a server that has time. {tool}\n{text}"
+         first round: latency of a server that has time.\n{tool}\n{text}"
     )
 }
 
@@ -222,7 +224,7 @@ fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
     let mut head = vec!["server".to_owned()];
     for figure in &figures {
         head.push(figure.key.quantity.title().to_owned());
-        head.push("of the floor".to_owned());
+        head.push("of floor".to_owned());
     }
     let mut rows = Vec::new();
     for server in &results.servers {
@@ -240,8 +242,9 @@ fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
             continue;
         }
         let mut row = vec![server.name.clone()];
-        for one in measured {
-            row.push(one.map_or("–".to_owned(), cell));
+        for (one, figure) in measured.into_iter().zip(&figures) {
+            let cell = one.map(|one| cell(one, figure.key.quantity));
+            row.push(cell.unwrap_or("–".to_owned()));
             let share = one.and_then(|one| one.of_floor);
             let share = share.filter(|_| server.kind != Kind::Floor);
             row.push(share.map_or(String::new(), |share| format!("{share:.2}")));
@@ -258,7 +261,7 @@ fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
     text + "\n"
 }
 
-fn cell(measured: &Measured) -> String {
+fn cell(measured: &Measured, quantity: Quantity) -> String {
     let Some(Spread {
         median,
         least,
@@ -267,7 +270,10 @@ fn cell(measured: &Measured) -> String {
     else {
         return "VOID".to_owned();
     };
-    let digits = digits(greatest);
+    let digits = match quantity {
+        Quantity::Crates | Quantity::RoomLines => 0,
+        _ => digits(greatest),
+    };
     let number = |number| thousands(number, digits);
     if measured.samples.len() < 2 {
         return number(median);
@@ -302,6 +308,12 @@ pub(crate) fn thousands(number: f64, digits: usize) -> String {
         grouped.push(digit);
     }
     format!("{sign}{grouped}{rest}")
+}
+
+/// A number of things: `1 round`, `2 rounds`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }
 
 fn title(request: Request) -> String {
@@ -381,15 +393,18 @@ mod tests {
 "
         );
         for said in [
-            "| machine        | A processor, 2 cores, 8 GiB of memory, a virtual machine",
-            "| command        | `scripts/compare.sh --quick`",
-            "| commit         | 0123abc ",
+            "- machine: A processor, 2 cores, 8 GiB of memory, a virtual machine",
+            "- command: `scripts/compare.sh --quick`\n",
+            "- commit: 0123abc\n",
             "- memory idle, MiB: no difference\n",
-            "leave out what they could not send in time",
+            "hides pauses (coordinated omission)",
         ] {
             assert!(text.contains(said), "{said} is not in:\n{text}");
         }
-        assert!(!text.contains("binary, MiB"), "nothing of what was not measured");
+        assert!(
+            !text.contains("binary, MiB"),
+            "nothing of what was not measured"
+        );
     }
 
     #[test]
