@@ -13,7 +13,7 @@ use crate::table::{counted, digits, thousands};
 /// Pixels.
 const NAME: f64 = 112.0;
 const PANEL: f64 = 270.0;
-const GAP: f64 = 26.0;
+const GAP: f64 = 34.0;
 const ROW: f64 = 17.0;
 const HEAD: f64 = 58.0;
 const PANEL_HEAD: f64 = 30.0;
@@ -102,7 +102,16 @@ fn under_load(results: &Results, quantity: Quantity) -> Lines<'_> {
         counts.filter_map(|count| panel(request, *count)).collect()
     };
     let lines = Request::ALL.into_iter().map(line);
-    lines.filter(|line: &Vec<_>| !line.is_empty()).collect()
+    let lines: Lines<'_> = lines.filter(|line: &Vec<_>| !line.is_empty()).collect();
+    if lines.iter().all(|line| line.len() == 1) {
+        return in_lines(&lines.concat());
+    }
+    lines
+}
+
+/// Panels that are in no order of their own, three a line.
+fn in_lines<'a>(panels: &[(String, &'a Figure)]) -> Lines<'a> {
+    panels.chunks(3).map(<[_]>::to_vec).collect()
 }
 
 /// A line for each request, a panel for each percentile.
@@ -133,7 +142,7 @@ fn by_themselves<'a>(results: &'a Results, quantities: &[Quantity]) -> Lines<'a>
         Some((quantity.title().to_owned(), figure))
     };
     let panels: Vec<_> = quantities.iter().filter_map(panel).collect();
-    panels.chunks(3).map(<[_]>::to_vec).collect()
+    in_lines(&panels)
 }
 
 fn draw(grid: &Grid<'_>, results: &Results) -> String {
@@ -147,7 +156,8 @@ fn draw(grid: &Grid<'_>, results: &Results) -> String {
         })
         .collect();
     let columns = grid.lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = NAME + whole(columns) * (PANEL + GAP);
+    // Wide enough for the note, too.
+    let width = NAME + whole(columns.max(2)) * (PANEL + GAP);
     let panel = PANEL_HEAD + whole(names.len()) * ROW + PANEL_FOOT;
     let height = HEAD + whole(grid.lines.len()) * panel + 4.0;
     let mut svg = format!(

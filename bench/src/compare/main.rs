@@ -52,6 +52,8 @@ struct Plan {
     requests: Vec<Request>,
     connections: Vec<u32>,
     at_fixed_rate: Vec<Request>,
+    /// The fixed rate, as a share of what the slowest answers.
+    of_slowest: f64,
     idle_connections: u32,
     /// How often each is built from nothing; 0 leaves out all builds.
     builds: usize,
@@ -65,6 +67,7 @@ impl Plan {
             requests: Request::ALL.to_vec(),
             connections: vec![1, 32, 256],
             at_fixed_rate: vec![Request::OneProduct, Request::Page, Request::Create],
+            of_slowest: 0.5,
             idle_connections: 1000,
             builds: 3,
         }
@@ -88,6 +91,8 @@ impl Plan {
             rounds: 1,
             requests: vec![Request::OneProduct, Request::Mix],
             connections: vec![8],
+            // Held on any machine, however busy.
+            of_slowest: 0.05,
             idle_connections: 100,
             ..Self::quick()
         }
@@ -424,15 +429,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The same number of requests a second to all: half of what the slowest of them
-    /// answered in the first round.
+    /// The same number of requests a second to all: a share of what the slowest of
+    /// them answered in the first round.
     fn fixed_rate(&mut self, request: Request, targets: &[Target]) -> Result<(), Failed> {
         let rate = self.fixed_rates.get(&request).copied();
         let rate = rate.unwrap_or_else(|| {
             let mut counts = self.plan.connections.iter().copied();
             let connections = counts.find(|count| *count > 1).unwrap_or(1);
             let key = Key::under_load(Quantity::Throughput, request, connections);
-            half(self.samples.medians(key).reduce(f64::min).unwrap_or(0.0))
+            let slowest = self.samples.medians(key).reduce(f64::min);
+            even(slowest.unwrap_or(0.0) * self.plan.of_slowest)
         });
         self.fixed_rates.insert(request, rate);
         for place in self.order() {
@@ -515,17 +521,17 @@ impl Run<'_> {
     }
 }
 
-/// Half of a rate, to two digits: a number that can be remembered, and shared evenly
-/// by the connections.
-fn half(rate: f64) -> u32 {
-    let half = (rate / 2.0).max(f64::from(load::FIXED_RATE_CONNECTIONS));
-    let step = 10_f64.powf(half.log10().floor() - 1.0);
+/// A rate to two digits: a number that can be remembered, and shared evenly by the
+/// connections.
+fn even(rate: f64) -> u32 {
+    let rate = rate.max(f64::from(load::FIXED_RATE_CONNECTIONS));
+    let step = 10_f64.powf(rate.log10().floor() - 1.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a rate"
     )]
-    let rounded = ((half / step).floor() * step) as u32;
+    let rounded = ((rate / step).floor() * step) as u32;
     rounded.next_multiple_of(load::FIXED_RATE_CONNECTIONS)
 }
 
@@ -595,9 +601,9 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_rate_is_a_round_number() {
-        for (rate, expected) in [(9_871.0, 4_900), (30_000.0, 15_000), (0.0, 20)] {
-            assert_eq!(half(rate), expected, "{rate}");
+    fn a_fixed_rate_is_a_round_number() {
+        for (rate, expected) in [(4_935.5, 4_900), (15_000.0, 15_000), (0.0, 20)] {
+            assert_eq!(even(rate), expected, "{rate}");
         }
     }
 }

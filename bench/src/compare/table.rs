@@ -381,13 +381,13 @@ mod tests {
         assert_eq!(
             section.expect("the section"),
             "\
-| server         |      requests a second | of the floor |
-| -------------- | ---------------------: | -----------: |
-| hyper          | 17,500 (15,000–20,000) |              |
-| axum           | 13,125 (11,250–15,000) |         0.75 |
-| rocket         |   8,750 (7,500–10,000) |         0.50 |
-| warp           | 13,129 (11,138–15,150) |         0.75 |
-| 127.0.0.1:9000 |                   VOID |              |
+| server         |      requests a second | of floor |
+| -------------- | ---------------------: | -------: |
+| hyper          | 17,500 (15,000–20,000) |          |
+| axum           | 13,125 (11,250–15,000) |     0.75 |
+| rocket         |   8,750 (7,500–10,000) |     0.50 |
+| warp           | 13,129 (11,138–15,150) |     0.75 |
+| 127.0.0.1:9000 |                   VOID |          |
 
 - requests a second: axum and warp ahead of rocket; 127.0.0.1:9000 is VOID: 12 of 3,000 requests failed
 "
