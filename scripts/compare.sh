@@ -22,7 +22,7 @@ Options
     --peer URL      also measure the server at URL, which must have the same API,
                     such as http://127.0.0.1:9000; may be given several times. It
                     keeps the products that are created, some hundred thousand
-    --rounds N      rounds of each quantity, 1 to 100 (9; quick 6). Below six,
+    --rounds N      rounds of each quantity, 1 to 50 (10; quick 6). Below six,
                     nothing is called a difference
     --out DIR       where the results go (docs/frameworks)
 
@@ -44,8 +44,8 @@ while [ $# -gt 0 ]; do
         (--quick | --smoke) ;;
         (--rounds)
             case ${2:-} in
-                ([1-9] | [1-9][0-9] | 100) ;;
-                (*) misused "--rounds is \"${2:-}\", expected 1 to 100" ;;
+                ([1-9] | [1-4][0-9] | 50) ;;
+                (*) misused "--rounds is \"${2:-}\", expected 1 to 50" ;;
             esac
             shift
             ;;

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(svg.matches("class=\"dot\"").count(), 4 * 6);
         assert_eq!(svg.matches("class=\"median\"").count(), 4);
         assert_eq!(svg.matches(">void<").count(), 1);
-        assert!(svg.contains("<title>axum: 13,125 (11,250–15,000)</title>"));
+        assert!(svg.contains("<title>axum: 14,250 (13,500–15,000)</title>"));
         assert!(svg.contains("prefers-color-scheme: dark"));
     }
 

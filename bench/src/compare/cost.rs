@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Failed;
@@ -153,7 +152,6 @@ impl Workshop {
 
     fn build(&self, feature: &str, profile: &str) -> Result<Duration, Failed> {
         let errors = self.target.with_extension("err");
-        let deadline = Instant::now() + PATIENCE;
         let mut cargo = Command::new("cargo");
         cargo
             .args([
@@ -173,16 +171,8 @@ impl Workshop {
             .stdout(Stdio::null())
             .stderr(File::create(&errors)?);
         let began = Instant::now();
-        let mut cargo = Running::keep(cargo.spawn()?);
-        let status = loop {
-            if let Some(status) = cargo.ended()? {
-                break status;
-            }
-            if Instant::now() > deadline {
-                return Err(format!("a build took more than {PATIENCE:?}").into());
-            }
-            thread::sleep(Duration::from_millis(5));
-        };
+        let status = Running::keep(cargo.spawn()?).wait(PATIENCE);
+        let status = status.map_err(|error| format!("a build failed: {error}"))?;
         let took = began.elapsed();
         if status.success() {
             Ok(took)

@@ -12,11 +12,11 @@
 //! as there are workers; what a worker could not send in time it leaves out, which
 //! hides pauses (coordinated omission); and it tells times to 0.1 ms.
 
+use std::fmt;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{fmt, thread};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -170,17 +170,9 @@ impl Generator<'_> {
         let child = command
             .spawn()
             .map_err(|error| format!("{name} cannot be run: {error}"))?;
-        let mut running = Running::keep(child);
-        let deadline = Instant::now() + Duration::from_secs(seconds) + PATIENCE;
-        let status = loop {
-            if let Some(status) = running.ended()? {
-                break status;
-            }
-            if Instant::now() > deadline {
-                return Err(format!("{name} did not end within {PATIENCE:?} of its time").into());
-            }
-            thread::sleep(Duration::from_millis(5));
-        };
+        let within = Duration::from_secs(seconds) + PATIENCE;
+        let status = Running::keep(child).wait(within);
+        let status = status.map_err(|error| format!("{name} failed: {error}"))?;
         let said = std::fs::read_to_string(&output)?;
         if status.success() {
             Ok(said)

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::Failed;
 use crate::results::{Machine, Pinned};
 
 /// All processes that were started here and run. Kept in one place, so that whatever
@@ -33,8 +35,22 @@ impl Running {
         self.id
     }
 
-    /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    /// How it ended, which it must do in time.
+    pub(crate) fn wait(&mut self, within: Duration) -> Result<ExitStatus, Failed> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("it did not end within {within:?}").into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        // Never kept while waiting: whatever ends this program wants it, too.
         let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
         let child = children.iter_mut().find(|child| child.id() == self.id);
         child.map_or(Ok(None), Child::try_wait)
@@ -328,12 +344,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn work_takes_processor_time_and_memory_is_read() {
-        let me = std::process::id();
-        let before = cpu_micros(me).expect("Linux counts it");
-        let sum: u64 = (0..3_000_000_u64).map(std::hint::black_box).sum();
-        assert!(sum > 0 && cpu_micros(me).expect("Linux counts it") > before);
-        let memory = memory(me).expect("Linux knows it");
+    fn a_process_that_works_takes_processor_time_and_memory() {
+        let busy = Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn();
+        let busy = Running::keep(busy.expect("a shell"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cpu_micros(busy.id()).expect("Linux counts it") < 1000.0 {
+            assert!(
+                Instant::now() < deadline,
+                "it has not worked for a millisecond"
+            );
+        }
+        let memory = memory(busy.id()).expect("Linux knows it");
         assert!(memory.now_kib > 0.0 && memory.most_kib >= memory.now_kib);
     }
 }

@@ -62,12 +62,12 @@ struct Plan {
 impl Plan {
     fn full() -> Self {
         Self {
-            rounds: 9,
+            rounds: 10,
             seconds: 2,
             requests: Request::ALL.to_vec(),
             connections: vec![1, 32, 256],
             at_fixed_rate: vec![Request::OneProduct, Request::Page, Request::Create],
-            of_slowest: 0.5,
+            of_slowest: 0.25,
             idle_connections: 1000,
             builds: 3,
         }
@@ -76,7 +76,8 @@ impl Plan {
     /// Under five minutes: one number of connections.
     fn quick() -> Self {
         Self {
-            rounds: stats::MIN_ROUNDS,
+            // The fewest that can tell anything.
+            rounds: 6,
             seconds: 1,
             connections: vec![32],
             at_fixed_rate: vec![Request::OneProduct],
@@ -129,8 +130,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
                 let number = value
                     .parse()
                     .ok()
-                    .filter(|number| (1..=100).contains(number));
-                let wrong = || format!("--rounds is \"{value}\", expected 1 to 100");
+                    .filter(|number| (1..=50).contains(number));
+                let wrong = || format!("--rounds is \"{value}\", expected 1 to 50");
                 rounds = Some(number.ok_or_else(wrong)?);
             }
             "--peer" => peers.push(value()?),
@@ -244,6 +245,7 @@ fn run(options: &Options, command: &str) -> Result<Results, Failed> {
         versions: machine::versions(fixed_rate.name()),
         settings: Settings {
             rounds: options.plan.rounds,
+            profile: std::env::var("PROFILE").unwrap_or_else(|_| "dist".to_owned()),
             seconds: options.plan.seconds,
             connections: options.plan.connections.clone(),
             fixed_rates: run.fixed_rates,
@@ -412,6 +414,8 @@ impl Run<'_> {
             .generator
             .wrk(target, request, connections, self.plan.seconds)?;
         let used = cpu().zip(before).map(|(after, before)| after - before);
+        // A thread that ended takes its share with it.
+        let used = used.filter(|used| *used > 0.0);
         let void = load.void();
         let sample = |number| -> Sample { void.clone().map_or(Ok(number), Err) };
         let mut add = |quantity, number| {
@@ -586,7 +590,7 @@ mod tests {
         assert_eq!(given.peers, ["http://a", "http://b"]);
         assert_eq!(given.out, Path::new("there"));
         for (line, said) in [
-            ("--rounds 0", "--rounds is \"0\", expected 1 to 100"),
+            ("--rounds 0", "--rounds is \"0\", expected 1 to 50"),
             ("--rounds", "--rounds needs a value"),
             ("--fast", "there is no option --fast; --help lists them"),
         ] {

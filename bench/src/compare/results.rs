@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{self, Better, MIN_ROUNDS, Spread};
+use crate::stats::{self, Better, Spread};
 
 /// A whole run.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ pub(crate) struct Pinned {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Settings {
     pub(crate) rounds: usize,
+    /// What the servers were built by.
+    pub(crate) profile: String,
     /// Of load, each time.
     pub(crate) seconds: u64,
     pub(crate) connections: Vec<u32>,
@@ -241,7 +243,7 @@ pub(crate) struct Measured {
     pub(crate) spread: Option<Spread>,
     /// Of the floor: the median of the ratios of each round.
     pub(crate) of_floor: Option<f64>,
-    /// The frameworks and peers that it was ahead of in every round.
+    /// The frameworks and peers that it is ahead of.
     pub(crate) ahead_of: Vec<String>,
     /// Why the figure is none, if it is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -318,7 +320,7 @@ fn figure(key: Key, samples: &BTreeMap<usize, Vec<Sample>>, servers: &[Server]) 
     let rounds = ranked().map(|(_, numbers)| numbers.len()).max();
     let verdict = if key.quantity.is_exact() {
         Verdict::Exact
-    } else if rounds.unwrap_or(0) < MIN_ROUNDS {
+    } else if !stats::can_tell(rounds.unwrap_or(0)) {
         Verdict::TooFewRounds
     } else if measured.iter().all(|one| one.ahead_of.is_empty()) {
         Verdict::NoDifference
@@ -338,9 +340,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict {
             Verdict::Exact => write!(f, "counted, not measured")?,
-            Verdict::TooFewRounds => {
-                write!(f, "too few rounds to tell, {MIN_ROUNDS} are needed")?;
-            }
+            Verdict::TooFewRounds => write!(f, "too few rounds to tell")?,
             Verdict::NoDifference => write!(f, "no difference")?,
             Verdict::Different => {
                 // Those that are ahead of the same ones are told together.
@@ -362,10 +362,13 @@ impl fmt::Display for Figure {
                 }
             }
         }
-        for one in &self.servers {
-            if let Some(void) = &one.void {
-                write!(f, "; {} is VOID: {void}", one.name)?;
-            }
+        let voids = self
+            .servers
+            .iter()
+            .filter_map(|one| Some((&one.name, one.void.as_ref()?)));
+        for (i, (name, void)) in voids.enumerate() {
+            let before = if i == 0 { "; VOID: " } else { ", " };
+            write!(f, "{before}{name} ({void})")?;
         }
         Ok(())
     }
@@ -418,7 +421,7 @@ pub(crate) mod tests {
         let paced = Key::at_fixed_rate(Quantity::FixedRateP99, Request::OneProduct);
         let memory = Key::of(Quantity::MemoryIdle);
         for round in 0..6 {
-            let drift = 1000.0 - 50.0 * f64::from(round);
+            let drift = 1000.0 - 20.0 * f64::from(round);
             let even = if round % 2 == 0 { 1.01 } else { 0.99 };
             samples.add(paced, 1, Ok(1.5));
             samples.add(rate, 0, Ok(20.0 * drift));
@@ -461,6 +464,7 @@ pub(crate) mod tests {
             versions: BTreeMap::from([("axum".to_owned(), "0.8.9".to_owned())]),
             settings: Settings {
                 rounds: 6,
+                profile: "dist".to_owned(),
                 seconds: 1,
                 connections: vec![32],
                 fixed_rates: BTreeMap::from([(Request::OneProduct, 4000)]),
@@ -482,14 +486,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_what_was_ahead_in_every_round_is_called_ahead_and_the_floor_never_is() {
+    fn only_what_the_spread_does_not_cover_is_called_ahead_and_the_floor_never_is() {
         let results = results();
         let rate = Key::under_load(Quantity::Throughput, Request::OneProduct, 32);
         let figure = results.figure(rate).expect("measured");
         assert_eq!(figure.verdict, Verdict::Different);
         assert_eq!(
             figure.to_string(),
-            "axum and warp ahead of rocket; 127.0.0.1:9000 is VOID: 12 of 3,000 requests failed"
+            "axum and warp ahead of rocket; VOID: 127.0.0.1:9000 (12 of 3,000 requests failed)"
         );
         let [hyper, axum, .., peer] = &figure.servers[..] else {
             panic!("{figure:?}");

@@ -1,21 +1,26 @@
 //! What may be said about figures that differ from round to round.
 //!
-//! In each round every server is measured once, in an order drawn by lot, so what
-//! the machine does meanwhile happens to all of them alike. Two servers are
-//! therefore compared within a round, never across rounds.
+//! In each round every server is measured once, in an order drawn by lot, so that
+//! what the machine does meanwhile favours none of them.
 //!
-//! The rule: one is ahead of another if it was ahead in every round, and there were
-//! at least [`MIN_ROUNDS`] of them. Otherwise the spread covers the difference, and
-//! there is none that these figures show. It is a sign test that allows no
-//! exception. If two servers were equal, each round would be a coin that is tossed,
-//! and all of them would fall the same way once in 32 times in six rounds, once in
-//! 256 times in nine. It asks nothing of how the figures are distributed, and one
-//! round that went wrong can hide a difference but never make one.
+//! Two servers are compared by the rank test of Mann and Whitney: of all pairs of a
+//! round of one and a round of the other, in how many was the one better? It is ahead
+//! if equals would come to so many, either way, less than once in [`CHANCE`] times.
+//! With six rounds, each of the one must be better than each of the other, so that
+//! their spreads do not touch; with ten, a round may go astray. Otherwise the spread
+//! covers the difference, and there is none that these figures show. The test asks
+//! nothing of how the figures are distributed.
+//!
+//! A run compares some hundred pairs of servers. If all of them were equals, it would
+//! call less than one in [`CHANCE`] of these a difference, which a test at the usual
+//! one in twenty would not do.
+
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// Fewer rounds than this tell nothing: five fall the same way too often.
-pub(crate) const MIN_ROUNDS: usize = 6;
+/// How seldom a difference may be found that is not there: once in so many times.
+const CHANCE: f64 = 400.0;
 
 /// Which way a figure is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,19 +31,54 @@ pub(crate) enum Better {
 }
 
 impl Better {
-    fn prefers(self, one: f64, other: f64) -> bool {
-        match self {
-            Self::More => one > other,
-            Self::Less => one < other,
+    /// Whether one server is ahead of another, by what the rounds measured of both.
+    pub(crate) fn is_ahead(self, one: &[f64], other: &[f64]) -> bool {
+        let rounds = one.len();
+        let Some(allowed) = allowed(rounds).filter(|_| rounds == other.len()) else {
+            return false;
+        };
+        let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+        // Two that are even are half a loss; counted double, to be whole.
+        let lost: usize = pairs
+            .map(|(a, b)| match a.total_cmp(b) {
+                Ordering::Equal => 1,
+                Ordering::Greater if self == Self::Less => 2,
+                Ordering::Less if self == Self::More => 2,
+                _ => 0,
+            })
+            .sum();
+        lost <= 2 * allowed
+    }
+}
+
+/// Whether so many rounds can tell anything.
+pub(crate) fn can_tell(rounds: usize) -> bool {
+    allowed(rounds).is_some()
+}
+
+/// How many pairs of rounds one may lose and still be ahead; none if so few rounds
+/// cannot tell anything.
+fn allowed(rounds: usize) -> Option<usize> {
+    // Ways in which equals lose so many pairs: the coefficients of a Gaussian
+    // binomial, a factor at a time.
+    let mut ways = vec![0.0; rounds * rounds + 1];
+    ways[0] = 1.0;
+    for i in 1..=rounds {
+        for lost in (rounds + i..ways.len()).rev() {
+            ways[lost] -= ways[lost - rounds - i];
+        }
+        for lost in i..ways.len() {
+            ways[lost] += ways[lost - i];
         }
     }
-
-    /// Whether one server is ahead of another, by what each round measured of both.
-    pub(crate) fn is_ahead(self, one: &[f64], other: &[f64]) -> bool {
-        one.len() >= MIN_ROUNDS
-            && one.len() == other.len()
-            && one.iter().zip(other).all(|(a, b)| self.prefers(*a, *b))
-    }
+    let all: f64 = ways.iter().sum();
+    let mut so_far = 0.0;
+    let seldom = ways.iter().take_while(|ways| {
+        so_far += **ways;
+        // Either of the two may be the one that loses so few.
+        2.0 * so_far / all < 1.0 / CHANCE
+    });
+    seldom.count().checked_sub(1)
 }
 
 /// The middle of some numbers, and how far they are apart.
@@ -111,38 +151,52 @@ mod tests {
     #[test]
     fn a_difference_that_is_not_there_is_seldom_found() {
         let mut random = fastrand::Rng::with_seed(2);
-        let found = (0..10_000).filter(|_| {
-            let one = rounds(&mut random, 9, 10_000.0, 0.2);
-            let other = rounds(&mut random, 9, 10_000.0, 0.2);
-            Better::More.is_ahead(&one, &other) || Better::More.is_ahead(&other, &one)
-        });
-        // 39 are to be expected.
-        let found = found.count();
-        assert!((5..120).contains(&found), "{found} of 10,000");
-    }
-
-    #[test]
-    fn a_machine_that_slows_down_hides_no_difference() {
-        let drift = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0];
-        let faster = drift.map(|rate| rate * 1.05);
-        // Each alone ranges from 5 to 10: only the pairs can tell.
-        assert!(Better::More.is_ahead(&faster, &drift));
-    }
-
-    #[test]
-    fn one_round_that_went_the_other_way_or_was_even_is_no_difference() {
-        let base = [10.0; 9];
-        for (last, expected, reason) in [
-            (11.0, true, "ahead in all nine"),
-            (10.0, false, "even in one"),
-            (1.0, false, "behind in one"),
-        ] {
-            let mut other = [11.0; 9];
-            other[8] = last;
-            assert_eq!(Better::More.is_ahead(&other, &base), expected, "{reason}");
+        for count in [6, 10] {
+            let found = (0..10_000).filter(|_| {
+                let one = rounds(&mut random, count, 10_000.0, 0.2);
+                let other = rounds(&mut random, count, 10_000.0, 0.2);
+                Better::More.is_ahead(&one, &other) || Better::More.is_ahead(&other, &one)
+            });
+            // At most 25 are to be expected.
+            let found = found.count();
+            assert!(
+                (3..50).contains(&found),
+                "{found} of 10,000 at {count} rounds"
+            );
         }
-        assert!(!Better::More.is_ahead(&[11.0; 5], &[10.0; 5]), "too few");
-        assert!(!Better::More.is_ahead(&[11.0; 9], &[10.0; 8]), "no pairs");
+    }
+
+    #[test]
+    fn what_may_be_lost_is_what_tables_of_the_test_say() {
+        for (rounds, expected) in [
+            (0, None),
+            (1, None),
+            (5, None),
+            (6, Some(0)),
+            (7, Some(2)),
+            (8, Some(4)),
+            (9, Some(7)),
+            (10, Some(11)),
+        ] {
+            assert_eq!(allowed(rounds), expected, "{rounds} rounds");
+        }
+        assert!(allowed(50).is_some_and(|lost| (700..1000).contains(&lost)));
+    }
+
+    #[test]
+    fn spreads_that_touch_are_no_difference_but_one_of_ten_rounds_may_go_astray() {
+        let slow = [10.0, 10.1, 10.2, 10.3, 10.4, 10.5, 10.6, 10.7, 10.8, 10.9];
+        let fast = slow.map(|rate| rate + 1.0);
+        let more = |fast: &[f64], slow: &[f64]| Better::More.is_ahead(fast, slow);
+        assert!(more(&fast[..6], &slow[..6]));
+        let mut astray = fast;
+        astray[0] = 1.0;
+        assert!(more(&astray, &slow), "one of ten is behind all");
+        assert!(!more(&astray[..6], &slow[..6]), "one of six is");
+        astray[1] = 2.0;
+        assert!(!more(&astray, &slow), "two of ten are");
+        assert!(!more(&fast[..5], &slow[..5]), "too few");
+        assert!(!more(&slow, &slow), "the same");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::load::FixedRate;
 use crate::results::{Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict};
-use crate::stats::{MIN_ROUNDS, Spread};
+use crate::stats::Spread;
 
 /// The whole of `results.md`.
 pub(crate) fn whole(results: &Results) -> String {
@@ -78,6 +78,7 @@ fn origin(results: &Results) -> String {
             ),
         ),
         ("cores", pinned),
+        ("profile", format!("`{}`", results.settings.profile)),
         ("system", machine.system.clone()),
         ("load before", format!("{load} processes")),
         ("versions", versions.join(", ")),
@@ -97,10 +98,12 @@ fn how_to_read(results: &Results) -> String {
          brackets. In a round all servers are started afresh and measured in turn, in an\n\
          order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of floor* is the\n\
          share of hyper without a framework: the median of the shares of each round.\n\n\
-         One is called *ahead* of another if it was in every round, and there were at least\n\
-         {MIN_ROUNDS}. Where it was not, the spread covers the difference, and there is none that these\n\
-         figures show. The floor is not ranked. How the compiler lays out code moves such\n\
-         figures by some per cent from one build to the next, and rounds do not show that.\n\n",
+         One is called *ahead* of another if a rank test (Mann and Whitney) finds that equals\n\
+         would fall apart so far less than once in 400 times. With six rounds, each of the one\n\
+         must be better than each of the other; with ten, a round may go astray. Otherwise the\n\
+         spread covers the difference, and there is none that these figures show. The floor is\n\
+         not ranked. How the compiler lays out code moves such figures by some per cent from one\n\
+         build to the next, and rounds do not show that.\n\n",
         rounds = counted(settings.rounds as u64, "round"),
         seed = settings.seed,
         seconds = settings.seconds,
@@ -170,51 +173,59 @@ fn fixed_rate(results: &Results) -> String {
     let tool = tool.map_or(String::new(), |tool| format!("{tool}\n"));
     format!(
         "## At the same rate\n\n\
-         All get the same number of requests a second, half of what the slowest answered in the\n\
-         first round: latency of a server that has time.\n{tool}\n{text}"
+         All get the same number of requests a second, a quarter of what the slowest answered\n\
+         in the first round: latency of a server that has time.\n{tool}\n{text}"
     )
 }
 
 fn at_rest(results: &Results) -> String {
-    let figures = [
-        Quantity::StartToReady,
-        Quantity::MemoryIdle,
-        Quantity::MemoryUnderLoad,
-        Quantity::MemoryPerConnection,
-    ];
-    let figures = figures.map(|quantity| results.figure(Key::of(quantity)));
-    if figures.iter().all(Option::is_none) {
-        return String::new();
-    }
-    String::from(
-        "## Start and memory\n\n\
+    let text = "## Start and memory\n\n\
          From the start of the process to its first 200 of `GET /health`. Memory is what is\n\
          resident: a second after the start, at the most while reads were answered (products\n\
          that are created would count for the shop, not for the framework), and what each of\n\
-         many idle connections adds, without the kernel's part.\n\n",
-    ) + &side_by_side(results, &figures)
+         many idle connections adds, without the kernel's part.\n\n";
+    section(
+        results,
+        text,
+        &[
+            Quantity::StartToReady,
+            Quantity::MemoryIdle,
+            Quantity::MemoryUnderLoad,
+            Quantity::MemoryPerConnection,
+        ],
+    )
 }
 
 fn costs(results: &Results) -> String {
-    let figures = [
-        Quantity::BinarySize,
-        Quantity::Crates,
-        Quantity::CleanBuild,
-        Quantity::IncrementalBuild,
-        Quantity::RoomLines,
-    ];
-    let figures = figures.map(|quantity| results.figure(Key::of(quantity)));
-    if figures.iter().all(Option::is_none) {
-        return String::new();
-    }
-    String::from(
-        "## What it costs to build\n\n\
+    let text = "## What it costs to build\n\n\
          Of the smallest server on each framework (`bench/src/`), built without the others and\n\
          without the shop: the binary by the `dist` profile, stripped; the crates it is built\n\
          from; `cargo build` from nothing, with everything downloaded, and after a text in a\n\
          handler was changed. Lines are those of the framework's room in the comparison, which\n\
-         keeps the whole contract, without blank ones, comments and tests.\n\n",
-    ) + &side_by_side(results, &figures)
+         keeps the whole contract, without blank ones, comments and tests.\n\n";
+    section(
+        results,
+        text,
+        &[
+            Quantity::BinarySize,
+            Quantity::Crates,
+            Quantity::CleanBuild,
+            Quantity::IncrementalBuild,
+            Quantity::RoomLines,
+        ],
+    )
+}
+
+/// A text and a table, where anything of it was measured.
+fn section(results: &Results, text: &str, quantities: &[Quantity]) -> String {
+    let figures = quantities
+        .iter()
+        .map(|quantity| results.figure(Key::of(*quantity)));
+    let figures: Vec<_> = figures.collect();
+    if figures.iter().all(Option::is_none) {
+        return String::new();
+    }
+    text.to_owned() + &side_by_side(results, &figures)
 }
 
 /// A row for each server, a column for each figure there is; and below, what may be
@@ -383,13 +394,13 @@ mod tests {
             "\
 | server         |      requests a second | of floor |
 | -------------- | ---------------------: | -------: |
-| hyper          | 17,500 (15,000–20,000) |          |
-| axum           | 13,125 (11,250–15,000) |     0.75 |
-| rocket         |   8,750 (7,500–10,000) |     0.50 |
-| warp           | 13,129 (11,138–15,150) |     0.75 |
+| hyper          | 19,000 (18,000–20,000) |          |
+| axum           | 14,250 (13,500–15,000) |     0.75 |
+| rocket         |   9,500 (9,000–10,000) |     0.50 |
+| warp           | 14,252 (13,365–15,150) |     0.75 |
 | 127.0.0.1:9000 |                   VOID |          |
 
-- requests a second: axum and warp ahead of rocket; 127.0.0.1:9000 is VOID: 12 of 3,000 requests failed
+- requests a second: axum and warp ahead of rocket; VOID: 127.0.0.1:9000 (12 of 3,000 requests failed)
 "
         );
         for said in [
