@@ -108,6 +108,11 @@ impl ApiError {
         Self::not_found(format!("There is no {kind} {id}"))
     }
 
+    /// 404: what the path names a record by cannot be read.
+    pub fn undecodable() -> Self {
+        Self::not_found("A part of the path is not UTF-8, so it names nothing")
+    }
+
     /// 405: the route exists, the method does not; `allow` lists those that do.
     pub fn method_not_allowed(method: &str, allow: &str) -> Self {
         let message = format!("{method} is not allowed here; use {allow}");

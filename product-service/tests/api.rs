@@ -15,7 +15,7 @@ async fn start_with_users_at(url: UpstreamUrl) -> Server {
     Server::start(|listener, shutdown| async move {
         let variables = [("USER_SERVICE_URL", url.as_str().to_owned())];
         let config = Config::read(env(&variables))?;
-        http::serve(listener, App::new(&config, shutdown)?).await
+        http::serve(listener, App::new(&config, &http::API, shutdown)?).await
     })
     .await
 }

@@ -35,7 +35,7 @@ macro_rules! start {
         let variables: Vec<(&'static str, String)> = $variables;
         Server::start(move |listener, shutdown| async move {
             let config = $service::Config::read(env(&variables))?;
-            let app = $service::App::new(&config, shutdown)?;
+            let app = $service::App::new(&config, &$service::http::API, shutdown)?;
             $service::http::serve(listener, app).await
         })
         .await
