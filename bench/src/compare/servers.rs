@@ -91,7 +91,8 @@ pub(crate) fn ours(programs: &Path) -> Result<Vec<Contender>, Failed> {
 /// its address where that is somebody's name already.
 pub(crate) fn peer(url: &str, http: &Client, others: &[Contender]) -> Result<Contender, Failed> {
     let url = url.trim_end_matches('/');
-    let health = answered(http.get(format!("{url}/health")), 200)?;
+    let health = answered(http.get(format!("{url}/health")), 200)
+        .map_err(|error| format!("there is no peer to measure at {url}: {error}"))?;
     let address = url.split_once("://").map_or(url, |(_, rest)| rest);
     let taken = |name: &str| others.iter().any(|other| other.server.name == name);
     let name = match health["framework"].as_str().map(str::trim) {
