@@ -224,8 +224,8 @@ impl ApiError {
         if self.status == 503 {
             reply = reply.with_header("retry-after", RETRY_AFTER);
         }
-        if self.status == 408 {
-            // What has not come of the body would be taken for the next request.
+        if matches!(self.status, 408 | 413) {
+            // What was not read of the body would be taken for the next request.
             reply = reply.with_header("connection", "close");
         }
         if let Some(cause) = self.cause {

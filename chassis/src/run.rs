@@ -61,6 +61,11 @@ pub fn run(service: impl AsyncFnOnce() -> Result<(), RunError>) -> ExitCode {
         );
         return ExitCode::from(2);
     }
+    until_stopped(service)
+}
+
+/// The same for a program that has read arguments of its own.
+pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> ExitCode {
     // A connection is a file to the system, which by its default lets a process
     // have 1,024 of them, or 256. Where it does not let that be raised, the
     // service does with what there is.

@@ -3,21 +3,27 @@
 //! and give.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_server::Server;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Payload, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Bytes, Data};
-use actix_web::{Error, Handler, HttpRequest, HttpResponse, Responder, ResponseError, guard};
+use actix_web::{
+    Error, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, guard,
+};
 use chassis::connection::{Connection, MAX_HEAD, Phase};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
@@ -25,8 +31,11 @@ use chassis::reply::Reply;
 use chassis::run::RunError;
 use chassis::service::Service;
 use chassis::shutdown::GRACE;
+use futures_util::stream::poll_fn;
+use futures_util::{FutureExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 
 /// Routes, as actix has each of its workers configured with them.
 pub type Routes = fn(&mut web::ServiceConfig);
@@ -176,7 +185,7 @@ where
 /// and refuses a head that is over the limit, as hyper does. actix's own is twice
 /// as high.
 async fn connection(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
     if head_size(&request) > MAX_HEAD {
@@ -186,10 +195,58 @@ async fn connection(
     }
     let phase = request.conn_data::<Arc<Phase>>().cloned();
     let phase = phase.expect("`serve` gives every connection one");
-    phase.begin(!matches!(request.parts().1, Payload::None));
+    let has_body = !matches!(request.parts().1, Payload::None);
+    phase.begin(has_body);
+    let unread = has_body.then(|| shared_body(&mut request));
     let answer = next.call(request).await;
+    let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
+    if !unread.as_ref().is_none_or(at_end) {
+        // What has come along with the head, actix reads now, as hyper does: a body
+        // that is whole by then need not end the connection.
+        yield_now().await;
+    }
     phase.answered();
-    answer
+    answer.map(|answer| match unread {
+        Some(unread) => answer.map_body(|_, body| BoxBody::new(Holding { body, unread })),
+        None => answer,
+    })
+}
+
+type Shared = Rc<RefCell<Payload>>;
+
+/// The body of a request, which whoever reads it shares from now on.
+fn shared_body(request: &mut ServiceRequest) -> Shared {
+    let body = Rc::new(RefCell::new(request.take_payload()));
+    let shared = Rc::clone(&body);
+    let reading = poll_fn(move |cx| shared.borrow_mut().poll_next_unpin(cx));
+    request.set_payload(Payload::Stream {
+        payload: Box::pin(reading),
+    });
+    body
+}
+
+/// The body of an answer, holding that of its request until it is sent. So what
+/// was not read of that ends the connection, as with hyper. Of a body in chunks
+/// that nobody holds any more, actix reads all that is still sent.
+struct Holding {
+    body: BoxBody,
+    #[expect(dead_code, reason = "to be held is what it is for")]
+    unread: Shared,
+}
+
+impl MessageBody for Holding {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.body.as_pin_mut().poll_next(cx)
+    }
 }
 
 /// The bytes of a request before its body.
@@ -250,7 +307,12 @@ impl Answer {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         for (name, value) in headers {
-            response.insert_header((name, value.as_ref()));
+            // This one is between actix and the client: as a header it is ignored.
+            if (name, value.as_ref()) == ("connection", "close") {
+                response.force_close();
+            } else {
+                response.insert_header((name, value.as_ref()));
+            }
         }
         response.body(match body {
             Cow::Borrowed(body) => Bytes::from_static(body),
@@ -269,7 +331,7 @@ impl Responder for Answer {
 
 /// An error of any layer, as a handler returns it with `?`.
 #[derive(Debug)]
-pub struct Failure(pub ApiError);
+pub struct Failure(ApiError);
 
 impl<E: Into<ApiError>> From<E> for Failure {
     fn from(error: E) -> Self {

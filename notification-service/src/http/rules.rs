@@ -212,7 +212,7 @@ impl warp::Reply for Answer {
 /// An error of any layer, as a handler returns it with `?` and a filter rejects
 /// with it.
 #[derive(Debug)]
-pub struct Failure(pub ApiError);
+pub struct Failure(ApiError);
 
 impl<E: Into<ApiError>> From<E> for Failure {
     fn from(error: E) -> Self {
