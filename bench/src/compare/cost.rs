@@ -140,9 +140,12 @@ impl Workshop {
         round: usize,
     ) -> Result<Duration, Failed> {
         let file = format!("bench/src/{}.rs", module(framework));
-        let handler = format!("Health::of(\"{framework}\")");
+        let handler = handler(framework);
         let before = fs::read_to_string(&file)?;
-        let after = before.replace(&handler, &format!("Health::of(\"{framework} {round}\")"));
+        let after = before.replace(
+            &handler,
+            &handler.replace(framework, &format!("{framework} {round}")),
+        );
         if after == before {
             return Err(format!("{file} has no {handler} to change").into());
         }
@@ -183,6 +186,11 @@ impl Workshop {
     }
 }
 
+/// What a handler of the smallest server on a framework has in it, and nothing else.
+fn handler(framework: &str) -> String {
+    format!("Health::of(\"{framework}\")")
+}
+
 /// The file of a framework's room has its name, or what Rust takes for one.
 pub(crate) fn module(framework: &str) -> &str {
     framework.trim_end_matches("-web")
@@ -216,5 +224,17 @@ mod tests {
     fn lines_of_code_are_neither_blank_nor_comment_nor_test() {
         let text = "//! A room.\n\nuse std::fs;\n\n/// Says it.\nfn say() {\n    // Why.\n    go();\n}\n\n#[cfg(test)]\nmod tests {\n    fn no() {}\n}\n";
         assert_eq!(code_lines(text), 4);
+    }
+    #[test]
+    fn each_room_is_there_to_be_counted_and_each_handler_to_be_changed() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for framework in crate::servers::FRAMEWORKS.into_iter().chain(["hyper"]) {
+            for file in room(framework) {
+                assert!(root.join(&file).is_file(), "{}", file.display());
+            }
+            let server = root.join(format!("bench/src/{}.rs", module(framework)));
+            let server = fs::read_to_string(server).expect("a bare server");
+            assert!(server.contains(&handler(framework)), "{framework}");
+        }
     }
 }
