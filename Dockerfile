@@ -21,25 +21,27 @@ COPY product-service/Cargo.toml product-service/
 COPY order-service/Cargo.toml order-service/
 COPY notification-service/Cargo.toml notification-service/
 COPY analytics-service/Cargo.toml analytics-service/
+COPY framework-comparison/Cargo.toml framework-comparison/
 COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     for crate in */; do \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' >"$crate/src/main.rs" || exit; \
     done && \
-    cargo build --locked --profile "$PROFILE" --workspace --exclude shop-tests --exclude bench
+    cargo build --locked --profile "$PROFILE" --package '*-service'
 # What was built of these empty crates would look newer to cargo than sources that were
 # written before.
 RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 's/^host: //p')"
 
 # ---- the five programs: what is built stays in a cache, which begins with the libraries
 FROM toolchain AS programs
+COPY --from=libraries /shop/framework-comparison framework-comparison
 COPY --from=libraries /shop/tests tests
 COPY --from=libraries /shop/bench bench
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/shop/target,from=libraries,source=/shop/target \
-    cargo build --locked --profile "$PROFILE" --workspace --exclude shop-tests --exclude bench && \
+    cargo build --locked --profile "$PROFILE" --package '*-service' && \
     for program in target/*/"$PROFILE"/*-service; do \
         name=$(basename "$program") && \
         "$program" --version | grep . && \

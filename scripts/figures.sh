@@ -11,7 +11,7 @@ Measures the shop on this machine: prints tables, keeps the raw numbers in
 run/figures/. It builds with cargo's dist profile, starts shops of its own on
 free ports and ends them; a shop that runs already is not touched.
 
-    scripts/figures.sh                    all sections, about 20 minutes
+    scripts/figures.sh                    all sections, about half an hour
     scripts/figures.sh startup memory     only the ones named
 
 Sections
@@ -23,9 +23,11 @@ Sections
     telemetry     user-service with spans exported, without, and without a log
     slow-head     time until a request that does not arrive is cut off
     idle          resident memory with 1,500 idle connections
+    hung          orders while notification- or product-service hangs
+    recovery      from the return of a service to the first good answer of its caller
     lines         lines of code, number of tests
 
-It needs cargo, curl and, for throughput, order, page and telemetry, wrk. On a machine that
+It needs cargo, curl and, for throughput, order, page, telemetry and hung, wrk. On a machine that
 is busy with something else the numbers mean little.
 
 Environment
@@ -61,7 +63,8 @@ begin() {
 # Ends what was started: politely at first.
 end_all() {
     local pid began=$SECONDS
-    for pid in $PIDS; do kill -TERM "$pid" 2>/dev/null; done
+    # One that was stopped to show how it hangs has to go on to end.
+    for pid in $PIDS; do kill -TERM "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null; done
     for pid in $PIDS; do
         while is_alive "$pid"; do
             [ $((SECONDS - began)) -gt "$STOP_WITHIN" ] && kill -KILL "$pid" 2>/dev/null
@@ -92,12 +95,16 @@ choose_free_ports() {
     done
 }
 
+# How the services of a shop call each other: on or off.
+SHOP_RESILIENCE=on
+
 # The environment of a service of the shop at BASE_PORT, and then the service:
 # with the log of real life, in a file.
 become() {
-    unset SERVICE_NAME LOG_LEVEL RUST_LOG
+    unset SERVICE_NAME LOG_LEVEL RUST_LOG DEADLINE_MS CALL_TIMEOUT_MS NOTIFY_TIMEOUT_MS \
+        RETRIES RETRY_BACKOFF_MS CIRCUIT_FAILURES CIRCUIT_OPEN_MS BULKHEAD POLL_INTERVAL_MS
     # shellcheck disable=SC2031 # it becomes the service: there is no going back
-    export HOST=127.0.0.1 PORT=$((BASE_PORT + $1)) LOG_FORMAT=json
+    export HOST=127.0.0.1 PORT=$((BASE_PORT + $1)) LOG_FORMAT=json RESILIENCE=$SHOP_RESILIENCE
     USER_SERVICE_URL=$(base_url "$USER")
     PRODUCT_SERVICE_URL=$(base_url "$PRODUCT")
     ORDER_SERVICE_URL=$(base_url "$ORDER")
@@ -198,7 +205,8 @@ need_wrk() {
 
 # load <connections> <seconds> <url> [JSON to POST]
 # Sets REQUESTS (how many), RATE (a second), FAILED (how many), and P50 and P99 in
-# microseconds.
+# microseconds. With FAILURES_COUNT, that they fail is what is measured.
+FAILURES_COUNT=''
 load() {
     local connections=$1 seconds=$2 url=$3 micros=1
     shift 3
@@ -207,7 +215,7 @@ load() {
         give_up "wrk did not work out: $(tail -n 1 "$RUN_DIR/wrk.out")"
     read -r _ REQUESTS micros FAILED P50 P99 <<<"$(grep '^figures' "$RUN_DIR/wrk.out")"
     RATE=$(compute %.1f "$REQUESTS * 1000000 / $micros")
-    [ "$FAILED" = 0 ] || complain "${RED}$FAILED of $REQUESTS requests to $url failed: this figure is not one.$PLAIN"
+    [ "$FAILED" = 0 ] || [ -n "$FAILURES_COUNT" ] || complain "${RED}$FAILED of $REQUESTS requests to $url failed: this figure is not one.$PLAIN"
 }
 
 # The processor time that process $1 has used so far, in milliseconds.
@@ -244,11 +252,22 @@ count_of() {
     curl -sS -o /dev/null -D - "$1?limit=1" | tr -d '\r' | awk 'tolower($1) == "x-total-count:" { print $2 }'
 }
 
-# One user, one product with stock for any number of orders, and one order.
+ONE_PIECE='{"userId":"1","productId":"1","quantity":1}'
+
+# What an order needs of the service at place $1: a user, or a product with stock
+# for any number of orders.
+stock_up() {
+    case $1 in
+        ("$USER") post "$(at "$USER" /api/users)" '{"name":"Ada Lovelace","email":"ada@example.com"}' ;;
+        ("$PRODUCT") post "$(at "$PRODUCT" /api/products)" '{"name":"Desk lamp","price":19.99,"stock":1000000000}' ;;
+    esac
+}
+
+# All that an order needs, and one order.
 stock_shop() {
-    post "$(at "$USER" /api/users)" '{"name":"Ada Lovelace","email":"ada@example.com"}'
-    post "$(at "$PRODUCT" /api/products)" '{"name":"Desk lamp","price":19.99,"stock":1000000000}'
-    post "$(at "$ORDER" /api/orders)" '{"userId":"1","productId":"1","quantity":1}'
+    stock_up "$USER"
+    stock_up "$PRODUCT"
+    post "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
 }
 
 # ------------------------------------------------------------------ the sections
@@ -394,12 +413,12 @@ is that of all five processes, in the kernel too; log lines go to files."
         user_ms product_ms order_ms notification_ms analytics_ms
     open_shop
     stock_shop
-    load "$CONNECTIONS" 1 "$(at "$ORDER" /api/orders)" '{"userId":"1","productId":"1","quantity":1}'
+    load "$CONNECTIONS" 1 "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
     for ((round = 1; round <= rounds; round++)); do
         placed=$(count_of "$(at "$ORDER" /api/orders)")
         before=''
         for pid in "${SHOP[@]}"; do before="$before $(cpu_of "$pid")"; done
-        load "$CONNECTIONS" $((SECONDS_EACH * 2)) "$(at "$ORDER" /api/orders)" '{"userId":"1","productId":"1","quantity":1}'
+        load "$CONNECTIONS" $((SECONDS_EACH * 2)) "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
         # What wrk left in flight at its end is an order too.
         sleep 0.1
         total=0 after=''
@@ -655,6 +674,184 @@ have had one answer each.'
     end_all
 }
 
+# Whether the service at place $1 leaves the one at place $2 alone: its circuit is open.
+leaves_alone() {
+    curl -sS "$(at "$1" /metrics)" |
+        grep "^upstream_circuit_state{.*dependency=\"${NAMES[$2]}\",state=\"open\".*} 1" >/dev/null
+}
+
+# load_in_need <what> <round> <seconds>: orders on one connection, and on many.
+load_in_need() {
+    local p50 p99
+    load 1 "$3" "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
+    p50=$P50 p99=$P99
+    load "$CONNECTIONS" "$3" "$(at "$ORDER" /api/orders)" "$ONE_PIECE"
+    raw "$1" "$2" "$(compute %.3f "$p50 / 1000")" "$(compute %.3f "$p99 / 1000")" "$RATE"
+    empty_logs
+}
+
+# One round of `hung` for the service at place $1, in the round $2.
+hang_once() {
+    local name=${NAMES[$1]} took
+    open_shop
+    stock_shop
+    [ "$SHOP_RESILIENCE" = off ] || load_in_need "$name well" "$2" "$SECONDS_EACH"
+    # What wrk left in flight at its end would meet a service that hangs.
+    sleep 0.5
+    FAILURES_COUNT=yes
+    kill -STOP "${SHOP[$1]}"
+    if [ "$SHOP_RESILIENCE" = off ]; then
+        load_in_need "$name off" "$2" $((SECONDS_EACH * 2))
+    else
+        until leaves_alone "$ORDER" "$1"; do
+            took=$(ask_with "$ONE_PIECE" -o /dev/null -w '%{time_total}' "$(at "$ORDER" /api/orders)")
+            raw "$name before" "$2" "$(compute %.1f "$took * 1000")" "$(compute %.1f "$took * 1000")"
+        done
+        load_in_need "$name after" "$2" "$SECONDS_EACH"
+    fi
+    FAILURES_COUNT=''
+    end_all
+}
+
+hung() {
+    local ROUNDS=${ROUNDS:-7} round i when what p50 p99 rate row='%-22s %-32s %10s %10s %14s\n'
+    heading 'Orders while a service hangs' \
+        "It is stopped with SIGSTOP. $ROUNDS rounds, each with a new shop, with RESILIENCE=on and
+off in turns. Latency in milliseconds of orders one after the other (until the
+circuit opens: of all of them, in all rounds; else the median of the rounds), and
+how many a second are answered at $CONNECTIONS connections."
+    raw_file hung what round p50_ms p99_ms answers_per_s
+    for ((round = 1; round <= ROUNDS; round++)); do
+        for i in "$NOTIFICATION" "$PRODUCT"; do
+            for SHOP_RESILIENCE in on off; do hang_once "$i" "$round"; done
+        done
+    done
+    SHOP_RESILIENCE=on
+    # shellcheck disable=SC2059 # the row is the format
+    {
+        printf "$row" hangs '' p50 p99 'answers/s'
+        for i in "$NOTIFICATION" "$PRODUCT"; do
+            for when in well before after off; do
+                case $when in
+                    (well) what='nothing yet' ;;
+                    (before) what='until the circuit opens' ;;
+                    (after) what='once it is open' ;;
+                    (off) what='RESILIENCE=off' ;;
+                esac
+                if [ "$when" = before ]; then
+                    read -r p50 _ p99 <<<"$(column "$RAW" 3 "${NAMES[i]} $when" | spread)"
+                    rate=-
+                else
+                    read -r p50 _ <<<"$(column "$RAW" 3 "${NAMES[i]} $when" | spread)"
+                    read -r p99 _ <<<"$(column "$RAW" 4 "${NAMES[i]} $when" | spread)"
+                    read -r rate _ <<<"$(column "$RAW" 5 "${NAMES[i]} $when" | spread)"
+                    rate=$(digits "$rate")
+                fi
+                printf "$row" "${NAMES[i]}" "$what" "$(digits "$p50")" "$(digits "$p99")" "$rate"
+            done
+        done
+    }
+    say 'Without product-service an answer is a 503; without notification-service it is an order.'
+}
+
+# Whether the service at place $1 gives an answer that it needs the one at $2 for.
+is_well() {
+    local answer
+    case $1 in
+        ("$ORDER")
+            answer=$(ask_with "$ONE_PIECE" "$(at "$ORDER" /api/orders)")
+            set -- '"notification":"sent"'
+            ;;
+        ("$PRODUCT")
+            answer=$(ask_with '{"name":"Cup","price":1,"sellerId":"1"}' "$(at "$PRODUCT" /api/products)")
+            set -- '"sellerId":"1"'
+            ;;
+        (*)
+            answer=$(curl -s -m 10 "$(at "$ANALYTICS" /api/analytics/summary)")
+            set -- "\"name\":\"${NAMES[$2]}\",\"status\":\"up\""
+            ;;
+    esac
+    case $answer in (*"$1"*) ;; (*) return 1 ;; esac
+}
+
+# Posts the JSON $1; the rest is for curl.
+ask_with() {
+    local body=$1
+    shift
+    curl -s -m 10 -H 'Content-Type: application/json' -d "$body" "$@"
+}
+
+until_well() {
+    until is_well "$1" "$2"; do sleep 0.05; done
+}
+
+# Starts the service at place $1 again, with what the others need of it.
+return_of() {
+    begin "$(log_of "$1")" become "$1"
+    SHOP[$1]=$PID
+    until answers $((BASE_PORT + $1)) 2>/dev/null; do sleep 0.001; done
+    stock_up "$1"
+}
+
+# recover <caller> <place of the one that is away>: all rounds, in a shop of their own.
+recover() {
+    local round signal over
+    # Many at once: each has files and processes of its own.
+    PIDS='' SCRATCH=$RUN_DIR/recovery.$1.$2
+    trap end_all EXIT
+    trap 'exit 143' TERM
+    for ((round = 1; round <= ROUNDS; round++)); do
+        for signal in STOP KILL; do
+            kill -"$signal" "${SHOP[$2]}"
+            until leaves_alone "$1" "$2"; do is_well "$1" "$2"; done
+            # It returns at any moment of the time that it is left alone.
+            over=$((SECONDS + 1 + RANDOM % 5))
+            while [ "$SECONDS" -lt "$over" ]; do
+                is_well "$1" "$2"
+                sleep 0.0$((RANDOM % 10))
+            done
+            if [ "$signal" = STOP ]; then kill -CONT "${SHOP[$2]}"; else return_of "$2"; fi
+            ELAPSED=0
+            timed until_well "$1" "$2"
+            raw "$1 $2 $signal" "$round" "$ELAPSED"
+        done
+    done
+}
+
+recovery() {
+    local ROUNDS=${ROUNDS:-7} i pair pairs workers='' cells signal middle least most
+    local row='%-20s %-22s %-24s %s\n'
+    heading 'Time to recover' \
+        "From the moment that a service is back to the first good answer of its caller, in
+seconds, while one client goes on asking. It had hung (SIGSTOP, SIGCONT), or had
+been killed and started again. All settings are the defaults: a circuit stays open
+for 5 s. The median, the least and the greatest of $ROUNDS times."
+    raw_file recovery edge round milliseconds
+    pairs="$ORDER,$USER $ORDER,$PRODUCT $ORDER,$NOTIFICATION $PRODUCT,$USER"
+    for i in $ALL; do [ "$i" = "$ANALYTICS" ] || pairs="$pairs $ANALYTICS,$i"; done
+    for pair in $pairs; do
+        open_shop
+        stock_shop
+        recover "${pair%,*}" "${pair#*,}" &
+        workers="$workers $!" PIDS="$PIDS $!"
+    done
+    # shellcheck disable=SC2086 # a list of processes
+    wait $workers
+    # shellcheck disable=SC2059 # the row is the format
+    {
+        printf "$row" caller 'waits for' 'after it hung' 'after it was killed'
+        for pair in $pairs; do
+            cells=()
+            for signal in STOP KILL; do
+                read -r middle least most <<<"$(column "$RAW" 3 "${pair/,/ } $signal" | spread)"
+                cells+=("$(compute '%.2f (%.2f–%.2f)' "$middle / 1000, $least / 1000, $most / 1000")")
+            done
+            printf "$row" "${NAMES[${pair%,*}]}" "${NAMES[${pair#*,}]}" "${cells[@]}"
+        done
+    }
+    end_all
+}
+
 # Lines of the files named that are neither blank nor comment, up to the tests.
 code_in() {
     awk 'FNR == 1 { test = 0 }
@@ -685,22 +882,22 @@ lines() {
 
 # ------------------------------------------------------------------ the whole
 
-SECTIONS='startup memory throughput order page slow-head idle telemetry lines'
+SECTIONS='startup memory throughput order page slow-head idle hung recovery telemetry lines'
 wanted=''
 while [ $# -gt 0 ]; do
     case $1 in
         (-h | --help) usage && exit 0 ;;
-        (startup | memory | throughput | order | page | slow-head | idle | telemetry | lines) wanted="$wanted $1" ;;
+        (startup | memory | throughput | order | page | slow-head | idle | hung | recovery | telemetry | lines) wanted="$wanted $1" ;;
         (*) misused "there is no section $1; there are $SECTIONS" ;;
     esac
     shift
 done
 wanted=${wanted:-$SECTIONS}
 
-case " $wanted " in (*' throughput '* | *' order '* | *' page '* | *' telemetry '*) need_wrk ;; esac
+case " $wanted " in (*' throughput '* | *' order '* | *' page '* | *' hung '* | *' telemetry '*) need_wrk ;; esac
 mkdir -p "$RUN_DIR" || exit 1
 case " $wanted " in
-    (*' startup '* | *' memory '* | *' throughput '* | *' order '* | *' page '* | *' slow-head '* | *' idle '*)
+    (*' startup '* | *' memory '* | *' throughput '* | *' order '* | *' page '* | *' slow-head '* | *' idle '* | *' hung '* | *' recovery '*)
         need_curl
         export PROFILE=${PROFILE:-dist}
         # shellcheck disable=SC2086 # a list of places

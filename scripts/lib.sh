@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # what is set here is used by the scripts that read this file
 #
-# What start.sh, stop.sh, health.sh and demo.sh share: the five services and
+# What start.sh, stop.sh, swap.sh, health.sh and demo.sh share: the five services and
 # where they are found, the building, starting and stopping of them, and how
 # the scripts talk. Written for bash 3.2 and BSD tools (macOS) as well as Linux.
 
@@ -40,6 +40,24 @@ SCRATCH=$RUN_DIR/.scratch.$$
 # gives the requests in flight ten seconds.
 READY_WITHIN=10
 STOP_WITHIN=12
+
+# product-service can be had on each of the five: scripts/swap.sh notes here which one
+# it is now, for as long as this shop runs.
+SWAPPED=$RUN_DIR/product-service.framework
+CHOICE='axum rocket poem warp actix-web'
+if [ -r "$SWAPPED" ]; then
+    read -r swapped <"$SWAPPED"
+    case " $CHOICE " in (*" $swapped "*) FRAMEWORKS[PRODUCT]=$swapped ;; esac
+fi
+
+# The program that is the service at $1, which is also its package.
+program_for() {
+    if [ "$1" = $PRODUCT ] && [ "${FRAMEWORKS[PRODUCT]}" != rocket ]; then
+        printf framework-comparison
+    else
+        printf '%s' "${NAMES[$1]}"
+    fi
+}
 
 base_url() { printf 'http://127.0.0.1:%s' "$((BASE_PORT + $1))"; }
 log_of() { printf '%s/%s.log' "$RUN_DIR" "${NAMES[$1]}"; }
@@ -194,7 +212,7 @@ pid_of() {
     [ -r "$file" ] && read -r pid <"$file"
     case $pid in ('' | *[!0-9]*) return 1 ;; esac
     case $(program_of "$pid") in
-        (*/"${NAMES[$1]}") printf '%s' "$pid" ;;
+        (*/"${NAMES[$1]}" | */framework-comparison | */'framework-comparison serve '*) printf '%s' "$pid" ;;
         (*) return 1 ;;
     esac
 }
@@ -270,32 +288,32 @@ profile_dir() {
 BIN_DIR=''
 build() {
     local i target command
-    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/${NAMES[$1]}" ] && return 0
+    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$(program_for "$1")" ] && return 0
     need_cargo
     command=(cargo build)
     case ${PROFILE:-dev} in
         (dev | debug) ;;
         (*) command+=(--profile "$PROFILE") ;;
     esac
-    for i in "$@"; do command+=(-p "${NAMES[i]}"); done
+    for i in "$@"; do command+=(-p "$(program_for "$i")"); done
     target=${CARGO_TARGET_DIR:-target}
     case $target in (/*) ;; (*) target=$ROOT/$target ;; esac
     BIN_DIR=$target/$(profile_dir)
-    if [ ! -x "$BIN_DIR/${NAMES[$1]}" ]; then
+    if [ ! -x "$BIN_DIR/$(program_for "$1")" ]; then
         say "${DIM}Building. The first time also fetches and builds the libraries: some minutes.$PLAIN"
     fi
     if ! "${command[@]}"; then
         complain 'The build did not work out; what cargo says about it is above.'
         return 1
     fi
-    if [ ! -x "$BIN_DIR/${NAMES[$1]}" ]; then
+    if [ ! -x "$BIN_DIR/$(program_for "$1")" ]; then
         # A target directory set in cargo's own configuration.
         target=$(field target_directory "$(cargo metadata --format-version 1 --no-deps 2>/dev/null)") &&
             BIN_DIR=$target/$(profile_dir)
     fi
     for i in "$@"; do
-        [ -x "$BIN_DIR/${NAMES[i]}" ] && continue
-        complain "cargo has built ${NAMES[i]}, but not to $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
+        [ -x "$BIN_DIR/$(program_for "$i")" ] && continue
+        complain "cargo has built $(program_for "$i"), but not to $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
         return 1
     done
 }
@@ -312,15 +330,17 @@ STARTED='' FOREIGN='' MISSING=''
 # Starts the program of the service at $1: in a process group of its own, so that
 # the Ctrl-C of this terminal is not for it, and deaf to the terminal's closing.
 launch() {
-    local name=${NAMES[$1]} log
+    local name=${NAMES[$1]} log program
     log=$(log_of "$1")
+    program=("$BIN_DIR/$(program_for "$1")")
+    [ "${program[0]##*/}" = framework-comparison ] && program+=(serve --framework "${FRAMEWORKS[$1]}")
     set -m
     (
         trap '' HUP
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME
         export HOST=127.0.0.1 PORT="$((BASE_PORT + $1))"
-        exec "$BIN_DIR/$name"
+        exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!
     set +m
@@ -520,7 +540,7 @@ print_table() {
 
 # Once nothing runs, only the logs stay.
 forget_shop() {
-    anything_runs || rm -f "$RUN_DIR/base-port"
+    anything_runs || rm -f "$RUN_DIR/base-port" "$SWAPPED"
     return 0
 }
 

@@ -1,91 +1,28 @@
-//! actix-web's room: routes, handlers, and how actix is brought to the contract.
+//! actix-web's room: routes, and a handler for each.
 
-use std::borrow::Cow;
-use std::fmt;
+pub mod rules;
+
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
-use actix_http::{HttpService, KeepAlive, Protocol};
-use actix_server::Server;
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
-use actix_web::body::BoxBody;
-use actix_web::dev::{AppConfig, Payload, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, Bytes, Data, Path};
-use actix_web::{Error, Handler, HttpRequest, HttpResponse, Responder, ResponseError, guard};
-use chassis::api::{About, Api};
-use chassis::connection::{Connection, MAX_HEAD, Phase};
-use chassis::error::ApiError;
-use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
+use actix_web::HttpRequest;
+use actix_web::web::{Data, ServiceConfig};
+use chassis::api::Api;
 use chassis::run::RunError;
-use chassis::shutdown::GRACE;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use utoipa::OpenApi;
+use tokio::net::TcpListener;
 
-use crate::App;
-use crate::model::{OrderTotals, Sample, ServiceState, Summary, Total, Window};
+use crate::{App, api};
+use rules::{Answer, Failure, get};
+
+/// The API of analytics-service, on actix-web.
+pub static API: LazyLock<Api> = LazyLock::new(|| api::on("actix-web"));
 
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
-    serve_routes(listener, routes, app).await
+    let service = Arc::clone(&app.service);
+    rules::serve(listener, routes, app, service).await
 }
 
-/// actix brings its own server: an accepting thread, and workers that each are a
-/// single-threaded runtime with an application of its own. What they share is
-/// made here, outside of what makes the applications.
-///
-/// `HttpServer` talks over plain sockets, and its time-out for a head is for the
-/// first one of a connection. So the server is put together here as `HttpServer`
-/// does it, over the connections that the other four have.
-async fn serve_routes(listener: TcpListener, routes: Routes, app: App) -> Result<(), RunError> {
-    let shutdown = app.service.shutdown().clone();
-    let limits = *app.service.limits();
-    let app = Data::new(app);
-    let server = Server::build();
-    let stopping = server.graceful_shutdown_signal();
-    let connections = move || {
-        let stopping = stopping.clone();
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            // The connection has its own time-outs, and lingers when it is closed.
-            .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(Duration::ZERO)
-            .keep_alive(KeepAlive::Os)
-            // A client that hangs up is gone, as it is to hyper and the other four.
-            .h1_allow_half_closed(false)
-            .on_connect_ext(|connection: &Connection, data| {
-                data.insert(connection.phase());
-            })
-            .finish(map_config(with_rules(routes, app.clone()), |()| {
-                AppConfig::default()
-            }));
-        fn_service(move |stream: TcpStream| {
-            let connection = Connection::new(stream, &limits);
-            async move { Ok((connection, Protocol::Http1, None)) }
-        })
-        .and_then(http)
-    };
-    server
-        .workers(Handle::current().metrics().num_workers())
-        .shutdown_signal(async move { shutdown.requested().await })
-        .shutdown_timeout(GRACE.as_secs())
-        .listen("http", listener.into_std()?, connections)?
-        .run()
-        .await?;
-    Ok(())
-}
-
-type Routes = fn(&mut web::ServiceConfig);
-
-fn routes(routes: &mut web::ServiceConfig) {
+fn routes(routes: &mut ServiceConfig) {
     routes
         .route("/api/analytics/summary", get(summary))
         .route("/api/analytics/users", get(users))
@@ -93,310 +30,35 @@ fn routes(routes: &mut web::ServiceConfig) {
         .route("/api/analytics/orders", get(orders))
         .route("/api/analytics/notifications", get(notifications))
         .route("/api/analytics/services", get(services))
-        .route("/api/analytics/history", get(history))
-        .route("/health", get(health))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/openapi.json", get(openapi_json))
-        .route("/docs", get(docs))
-        .route("/docs/{file}", get(docs_file));
+        .route("/api/analytics/history", get(history));
 }
-
-/// The rules of the contract around `routes`: a middleware for every request,
-/// and a default service for those that no route matches.
-fn with_rules(
-    routes: Routes,
-    app: Data<App>,
-) -> actix_web::App<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse,
-        Error = Error,
-        InitError = (),
-    >,
-> {
-    actix_web::App::new()
-        .app_data(app)
-        .configure(routes)
-        .default_service(web::to(unrouted))
-        .wrap(from_fn(exchange))
-        .wrap(from_fn(connection))
-}
-
-/// The API of analytics-service.
-pub static API: LazyLock<Api> = LazyLock::new(|| {
-    #[derive(OpenApi)]
-    #[openapi(paths(summary, users, products, orders, notifications, services, history))]
-    struct Document;
-
-    let about = About {
-        name: "analytics-service",
-        framework: "actix-web",
-        version: env!("CARGO_PKG_VERSION"),
-        description: "Totals of the shop, and how its services do.",
-    };
-    Api::new(about, Document::openapi())
-});
 
 // Handlers, in the order of the routes.
 
-/// All totals, and the services they come from
-///
-/// While a service is down, its total is the last one known.
-#[utoipa::path(get, path = "/api/analytics/summary", tag = "analytics",
-    responses((status = 200, description = "The totals", body = Summary)))]
 async fn summary(app: Data<App>) -> Result<Answer, Failure> {
-    Ok(Answer(Reply::json(200, &app.totals.summary().await?)))
+    Ok(Answer(api::summary(&app).await?))
 }
 
-/// How many users there are
-#[utoipa::path(get, path = "/api/analytics/users", tag = "analytics",
-    responses((status = 200, description = "The last total known", body = Total)))]
 async fn users(app: Data<App>) -> Result<Answer, Failure> {
-    let users = app.totals.users().await?;
-    Ok(Answer(Reply::json(200, &Total::from(users))))
+    Ok(Answer(api::users(&app).await?))
 }
 
-/// How many products there are
-#[utoipa::path(get, path = "/api/analytics/products", tag = "analytics",
-    responses((status = 200, description = "The last total known", body = Total)))]
 async fn products(app: Data<App>) -> Result<Answer, Failure> {
-    let products = app.totals.products().await?;
-    Ok(Answer(Reply::json(200, &Total::from(products))))
+    Ok(Answer(api::products(&app).await?))
 }
 
-/// How many orders there are, and what they are worth
-#[utoipa::path(get, path = "/api/analytics/orders", tag = "analytics",
-    responses((status = 200, description = "The last totals known", body = OrderTotals)))]
 async fn orders(app: Data<App>) -> Result<Answer, Failure> {
-    let orders = app.totals.orders().await?;
-    Ok(Answer(Reply::json(200, &OrderTotals::from(orders))))
+    Ok(Answer(api::orders(&app).await?))
 }
 
-/// How many notifications there are
-#[utoipa::path(get, path = "/api/analytics/notifications", tag = "analytics",
-    responses((status = 200, description = "The last total known", body = Total)))]
 async fn notifications(app: Data<App>) -> Result<Answer, Failure> {
-    let notifications = app.totals.notifications().await?;
-    Ok(Answer(Reply::json(200, &Total::from(notifications))))
+    Ok(Answer(api::notifications(&app).await?))
 }
 
-/// How the four services do
-///
-/// Of a poll made now, which requests that arrive together share. A service that
-/// is down is told as far as it is known.
-#[utoipa::path(get, path = "/api/analytics/services", tag = "analytics",
-    responses((status = 200, description = "User, product, order and notification-service", body = [ServiceState])))]
 async fn services(app: Data<App>) -> Result<Answer, Failure> {
-    Ok(Answer(Reply::json(200, &app.watch.services().await?)))
+    Ok(Answer(api::services(&app).await?))
 }
 
-/// How they did
-///
-/// The polls kept in memory, an hour of them at most, in the order of time.
-#[utoipa::path(get, path = "/api/analytics/history", tag = "analytics", params(Window),
-    responses((status = 200, description = "A sample for each poll", body = [Sample])))]
 async fn history(app: Data<App>, request: HttpRequest) -> Result<Answer, Failure> {
-    let window = Window::parse(request.query_string())?;
-    Ok(Answer(Reply::json(200, &app.watch.history(window))))
-}
-
-async fn health(app: Data<App>) -> Answer {
-    Answer(app.service.health())
-}
-
-async fn ready(app: Data<App>) -> Answer {
-    Answer(app.service.ready().await)
-}
-
-async fn metrics(app: Data<App>) -> Answer {
-    Answer(app.service.metrics_text())
-}
-
-async fn openapi_json(app: Data<App>) -> Answer {
-    Answer(app.service.api().document())
-}
-
-async fn docs(app: Data<App>) -> Answer {
-    Answer(app.service.api().page())
-}
-
-async fn docs_file(app: Data<App>, file: Result<Path<String>, Error>) -> Answer {
-    // What cannot be decoded is the name of no file.
-    let file = file.map_or_else(|_| String::new(), Path::into_inner);
-    Answer(app.service.api().page_file(&file))
-}
-
-async fn unrouted(app: Data<App>, request: HttpRequest) -> Answer {
-    let api = app.service.api();
-    Answer(api.unrouted(request.method().as_str(), request.path()))
-}
-
-// How actix expresses the rules of the contract.
-
-/// A route for GET, and for HEAD: actix's own answers no HEAD.
-fn get<F, Args>(handler: F) -> actix_web::Route
-where
-    F: Handler<Args, Output: Responder + 'static>,
-    Args: actix_web::FromRequest + 'static,
-{
-    web::route()
-        .guard(guard::Any(guard::Get()).or(guard::Head()))
-        .to(handler)
-}
-
-/// The outermost middleware: tells the connection what becomes of its requests,
-/// and refuses a head that is over the limit, as hyper does. actix's own is twice
-/// as high.
-async fn connection(
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse, Error> {
-    if head_size(&request) > MAX_HEAD {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let refused = HttpResponse::build(status).force_close().finish();
-        return Ok(request.into_response(refused));
-    }
-    let phase = request.conn_data::<Arc<Phase>>().cloned();
-    let phase = phase.expect("`serve_routes` gives every connection one");
-    phase.begin(!matches!(request.parts().1, Payload::None));
-    let answer = next.call(request).await;
-    phase.answered();
-    answer
-}
-
-/// The bytes of a request before its body.
-fn head_size(request: &ServiceRequest) -> usize {
-    let line = request.method().as_str().len() + " ".len() + " HTTP/1.1\r\n".len();
-    let target = request.head().uri.path_and_query();
-    let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len());
-    line + target.map_or(0, |target| target.as_str().len()) + headers.sum::<usize>() + "\r\n".len()
-}
-
-/// A middleware around every request, matched or not.
-async fn exchange(
-    app: Data<App>,
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse, Error> {
-    let header = |name| request.headers().get(name)?.to_str().ok();
-    let exchange = Exchange::begin(
-        &app.service,
-        request.method().as_str(),
-        request.path(),
-        header,
-    );
-    let mut result = match exchange.run(next.call(request)).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(error.error_response()),
-        // A response of actix is tied to its request, and the panic has taken
-        // that along: what is left is an error.
-        Err(panicked) => Err(Answer(panicked).into_response()),
-    };
-    let response = match &mut result {
-        Ok(response) => response.response_mut(),
-        Err(response) => response,
-    };
-    for (name, value) in STANDARD_HEADERS {
-        response.headers_mut().insert(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        );
-    }
-    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static(REQUEST_ID), id);
-    }
-    exchange.finish(response.status().as_u16());
-    result.map_err(|response| InternalError::from_response("no response", response).into())
-}
-
-/// A reply of the chassis as a response of actix.
-struct Answer(Reply);
-
-impl Answer {
-    fn into_response(self) -> HttpResponse {
-        let Reply {
-            status,
-            headers,
-            body,
-        } = self.0;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = HttpResponse::build(status);
-        for (name, value) in headers {
-            response.insert_header((name, value.as_ref()));
-        }
-        response.body(match body {
-            Cow::Borrowed(body) => Bytes::from_static(body),
-            Cow::Owned(body) => Bytes::from(body),
-        })
-    }
-}
-
-impl Responder for Answer {
-    type Body = BoxBody;
-
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        self.into_response()
-    }
-}
-
-/// An error of any layer, as a handler returns it with `?`.
-#[derive(Debug)]
-struct Failure(ApiError);
-
-impl<E: Into<ApiError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl ResponseError for Failure {
-    fn error_response(&self) -> HttpResponse {
-        Answer(self.0.clone().reply()).into_response()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chassis::config::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::Config;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, shutdown)?;
-            let routes: Routes = |config| {
-                routes(config);
-                config.route(
-                    "/health/panic",
-                    get(async || -> Answer { panic!("as the test wants") }),
-                );
-            };
-            serve_routes(listener, routes, app).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
+    Ok(Answer(api::history(&app, request.query_string())?))
 }

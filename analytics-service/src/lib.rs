@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod api;
 pub mod clients;
 pub mod config;
 pub mod counters;
@@ -12,6 +13,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use chassis::api::Api;
 use chassis::client::connections;
 use chassis::run::RunError;
 use chassis::service::{Dependency, Service};
@@ -25,18 +27,20 @@ use watch::Watch;
 /// What all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    service: Arc<Service>,
+    /// What every service carries.
+    pub service: Arc<Service>,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
 }
 
 impl App {
-    /// A service that knows nothing of the others yet and stops when `shutdown` says so.
+    /// A service that knows nothing of the others yet, answers by `api`, and stops
+    /// when `shutdown` says so.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime, which the polls run on.
-    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
+    pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         // Readiness asks from actix's workers. Each is a runtime of its own that
         // takes its connections along when it stops, and no poll may go over one
         // of those: the two share none.
@@ -45,7 +49,7 @@ impl App {
         let dependencies = asked.map(Dependency::optional).into();
         let watch = Watch::new(polled.each.clone(), config.poll_interval, shutdown.clone());
         Ok(Self {
-            service: Service::new(&config.service, &http::API, dependencies, shutdown),
+            service: Service::new(&config.service, api, dependencies, shutdown),
             totals: Arc::new(Totals::new(polled)),
             watch: Arc::new(watch),
         })

@@ -30,7 +30,7 @@ async fn start([users, products, orders, notifications]: [&Stub; 4]) -> Server {
     ];
     let config = Config::read(env(&variables)).expect("good variables");
     Server::start(|listener, shutdown| async move {
-        http::serve(listener, App::new(&config, shutdown)?).await
+        http::serve(listener, App::new(&config, &http::API, shutdown)?).await
     })
     .await
 }

@@ -7,6 +7,7 @@ use actix_web::{App, HttpResponse, HttpServer, Responder, get, post};
 
 use crate::data::{Failed, Health, Items, NewItem};
 
+// ANCHOR: serve
 #[actix_web::main]
 pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let items = Data::new(Items::default());
@@ -24,12 +25,14 @@ pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
     server.run().await?;
     Ok(())
 }
+// ANCHOR_END: serve
 
 #[get("/health")]
 async fn health() -> impl Responder {
     Json(Health::of("actix-web"))
 }
 
+// ANCHOR: get_item
 #[get("/items/{id}")]
 async fn get_item(items: Data<Items>, id: Path<u64>) -> impl Responder {
     match items.find(*id) {
@@ -37,8 +40,11 @@ async fn get_item(items: Data<Items>, id: Path<u64>) -> impl Responder {
         None => HttpResponse::NotFound().finish(),
     }
 }
+// ANCHOR_END: get_item
 
+// ANCHOR: create_item
 #[post("/items")]
 async fn create_item(items: Data<Items>, Json(new): Json<NewItem>) -> impl Responder {
     HttpResponse::Created().json(items.create(new))
 }
+// ANCHOR_END: create_item

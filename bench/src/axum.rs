@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::data::{Failed, Health, Item, Items, NewItem};
 
+// ANCHOR: serve
 #[tokio::main]
 pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let app = Router::new()
@@ -23,6 +24,7 @@ pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
     axum::serve(listener, app).await?;
     Ok(())
 }
+// ANCHOR_END: serve
 
 /// Takes everything, and answers 200 with nothing.
 #[tokio::main]
@@ -38,16 +40,20 @@ async fn health() -> Json<Health> {
     Json(Health::of("axum"))
 }
 
+// ANCHOR: get_item
 async fn get_item(
     State(items): State<Items>,
     Path(id): Path<u64>,
 ) -> Result<Json<Item>, StatusCode> {
     items.find(id).map(Json).ok_or(StatusCode::NOT_FOUND)
 }
+// ANCHOR_END: get_item
 
+// ANCHOR: create_item
 async fn create_item(
     State(items): State<Items>,
     Json(new): Json<NewItem>,
 ) -> (StatusCode, Json<Item>) {
     (StatusCode::CREATED, Json(items.create(new)))
 }
+// ANCHOR_END: create_item

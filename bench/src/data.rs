@@ -1,4 +1,4 @@
-//! What all five serve: the JSON of user-service, as large as there.
+//! What all of them serve: the JSON of user-service, as large as there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -27,9 +27,13 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn of(framework: &'static str) -> Self {
+        Self::of_service("bare-service", framework)
+    }
+
+    pub(crate) fn of_service(service: &'static str, framework: &'static str) -> Self {
         Self {
             status: "healthy",
-            service: "bare-service",
+            service,
             framework,
             version: env!("CARGO_PKG_VERSION"),
             time: jiff::Timestamp::now(),

@@ -10,6 +10,7 @@ use rocket::{Config, State, get, post, routes};
 
 use crate::data::{Failed, Health, Item, Items, NewItem};
 
+// ANCHOR: serve
 pub(crate) fn serve(address: SocketAddr) -> Result<(), Failed> {
     let config = Config {
         address: address.ip(),
@@ -31,18 +32,23 @@ pub(crate) fn serve(address: SocketAddr) -> Result<(), Failed> {
     rocket::execute(server.launch())?;
     Ok(())
 }
+// ANCHOR_END: serve
 
 #[get("/health")]
 fn health() -> Json<Health> {
     Json(Health::of("rocket"))
 }
 
+// ANCHOR: get_item
 #[get("/items/<id>")]
 fn get_item(items: &State<Items>, id: u64) -> Option<Json<Item>> {
     items.find(id).map(Json)
 }
+// ANCHOR_END: get_item
 
+// ANCHOR: create_item
 #[post("/items", data = "<new>")]
 fn create_item(items: &State<Items>, new: Json<NewItem>) -> Custom<Json<Item>> {
     Custom(Status::Created, Json(items.create(new.into_inner())))
 }
+// ANCHOR_END: create_item

@@ -50,7 +50,7 @@ async fn each_answers_its_three_routes() {
         .no_proxy()
         .build()
         .expect("a client");
-    for framework in ["axum", "rocket", "poem", "warp", "actix-web"] {
+    for framework in ["axum", "rocket", "poem", "warp", "actix-web", "hyper"] {
         let bare = Bare::start(framework);
         let url = |path: &str| format!("{}{path}", bare.url);
 
@@ -72,6 +72,43 @@ async fn each_answers_its_three_routes() {
         let (status, _) = answer(http.get(url("/items/2"))).await;
         assert_eq!(status, 404, "{framework}: an id that nobody has");
     }
+}
+
+#[tokio::test]
+async fn the_floor_answers_as_product_service_does_where_it_is_measured() {
+    let floor = Bare::start("floor");
+    let http = reqwest::Client::builder().no_proxy().build();
+    let http = http.expect("a client");
+    let url = |path: &str| format!("{}{path}", floor.url);
+    let lamp = json!({"name": "Desk lamp", "price": 19.99, "stock": 100});
+    let post = |body: &Value| http.post(url("/api/products")).json(body);
+
+    let (status, health) = answer(http.get(url("/health"))).await;
+    assert_eq!((status, &health["framework"]), (200, &json!("hyper")));
+    let (status, first) = answer(post(&lamp)).await;
+    let created = &first["createdAt"];
+    let whole = json!({"id": "1", "name": "Desk lamp", "price": 19.99, "stock": 100,
+        "sellerId": null, "createdAt": created, "updatedAt": created});
+    assert_eq!((status, &first), (201, &whole));
+    answer(post(&lamp)).await;
+    let found = answer(http.get(url("/api/products/1"))).await;
+    assert_eq!(found, (200, first.clone()));
+
+    let page = http.get(url("/api/products?limit=1")).send().await;
+    let page = page.expect("an answer");
+    let header = |name| page.headers()[name].to_str().expect("text").to_owned();
+    assert_eq!(header("x-total-count"), "2");
+    assert_eq!(
+        header("link"),
+        "</api/products?limit=1&after=1>; rel=\"next\""
+    );
+    let body: Value = serde_json::from_slice(&page.bytes().await.expect("whole")).expect("JSON");
+    assert_eq!(body, json!([first]));
+
+    let (status, _) = answer(post(&json!({"price": -1}))).await;
+    assert_eq!(status, 400, "the rules for a body are the shop's");
+    let (status, _) = answer(http.get(url("/api/products/3"))).await;
+    assert_eq!(status, 404, "an id that nobody has");
 }
 
 #[tokio::test]

@@ -108,6 +108,11 @@ impl ApiError {
         Self::not_found(format!("There is no {kind} {id}"))
     }
 
+    /// 404: what the path names a record by cannot be read.
+    pub fn undecodable() -> Self {
+        Self::not_found("A part of the path is not UTF-8, so it names nothing")
+    }
+
     /// 405: the route exists, the method does not; `allow` lists those that do.
     pub fn method_not_allowed(method: &str, allow: &str) -> Self {
         let message = format!("{method} is not allowed here; use {allow}");
@@ -219,8 +224,8 @@ impl ApiError {
         if self.status == 503 {
             reply = reply.with_header("retry-after", RETRY_AFTER);
         }
-        if self.status == 408 {
-            // What has not come of the body would be taken for the next request.
+        if matches!(self.status, 408 | 413) {
+            // What was not read of the body would be taken for the next request.
             reply = reply.with_header("connection", "close");
         }
         if let Some(cause) = self.cause {

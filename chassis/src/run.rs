@@ -73,9 +73,9 @@ pub fn run<C: AsRef<ServiceConfig>>(
 ) -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(|one| one.to_string_lossy()).collect();
-    let outcome = match arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] {
-        [] => in_runtime(async || serve(read(Env::process())?).await),
-        ["healthcheck"] => in_runtime(async || {
+    match arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] {
+        [] => until_stopped(async || serve(read(Env::process())?).await),
+        ["healthcheck"] => until_stopped(async || {
             let config = read(Env::process())?;
             let sentence = healthcheck::check(config.as_ref()).await;
             say(&sentence.map_err(RunError::Start)?);
@@ -83,11 +83,11 @@ pub fn run<C: AsRef<ServiceConfig>>(
         }),
         ["--help" | "-h"] => {
             say(USAGE);
-            Ok(())
+            ExitCode::SUCCESS
         }
         ["--version" | "-V"] => {
             say(env!("CARGO_PKG_VERSION"));
-            Ok(())
+            ExitCode::SUCCESS
         }
         [
             "healthcheck" | "--help" | "-h" | "--version" | "-V",
@@ -96,10 +96,28 @@ pub fn run<C: AsRef<ServiceConfig>>(
         ]
         | [unknown, ..] => {
             eprintln!("unknown argument {unknown:?}: there are healthcheck, --help and --version");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
-    match outcome {
+    }
+}
+
+/// Runs a service until it stops by itself: the rest of [`run`], for a program that
+/// has read arguments of its own.
+pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> ExitCode {
+    // A connection is a file to the system, which by its default lets a process
+    // have 1,024 of them, or 256. Where it does not let that be raised, the
+    // service does with what there is.
+    let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = cores.div_ceil(SHARE_OF_CORES);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(RunError::from)
+        .and_then(|runtime| runtime.block_on(service()));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -115,18 +133,4 @@ pub fn run<C: AsRef<ServiceConfig>>(
 /// Tells whoever listens; a reader that has gone is no failure.
 fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
-}
-
-fn in_runtime(work: impl AsyncFnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
-    // A connection is a file to the system, which by its default lets a process
-    // have 1,024 of them, or 256. Where it does not let that be raised, the
-    // service does with what there is.
-    let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = cores.div_ceil(SHARE_OF_CORES);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()?;
-    runtime.block_on(work())
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod api;
 pub mod config;
 pub mod error;
 pub mod http;
@@ -8,6 +9,7 @@ pub mod store;
 
 use std::sync::Arc;
 
+use chassis::api::Api;
 use chassis::run::RunError;
 use chassis::service::Service;
 use chassis::shutdown::Shutdown;
@@ -18,14 +20,16 @@ use store::NotificationStore;
 /// What all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    service: Arc<Service>,
+    /// What every service carries.
+    pub service: Arc<Service>,
     notifications: Arc<NotificationStore>,
 }
 
 impl App {
-    /// A service without notifications that stops when `shutdown` says so.
-    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
-        let service = Service::new(&config.service, &http::API, Vec::new(), shutdown);
+    /// A service without notifications that answers by `api`, and stops when
+    /// `shutdown` says so.
+    pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
+        let service = Service::new(&config.service, api, Vec::new(), shutdown);
         Ok(Self {
             notifications: Arc::new(NotificationStore::new(service.capacity())),
             service,

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
-        let app = App::new(&config, shutdown)?;
+        let app = App::new(&config, &http::API, shutdown)?;
         http::serve(listener, app).await
     })
 }

@@ -1,5 +1,7 @@
 //! Notifications, and the rules for one.
 
+use std::str::FromStr;
+
 use chassis::body::{Field, Form, text};
 use chassis::error::ApiError;
 use chassis::id::Id;
@@ -31,6 +33,30 @@ pub struct Notification {
     pub read: bool,
     /// When it was sent.
     pub created_at: Timestamp,
+}
+
+/// The id of a notification, as it stands in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotificationId(pub Id);
+
+impl FromStr for NotificationId {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Id::in_path("notification", text).map(Self)
+    }
+}
+
+/// The id of a user, as it stands in a path. Nobody checks that this is a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserId(pub String);
+
+impl FromStr for UserId {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// The body that sends a notification.

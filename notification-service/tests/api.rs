@@ -12,7 +12,7 @@ const LIMIT: usize = 64 * 1024;
 async fn start() -> Server {
     Server::start(|listener, shutdown| async {
         let config = Config::read(env(&[]))?;
-        http::serve(listener, App::new(&config, shutdown)?).await
+        http::serve(listener, App::new(&config, &http::API, shutdown)?).await
     })
     .await
 }

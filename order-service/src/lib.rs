@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod api;
 pub mod cancel_order;
 pub mod clients;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::api::Api;
 use chassis::client::{Upstream, connections};
 use chassis::idempotency::Keys;
 use chassis::run::RunError;
@@ -29,7 +31,8 @@ use store::OrderStore;
 /// What all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    service: Arc<Service>,
+    /// What every service carries.
+    pub service: Arc<Service>,
     orders: Arc<OrderStore>,
     keys: Arc<Keys<NewOrder, Placed>>,
     users: Users,
@@ -40,8 +43,9 @@ pub struct App {
 }
 
 impl App {
-    /// A service without orders that stops when `shutdown` says so.
-    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
+    /// A service without orders that answers by `api`, and stops when `shutdown`
+    /// says so.
+    pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let http = connections()?;
         let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
         let users = upstream("user-service", &config.user_service);
@@ -52,7 +56,7 @@ impl App {
             Dependency::required(products.clone()),
             Dependency::optional(notifications.clone()),
         ];
-        let service = Service::new(&config.service, &http::API, dependencies, shutdown.clone());
+        let service = Service::new(&config.service, api, dependencies, shutdown.clone());
         Ok(Self {
             orders: Arc::new(OrderStore::new(service.capacity())),
             service,

@@ -1,5 +1,7 @@
 //! Orders, and the rules for one.
 
+use std::str::FromStr;
+
 use chassis::body::{Field, Form, whole};
 use chassis::error::ApiError;
 use chassis::id::Id;
@@ -39,6 +41,30 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// The id of an order, as it stands in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderId(pub Id);
+
+impl FromStr for OrderId {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Id::in_path("order", text).map(Self)
+    }
+}
+
+/// The id of a user, as it stands in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserId(pub Id);
+
+impl FromStr for UserId {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Id::in_path("user", text).map(Self)
+    }
 }
 
 /// Whether an order stands.

@@ -60,7 +60,7 @@ impl Neighbours {
         );
         Server::start(|listener, shutdown| async move {
             let config = Config::read(env(&all))?;
-            http::serve(listener, App::new(&config, shutdown)?).await
+            http::serve(listener, App::new(&config, &http::API, shutdown)?).await
         })
         .await
     }

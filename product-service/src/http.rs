@@ -1,76 +1,28 @@
-//! Rocket's room: routes, handlers, and how Rocket is brought to the contract.
+//! Rocket's room: routes, and a handler for each.
 
-use std::convert::Infallible;
-use std::io::Cursor;
+pub mod rules;
+
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
-use chassis::api::{About, Api};
-use chassis::body::{self, MAX_BODY};
-use chassis::error::ApiError;
-use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::id::Id;
-use chassis::idempotency::{IDEMPOTENCY_KEY, Key, KeyHeader};
-use chassis::reply::{Message, Reply};
+use chassis::api::Api;
 use chassis::run::RunError;
-use chassis::server;
-use chassis::service::Service;
-use chassis::table::Page;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
-use hyper::service::service_fn;
-use hyper::{StatusCode, Uri};
-use parking_lot::Mutex;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use rocket::config::{Ident, LogLevel};
-use rocket::data::{self, Data, FromData};
-use rocket::fairing::{Fairing, Info, Kind};
-use rocket::http::uri::Origin;
-use rocket::http::{Header, Method, Status};
-use rocket::local::asynchronous::Client;
-use rocket::outcome::IntoOutcome;
-use rocket::request::{self, FromParam, FromRequest, Request};
-use rocket::response::{self, Responder, Response};
-use rocket::route::{Handler, Outcome, Route};
-use rocket::shield::Shield;
-use rocket::{Build, Rocket, State, catch, catchers, delete, get, patch, post, put, routes, uri};
-use serde::de::DeserializeOwned;
+use rocket::{Route, State, delete, get, patch, post, put, routes};
 use tokio::net::TcpListener;
-use utoipa::OpenApi;
 
-use crate::App;
-use crate::model::{
-    Change, ChangeBody, NewProduct, NewProductBody, Product, StockBody, StockChange,
-};
+use crate::model::{ChangeBody, NewProductBody, ProductId, StockBody};
+use crate::{App, api};
+use rules::{Answer, Checked, Failure, IdempotencyKey, Json, PageOf, Path};
+
+/// The API of product-service, on Rocket.
+pub static API: LazyLock<Api> = LazyLock::new(|| api::on("rocket"));
 
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    serve_rocket(listener, with_rules(routes(), app), &service).await
+    rules::serve(listener, routes(), app, service).await
 }
 
-/// Rocket's own server takes no listener, never gives up on a connection that
-/// sends half a head, and cuts off what is in flight. Its in-process client,
-/// made for tests, goes the same way through fairings, routes and catchers; so
-/// it is put behind the accept loop that axum, poem and warp have.
-async fn serve_rocket(
-    listener: TcpListener,
-    rocket: Rocket<Build>,
-    service: &Service,
-) -> Result<(), RunError> {
-    let rocket = Client::untracked(rocket)
-        .await
-        .map_err(|error| RunError::Start(format!("Rocket does not start: {error}")))?;
-    let rocket = Arc::new(rocket);
-    let http = service_fn(move |request| {
-        let rocket = Arc::clone(&rocket);
-        async move { Ok::<_, Infallible>(dispatch(&rocket, request).await) }
-    });
-    server::serve(listener, http, service).await;
-    Ok(())
-}
-
+// ANCHOR: routes
 fn routes() -> Vec<Route> {
     routes![
         list_products,
@@ -79,476 +31,60 @@ fn routes() -> Vec<Route> {
         change_product,
         change_stock,
         delete_product,
-        health,
-        ready,
-        metrics,
-        openapi_json,
-        docs,
-        docs_file,
     ]
 }
-
-/// The rules of the contract around `routes`: a fairing for every request, an
-/// exchange around every handler, and a catcher for what no route matches.
-fn with_rules(mut routes: Vec<Route>, app: App) -> Rocket<Build> {
-    for route in &mut routes {
-        route.handler = Box::new(InExchange(route.handler.clone()));
-    }
-    // Given a whole configuration, Rocket reads neither ROCKET_* nor Rocket.toml.
-    let config = rocket::Config {
-        log_level: LogLevel::Off,
-        cli_colors: false,
-        ident: Ident::none(),
-        ..rocket::Config::default()
-    };
-    rocket::custom(config)
-        // In place of Rocket's own, with headers that the other services lack.
-        .attach(Shield::new())
-        .attach(Rules)
-        .mount("/", routes)
-        .register("/", catchers![unrouted])
-        .manage(app)
-}
-
-/// The API of product-service.
-pub static API: LazyLock<Api> = LazyLock::new(|| {
-    #[derive(OpenApi)]
-    #[openapi(paths(
-        list_products,
-        create_product,
-        get_product,
-        change_product,
-        change_stock,
-        delete_product
-    ))]
-    struct Document;
-
-    let about = About {
-        name: "product-service",
-        framework: "rocket",
-        version: env!("CARGO_PKG_VERSION"),
-        description: "Products of the shop and their stock.",
-    };
-    Api::new(about, Document::openapi())
-});
+// ANCHOR_END: routes
 
 // Handlers, in the order of the routes.
 
-/// All products
-#[utoipa::path(get, path = "/api/products", tag = "products", params(Page),
-    responses((status = 200, description = "A page of products, in ascending id", body = [Product])))]
 #[get("/api/products")]
 fn list_products(app: &State<App>, page: Checked<PageOf>) -> Result<Answer, Failure> {
     let PageOf(page) = page?;
-    Ok(Answer(Reply::listing(
-        "/api/products",
-        &app.products.list(page),
-    )))
+    Ok(Answer(api::list_products(app, page)))
 }
 
-/// Create a product
-#[utoipa::path(post, path = "/api/products", tag = "products", request_body = NewProductBody, responses(
-    (status = 201, description = "The new product", body = Product),
-    (status = 503, description = "`dependency_unavailable`: user-service cannot be asked about the seller; nothing was changed"),
-))]
+// ANCHOR: create_product
 #[post("/api/products", data = "<body>")]
 async fn create_product(
     app: &State<App>,
     body: Checked<Json<NewProductBody>>,
 ) -> Result<Answer, Failure> {
     let Json(body) = body?;
-    let new = NewProduct::parse(body)?;
-    app.sellers.check(new.seller_id).await?;
-    let product = app.products.create(new)?;
-    Ok(Answer(Reply::created(
-        format!("/api/products/{}", product.id),
-        &product,
-    )))
+    Ok(Answer(api::create_product(app, body).await?))
 }
+// ANCHOR_END: create_product
 
-/// One product
-#[utoipa::path(get, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)),
-    responses((status = 200, description = "The product", body = Product)))]
+// ANCHOR: get_product
 #[get("/api/products/<id>")]
-fn get_product(app: &State<App>, id: Checked<ProductId>) -> Result<Answer, Failure> {
-    let ProductId(id) = id?;
-    Ok(Answer(Reply::json(200, &app.products.find(id)?)))
+fn get_product(app: &State<App>, id: Checked<Path<ProductId>>) -> Result<Answer, Failure> {
+    let Path(id) = id?;
+    Ok(Answer(api::get_product(app, id)?))
 }
+// ANCHOR_END: get_product
 
-/// Change a product
-///
-/// What is left out keeps its value; either all of the change is made or none.
-#[utoipa::path(put, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)), request_body = ChangeBody, responses(
-    (status = 200, description = "The product as it is now", body = Product),
-    (status = 503, description = "`dependency_unavailable`: user-service cannot be asked about the seller; nothing was changed"),
-))]
 #[put("/api/products/<id>", data = "<body>")]
 async fn change_product(
     app: &State<App>,
-    id: Checked<ProductId>,
+    id: Checked<Path<ProductId>>,
     body: Checked<Json<ChangeBody>>,
 ) -> Result<Answer, Failure> {
-    let (ProductId(id), Json(body)) = (id?, body?);
-    let change = Change::parse(body)?;
-    // A product that is not there needs nobody to be asked.
-    app.products.find(id)?;
-    app.sellers.check(change.new_seller()).await?;
-    let product = app.products.change(id, change)?;
-    Ok(Answer(Reply::json(200, &product)))
+    let (Path(id), Json(body)) = (id?, body?);
+    Ok(Answer(api::change_product(app, id, body).await?))
 }
 
-/// Take from the stock of a product, or add to it
-///
-/// Any number of callers at once never take more than there is. With an
-/// `Idempotency-Key` it can be repeated, and changes nothing twice.
-#[utoipa::path(patch, path = "/api/products/{id}/stock", tag = "products", params(("id" = Id, Path), KeyHeader), request_body = StockBody, responses(
-    (status = 200, description = "The product as it is now", body = Product),
-    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; the sentence says how many are left; `conflict`: the key was used with another body"),
-))]
 #[patch("/api/products/<id>/stock", data = "<body>")]
 async fn change_stock(
     app: &State<App>,
-    id: Checked<ProductId>,
+    id: Checked<Path<ProductId>>,
     key: Checked<IdempotencyKey>,
     body: Checked<Json<StockBody>>,
 ) -> Result<Answer, Failure> {
-    let (ProductId(id), IdempotencyKey(key), Json(body)) = (id?, key?, body?);
-    let change = StockChange::parse(id, body)?;
-    // Nothing of it passes: every answer is final.
-    let changing = async || (app.products.change_stock(change), true);
-    let changed = app.stock_changes.once(key, change, changing).await?;
-    Ok(Answer(changed.reply(|changed| match changed {
-        Ok(product) => Reply::json(200, &product),
-        Err(error) => ApiError::from(error).reply(),
-    })))
+    let (Path(id), IdempotencyKey(key), Json(body)) = (id?, key?, body?);
+    Ok(Answer(api::change_stock(app, id, key, body).await?))
 }
 
-/// Delete a product
-#[utoipa::path(delete, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)),
-    responses((status = 200, description = "The product is gone", body = Message)))]
 #[delete("/api/products/<id>")]
-fn delete_product(app: &State<App>, id: Checked<ProductId>) -> Result<Answer, Failure> {
-    let ProductId(id) = id?;
-    app.products.delete(id)?;
-    Ok(Answer(Reply::message("Product deleted successfully")))
-}
-
-#[get("/health")]
-fn health(app: &State<App>) -> Answer {
-    Answer(app.service.health())
-}
-
-#[get("/health/ready")]
-async fn ready(app: &State<App>) -> Answer {
-    Answer(app.service.ready().await)
-}
-
-#[get("/metrics")]
-fn metrics(app: &State<App>) -> Answer {
-    Answer(app.service.metrics_text())
-}
-
-#[get("/openapi.json")]
-fn openapi_json(app: &State<App>) -> Answer {
-    Answer(app.service.api().document())
-}
-
-#[get("/docs")]
-fn docs(app: &State<App>) -> Answer {
-    Answer(app.service.api().page())
-}
-
-#[get("/docs/<file>")]
-fn docs_file(app: &State<App>, file: &str) -> Answer {
-    Answer(app.service.api().page_file(file))
-}
-
-#[catch(default)]
-fn unrouted(status: Status, request: &Request<'_>) -> Answer {
-    let arrived = arrived(request);
-    let reply = || match status {
-        Status::NotFound => API.unrouted(arrived.method.as_str(), arrived.uri.path()),
-        // Handlers and guards of this room put all that fails into an `Answer`.
-        other => ApiError::internal(format!("Rocket itself answered {other}")).reply(),
-    };
-    Answer(exchange(request).context().clone().enter(reply))
-}
-
-// How Rocket expresses the rules of the contract.
-
-/// A fairing around every request, matched or not.
-struct Rules;
-
-#[rocket::async_trait]
-impl Fairing for Rules {
-    fn info(&self) -> Info {
-        Info {
-            name: "The rules of the contract",
-            kind: Kind::Request | Kind::Response,
-        }
-    }
-
-    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
-        exchange(request);
-    }
-
-    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
-        let exchange = exchange(request);
-        for (name, value) in STANDARD_HEADERS {
-            response.set_raw_header(name, value);
-        }
-        response.set_raw_header(REQUEST_ID, exchange.context().request_id());
-        exchange.finish(response.status().code);
-    }
-}
-
-fn app<'r>(request: &'r Request<'_>) -> &'r App {
-    let app: Option<&App> = request.rocket().state();
-    app.expect("`with_rules` manages the app")
-}
-
-/// The exchange that a request is part of; it begins with the fairing.
-fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
-    request.local_cache(|| {
-        let Arrived { method, uri, .. } = arrived(request);
-        let header = |name| request.headers().get_one(name);
-        Exchange::begin(&app(request).service, method.as_str(), uri.path(), header)
-    })
-}
-
-/// The handler of a route, run as part of its exchange.
-#[derive(Clone)]
-struct InExchange(Box<dyn Handler>);
-
-#[rocket::async_trait]
-impl Handler for InExchange {
-    async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
-        let exchange = exchange(request);
-        // Rocket overlooks trailing and doubled slashes; the contract does not.
-        if !exchange.has_route() {
-            return Outcome::forward(data, Status::NotFound);
-        }
-        exchange
-            .run(self.0.handle(request, data))
-            .await
-            .unwrap_or_else(|panicked| Outcome::from(request, Answer(panicked)))
-    }
-}
-
-/// A reply of the chassis as a response of Rocket.
-struct Answer(Reply);
-
-impl<'r> Responder<'r, 'static> for Answer {
-    fn respond_to(self, _: &'r Request<'_>) -> response::Result<'static> {
-        let Reply {
-            status,
-            headers,
-            body,
-        } = self.0;
-        let mut response = Response::build();
-        response
-            .status(Status::new(status))
-            .sized_body(body.len(), Cursor::new(body));
-        for (name, value) in headers {
-            response.raw_header(name, value);
-        }
-        response.ok()
-    }
-}
-
-/// An error of any layer, as a handler returns it with `?`.
-#[derive(Debug)]
-struct Failure(ApiError);
-
-impl<E: Into<ApiError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl<'r> Responder<'r, 'static> for Failure {
-    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
-        Answer(self.0.reply()).respond_to(request)
-    }
-}
-
-/// What a guard makes of a request. Of a guard that fails, Rocket tells its
-/// catcher the status alone; a handler that takes the result has the error.
-type Checked<T> = Result<T, Failure>;
-
-/// The id in the path; one that is none names nobody.
-struct ProductId(Id);
-
-impl<'r> FromParam<'r> for ProductId {
-    type Error = Failure;
-
-    fn from_param(id: &'r str) -> Result<Self, Failure> {
-        Ok(Self(Id::in_path("product", id)?))
-    }
-}
-
-/// `Idempotency-Key`, if there is one.
-struct IdempotencyKey(Option<Key>);
-
-#[rocket::async_trait]
-impl<'r> FromRequest<'r> for IdempotencyKey {
-    type Error = Failure;
-
-    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Failure> {
-        let key = Key::parse(
-            request
-                .headers()
-                .get_one(IDEMPOTENCY_KEY)
-                .map(str::as_bytes),
-        );
-        key.map(Self).map_err(Failure).or_error(Status::BadRequest)
-    }
-}
-
-/// `?limit=` and `?after=`.
-struct PageOf(Page);
-
-#[rocket::async_trait]
-impl<'r> FromRequest<'r> for PageOf {
-    type Error = Failure;
-
-    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Failure> {
-        let page = Page::parse(arrived(request).uri.query());
-        page.map(Self).map_err(Failure).or_error(Status::BadRequest)
-    }
-}
-
-/// A JSON body within the limits of the contract.
-struct Json<T>(T);
-
-#[rocket::async_trait]
-impl<'r, T: DeserializeOwned> FromData<'r> for Json<T> {
-    type Error = Failure;
-
-    async fn from_data(request: &'r Request<'_>, _: Data<'r>) -> data::Outcome<'r, Self> {
-        let body = read(request).await.and_then(|bytes| body::parse(&bytes));
-        body.map(Self).map_err(Failure).or_error(Status::BadRequest)
-    }
-}
-
-async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
-    body::check_headers(|name| request.headers().get_one(name))?;
-    let body = arrived(request).body.lock().take();
-    let body = body.ok_or_else(|| ApiError::internal("the body was read before"))?;
-    let reading = Limited::new(body, MAX_BODY).collect();
-    match body::in_time(app(request).service.limits().body, reading).await? {
-        Ok(read) => Ok(read.to_bytes()),
-        Err(cause) if cause.is::<LengthLimitError>() => Err(ApiError::payload_too_large(MAX_BODY)),
-        Err(cause) => Err(body::unreadable(cause)),
-    }
-}
-
-// Between hyper and Rocket.
-
-/// What Rocket's in-process client cannot carry: verbs that it does not know,
-/// the path as it came, and a body that is not read yet. It goes along in the
-/// request's cache.
-#[derive(Default)]
-struct Arrived {
-    method: hyper::Method,
-    uri: Uri,
-    body: Mutex<Option<Incoming>>,
-}
-
-fn arrived<'r>(request: &'r Request<'_>) -> &'r Arrived {
-    request.local_cache(Arrived::default)
-}
-
-/// Hands a request to Rocket, and back what Rocket answers.
-async fn dispatch(
-    rocket: &Client,
-    request: hyper::Request<Incoming>,
-) -> hyper::Response<Full<Bytes>> {
-    let (head, body) = request.into_parts();
-    // Rocket takes `get` for GET. A verb that it does not know may as well be
-    // TRACE: no route has either.
-    let method: Option<Method> = head.method.as_str().parse().ok();
-    let method = method.filter(|method| method.as_str() == head.method.as_str());
-    let mut request = rocket.req(method.unwrap_or(Method::Trace), origin(&head.uri));
-    for (name, value) in &head.headers {
-        // Rocket's values are text. One that is not is garbled, not left out: what
-        // would be refused must not count as not sent.
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        request.add_header(Header::new(name.to_string(), value));
-    }
-    request.local_cache(|| Arrived {
-        method: head.method,
-        uri: head.uri,
-        body: Mutex::new(Some(body)),
-    });
-    let answer = request.dispatch().await;
-
-    let mut response = hyper::Response::new(Full::default());
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status().code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for header in answer.headers().iter() {
-        let name = HeaderName::try_from(header.name().as_str());
-        let value = HeaderValue::try_from(header.value());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    // Rocket has dropped the body of an answer to HEAD, but not its size.
-    if let Some(size) = answer.body().preset_size() {
-        response.headers_mut().insert(CONTENT_LENGTH, size.into());
-    }
-    *response.body_mut() = Full::from(answer.into_bytes().await.unwrap_or_default());
-    response
-}
-
-/// The URI as Rocket reads one: hyper lets more characters pass unescaped. What
-/// has no path at all (`OPTIONS *`) becomes the root, which has no route either.
-fn origin(uri: &Uri) -> Origin<'static> {
-    const ESCAPED: &AsciiSet = &CONTROLS
-        .add(b'"')
-        .add(b'\\')
-        .add(b'^')
-        .add(b'`')
-        .add(b'{')
-        .add(b'|')
-        .add(b'}');
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    Origin::parse_owned(utf8_percent_encode(target, ESCAPED).to_string())
-        .unwrap_or_else(|_| uri!("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use chassis::config::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::Config;
-
-    /// On a path of the contract; others have no exchange to panic in.
-    #[get("/api/products/<_>/stock")]
-    fn panics() -> Answer {
-        panic!("as the test wants")
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, shutdown)?;
-            let service = Arc::clone(&app.service);
-            let routes = [routes(), routes![panics]].concat();
-            serve_rocket(listener, with_rules(routes, app), &service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/api/products/1/stock").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
+fn delete_product(app: &State<App>, id: Checked<Path<ProductId>>) -> Result<Answer, Failure> {
+    let Path(id) = id?;
+    Ok(Answer(api::delete_product(app, id)?))
 }

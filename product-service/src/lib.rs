@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+pub mod api;
 pub mod clients;
 pub mod config;
 pub mod error;
+#[cfg(feature = "rocket")]
 pub mod http;
 pub mod model;
 pub mod store;
 
 use std::sync::Arc;
 
+use chassis::api::Api;
 use chassis::client::{Upstream, connections};
 use chassis::idempotency::Keys;
 use chassis::run::RunError;
@@ -23,15 +26,17 @@ use store::{ProductStore, StockChanged};
 /// What all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    service: Arc<Service>,
+    /// What every service carries.
+    pub service: Arc<Service>,
     products: Arc<ProductStore>,
     stock_changes: Arc<Keys<StockChange, StockChanged>>,
     sellers: Sellers,
 }
 
 impl App {
-    /// A service without products that stops when `shutdown` says so.
-    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, RunError> {
+    /// A service without products that answers by `api`, and stops when `shutdown`
+    /// says so.
+    pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let http = connections()?;
         let users = Upstream::new(
             "user-service",
@@ -41,7 +46,7 @@ impl App {
         );
         // Only a product that names a seller needs it.
         let dependencies = vec![Dependency::optional(users.clone())];
-        let service = Service::new(&config.service, &http::API, dependencies, shutdown);
+        let service = Service::new(&config.service, api, dependencies, shutdown);
         Ok(Self {
             products: Arc::new(ProductStore::new(service.capacity())),
             service,

@@ -1,5 +1,7 @@
 //! Products, and the rules for one.
 
+use std::str::FromStr;
+
 use chassis::body::{Field, Form, money, text, whole};
 use chassis::error::ApiError;
 use chassis::id::Id;
@@ -52,6 +54,18 @@ impl Product {
             }),
             _ => Err(ProductError::TooMuchStock { total }),
         }
+    }
+}
+
+/// The id of a product, as it stands in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProductId(pub Id);
+
+impl FromStr for ProductId {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Id::in_path("product", text).map(Self)
     }
 }
 

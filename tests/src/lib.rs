@@ -7,7 +7,8 @@
 //! | [`raw`] | HTTP/1.1 byte by byte, where a client library would tidy up |
 //! | [`fake`] | a neighbour that the test answers for, and that remembers what it was asked |
 //! | [`collector`] | what takes the spans of the services, and shows them |
-//! | [`program`] | the built services as processes |
+//! | [`program`] | the built services as processes, that can be killed and come back |
+//! | [`ask`] | what clients ask the programs for |
 //! | [`document`] | an `OpenAPI` document: its own rules, and whether an answer is as it says |
 //!
 //! The tests themselves:
@@ -19,15 +20,19 @@
 //! | `tests/shop.rs` | the five together: the golden journey, races, outages |
 //! | `tests/binaries.rs` | the programs: start, log, stop |
 //! | `tests/front_door.rs` | the programs: slow and greedy clients, and more than there is room for |
+//! | `tests/faults.rs` | the programs: each one that is called dies, hangs, is slow or talks nonsense |
+//! | `tests/chaos.rs` | the programs: thousands of orders while they die and hang at random |
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
 //! | `tests/compose.rs` | the lab in containers: its file is the diagram, and locks all of them down |
 //! | `tests/kubernetes.rs` | the manifests: known fields only, and the network is the diagram |
 //! | `tests/docs.rs` | what the documents point at is there, and the variables are all told |
+//! | `tests/snippets.rs` | the code in `docs/frameworks/` is that of the sources |
 #![allow(
     clippy::missing_panics_doc,
     reason = "a test helper panics: that is how a test fails"
 )]
 
+pub mod ask;
 pub mod collector;
 pub mod document;
 pub mod fake;

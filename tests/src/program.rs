@@ -1,9 +1,12 @@
 //! The built services as processes.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,12 +36,66 @@ pub const CALLS: [(&str, &str); 8] = [
     ("analytics-service", "notification-service"),
 ];
 
+/// All that keep the contract: the five, and product-service on the other four
+/// frameworks.
+pub const PROGRAMS: [&str; 9] = [
+    "user-service",
+    "product-service",
+    "order-service",
+    "notification-service",
+    "analytics-service",
+    "framework-comparison serve --framework axum",
+    "framework-comparison serve --framework poem",
+    "framework-comparison serve --framework warp",
+    "framework-comparison serve --framework actix-web",
+];
+
+/// The service that one of the [`PROGRAMS`] is.
+pub fn service_of(program: &'static str) -> &'static str {
+    if program.starts_with("framework-comparison") {
+        "product-service"
+    } else {
+        program
+    }
+}
+
+/// The variables by which one of the [`PROGRAMS`] finds those that it calls.
+pub fn neighbours(program: &'static str) -> &'static [&'static str] {
+    match service_of(program) {
+        "product-service" => &["USER_SERVICE_URL"],
+        "order-service" => &[
+            "USER_SERVICE_URL",
+            "PRODUCT_SERVICE_URL",
+            "NOTIFICATION_SERVICE_URL",
+        ],
+        "analytics-service" => &[
+            "USER_SERVICE_URL",
+            "PRODUCT_SERVICE_URL",
+            "ORDER_SERVICE_URL",
+            "NOTIFICATION_SERVICE_URL",
+        ],
+        _ => &[],
+    }
+}
+
+/// The service that is found by such a variable.
+pub fn found_by(variable: &str) -> &'static str {
+    let name = variable.trim_end_matches("_URL").replace('_', "-");
+    let found = SERVICES
+        .into_iter()
+        .find(|service| service.eq_ignore_ascii_case(&name));
+    found.unwrap_or_else(|| panic!("{variable} is no service's"))
+}
+
 /// A running service. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Program {
+    name: String,
+    variables: Vec<(String, String)>,
     child: Child,
     stderr: Option<ChildStderr>,
-    lines: Receiver<String>,
+    // Locked, so that a test may ask one program from many tasks.
+    lines: Mutex<Receiver<String>>,
     address: SocketAddr,
 }
 
@@ -54,12 +111,38 @@ pub struct Ended {
 }
 
 impl Program {
-    /// Starts a service that must come up, on a free port, with nothing in its
+    /// Starts one of the [`PROGRAMS`], which must come up, on a free port, with nothing in its
     /// environment but `variables`; waits for its first log line, which has the
     /// port.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = command(name, &[], variables)
-            .env("PORT", "0")
+        Self::start_at(0, name, variables).unwrap_or_else(|ended| did_not_start(name, &ended))
+    }
+
+    /// The same for one that is to be killed and to [come back](Self::come_back)
+    /// at its address.
+    pub fn start_to_come_back(name: &str, variables: &[(&str, &str)]) -> Self {
+        // Below the ports that a system hands out by itself: nobody shall get
+        // this one while its service is away.
+        const PORTS: std::ops::Range<u16> = 20_000..30_000;
+        static TAKEN: AtomicU16 = AtomicU16::new(0);
+        for _ in PORTS {
+            // Other tests have another process id, and so mostly other ports.
+            let number = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 64;
+            let place = number % u32::try_from(PORTS.len()).expect("a few");
+            let port = PORTS.start + u16::try_from(place).expect("one of a few");
+            let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            // Between the two somebody else may have taken it.
+            if is_free && let Ok(program) = Self::start_at(port, name, variables) {
+                return program;
+            }
+        }
+        panic!("no port of {PORTS:?} is free for {name}");
+    }
+
+    /// Starts it at `port`, unless it ends before it is up.
+    fn start_at(port: u16, name: &str, variables: &[(&str, &str)]) -> Result<Self, Ended> {
+        let mut child = command(name, variables)
+            .env("PORT", port.to_string())
             .spawn()
             .expect("the program starts");
         let (send, lines) = channel();
@@ -73,14 +156,17 @@ impl Program {
             }
         });
         let stderr = child.stderr.take();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut program = Self {
+            name: name.to_owned(),
+            variables: variables.iter().map(owned).collect(),
             child,
             stderr,
-            lines,
+            lines: Mutex::new(lines),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
         let Some(first) = program.line(PATIENCE) else {
-            panic!("{name} did not start: {:?}", program.ended(PATIENCE));
+            return Err(program.ended(PATIENCE));
         };
         let first: Value = serde_json::from_str(&first).expect("the first log line is JSON");
         let port = first["port"]
@@ -89,7 +175,46 @@ impl Program {
         program
             .address
             .set_port(port.unwrap_or_else(|| panic!("{name}: no port in its first line {first}")));
-        program
+        Ok(program)
+    }
+
+    /// Starts it again at the same address, with the same variables, and with
+    /// nothing of what it held. What runs of it is killed.
+    pub fn come_back(&mut self) {
+        self.start_again(self.address.port());
+    }
+
+    /// The same at another address, so that nobody can take the two for one.
+    pub fn come_back_elsewhere(&mut self) {
+        self.start_again(0);
+    }
+
+    fn start_again(&mut self, port: u16) {
+        self.kill();
+        let variables: Vec<_> = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let started = Self::start_at(port, &self.name, &variables);
+        *self = started.unwrap_or_else(|ended| did_not_start(&self.name, &ended));
+    }
+
+    /// Kills it; its port refuses then.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The service that it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.
@@ -97,19 +222,20 @@ impl Program {
         self.address
     }
 
-    /// Its next line on standard output, if one comes in time.
-    pub fn line(&self, within: Duration) -> Option<String> {
-        self.lines.recv_timeout(within).ok()
+    /// Where another service finds it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
-    /// Sends it a signal: `TERM` or `INT`.
+    /// Its next line on standard output, if one comes in time.
+    pub fn line(&self, within: Duration) -> Option<String> {
+        let lines = self.lines.lock().expect("no panic");
+        lines.recv_timeout(within).ok()
+    }
+
+    /// Sends it a signal, such as `TERM`, `STOP` or `CONT`.
     pub fn signal(&self, signal: &str) {
-        // The shell's own kill: not every machine has a program of that name.
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{signal} {}", self.child.id())])
-            .status()
-            .expect("a shell");
-        assert!(sent.success(), "kill -{signal} failed");
+        send_signal(self.id(), signal);
     }
 
     /// Waits until it has ended by itself.
@@ -120,7 +246,8 @@ impl Program {
             // Not text is not what is expected either; the test will say so.
             let _ = pipe.read_to_string(&mut stderr);
         }
-        let stdout: Vec<String> = self.lines.iter().collect();
+        let lines = self.lines.get_mut().expect("no panic");
+        let stdout: Vec<String> = lines.iter().collect();
         Ended {
             status,
             stdout: stdout.join("\n"),
@@ -131,20 +258,55 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
-/// Runs a service that must not come up, and waits until it has ended.
-pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
-    run_with(name, &[], variables)
+/// Sends a signal to the process with this id, which has to be one of ours.
+/// After a `STOP` it does nothing more.
+pub fn send_signal(process: u32, signal: &str) {
+    // The shell's own kill: not every machine has a program of that name.
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {process}")])
+        .status()
+        .expect("a shell");
+    assert!(sent.success(), "kill -{signal} failed");
+    let deadline = Instant::now() + PATIENCE;
+    while signal == "STOP" && !stands_still(process) {
+        // On a busy machine the last of its threads stops some time later.
+        assert!(Instant::now() < deadline, "{process} does not stop");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
-/// Runs the program of a service with `arguments`, and waits until it has ended.
-pub fn run_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
-    let mut child = command(name, arguments, variables)
+/// Whether all threads of a process are stopped.
+fn stands_still(process: u32) -> bool {
+    if let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) {
+        return threads.flatten().all(|thread| {
+            let state = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // It follows the name, which is in brackets.
+            state
+                .rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        });
+    }
+    // A system that has no such folder.
+    let state = Command::new("ps")
+        .args(["-o", "stat=", "-p", &process.to_string()])
+        .output()
+        .expect("ps");
+    state.stdout.starts_with(b"T")
+}
+
+fn did_not_start(name: &str, ended: &Ended) -> ! {
+    panic!("{name} did not start: {ended:?}")
+}
+
+/// Runs a service that must not come up, or a program that ends by itself, and waits
+/// until it has. Arguments follow the name: `user-service healthcheck`.
+pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
+    let mut child = command(name, variables)
         .spawn()
         .expect("the program starts");
     let status = wait(&mut child, PATIENCE);
@@ -174,10 +336,11 @@ pub fn run_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> E
     }
 }
 
-fn command(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary(name));
+fn command(name: &str, variables: &[(&str, &str)]) -> Command {
+    let mut words = name.split(' ');
+    let mut command = Command::new(binary(words.next().unwrap_or_default()));
     command
-        .args(arguments)
+        .args(words)
         .env_clear()
         .envs(variables.iter().copied())
         .stdin(Stdio::null())

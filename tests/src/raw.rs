@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use chassis::testkit::Got;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -51,9 +52,28 @@ pub fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     bytes
 }
 
+/// Gets `path` on a connection of its own.
+pub async fn get(address: SocketAddr, path: &str) -> Result<Got, String> {
+    exchange(address, &request("GET", path, &[], b"")).await
+}
+
+/// Posts `body` as JSON on a connection of its own, with `headers` beside the
+/// content type.
+pub async fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Result<Got, String> {
+    let headers = [&[("content-type", "application/json")], headers].concat();
+    let body = body.to_string();
+    exchange(address, &request("POST", path, &headers, body.as_bytes())).await
+}
+
 /// Sends one request on a connection of its own and reads the answer.
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> Result<Got, String> {
-    let mut connection = Connection::open(address).await;
+    let connected = Connection::connect(address).await;
+    let mut connection = connected.map_err(|cause| format!("no connection: {cause}"))?;
     connection
         .send(request)
         .await
@@ -63,14 +83,18 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> Result<Got, String
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to one that listens.
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("connects");
-        stream.set_nodelay(true).expect("a live socket");
-        Self {
+        Self::connect(address).await.expect("connects")
+    }
+
+    async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream,
             received: Vec::new(),
-        }
+        })
     }
 
     /// Sends all of `bytes`.

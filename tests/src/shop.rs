@@ -2,6 +2,8 @@
 
 use chassis::config::UpstreamUrl;
 use chassis::testkit::{Server, env};
+use framework_comparison::{Framework, framework};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 /// All five services, wired to each other. Dropped, they stop.
@@ -35,7 +37,7 @@ macro_rules! start {
         let variables: Vec<(&'static str, String)> = $variables;
         Server::start(move |listener, shutdown| async move {
             let config = $service::Config::read(env(&variables))?;
-            let app = $service::App::new(&config, shutdown)?;
+            let app = $service::App::new(&config, &$service::http::API, shutdown)?;
             $service::http::serve(listener, app).await
         })
         .await
@@ -50,6 +52,20 @@ pub async fn users() -> Server {
 /// Starts product-service beside this user-service.
 pub async fn products(users: &UpstreamUrl) -> Server {
     start!(product_service, vec![("USER_SERVICE_URL", text(users))])
+}
+
+/// Starts product-service on each framework but Rocket, beside this user-service.
+pub async fn product_rooms(users: &UpstreamUrl) -> Vec<(Framework, Server)> {
+    let others = framework::ALL.iter().filter(|one| one.name != "rocket");
+    let rooms = others.map(async |framework| {
+        let variables = vec![("USER_SERVICE_URL", text(users))];
+        let server = Server::start(move |listener, shutdown| async move {
+            let config = product_service::Config::read(env(&variables))?;
+            framework.serve(listener, &config, shutdown).await
+        });
+        (*framework, server.await)
+    });
+    join_all(rooms).await
 }
 
 /// Starts order-service beside these.

@@ -1,4 +1,4 @@
-//! The built programs: how they start, what they log, how they stop.
+//! The built programs, product-service on each framework: how they start, what they log, how they stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use chassis::testkit::Stub;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
-use shop_tests::program::{self, Program, SERVICES};
+use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_of};
 use shop_tests::raw::{self, Connection, request};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -16,28 +16,9 @@ use tokio::time::sleep;
 /// The contract's grace, and some for a busy machine.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// What each service asks of its neighbours in its environment.
-fn neighbours(service: &str) -> &'static [&'static str] {
-    match service {
-        "product-service" => &["USER_SERVICE_URL"],
-        "order-service" => &[
-            "USER_SERVICE_URL",
-            "PRODUCT_SERVICE_URL",
-            "NOTIFICATION_SERVICE_URL",
-        ],
-        "analytics-service" => &[
-            "USER_SERVICE_URL",
-            "PRODUCT_SERVICE_URL",
-            "ORDER_SERVICE_URL",
-            "NOTIFICATION_SERVICE_URL",
-        ],
-        _ => &[],
-    }
-}
-
 /// A path and a body that the service reads before it answers.
-fn creation(service: &str) -> Option<(&'static str, Value)> {
-    match service {
+fn creation(service: &'static str) -> Option<(&'static str, Value)> {
+    match service_of(service) {
         "user-service" => Some((
             "/api/users",
             json!({"name": "Ada", "email": "ada@example.com"}),
@@ -53,7 +34,7 @@ fn creation(service: &str) -> Option<(&'static str, Value)> {
 
 #[test]
 fn a_bad_variable_stops_the_service_at_once_with_one_line() {
-    for service in SERVICES {
+    for service in PROGRAMS {
         let mut cases = vec![
             ("PORT", "80000", "more than a port"),
             ("PORT", "http", "no number"),
@@ -112,7 +93,7 @@ fn a_bad_variable_stops_the_service_at_once_with_one_line() {
 
 #[tokio::test]
 async fn an_unknown_or_empty_variable_is_ignored() {
-    for service in SERVICES {
+    for service in PROGRAMS {
         let program = Program::start(
             service,
             &[
@@ -126,7 +107,7 @@ async fn an_unknown_or_empty_variable_is_ignored() {
         let got = raw::exchange(program.address(), &request("GET", "/health", &[], b""))
             .await
             .expect("an answer");
-        assert_eq!(got.expect(200)["service"], service);
+        assert_eq!(got.expect(200)["service"], service_of(service));
     }
 }
 
@@ -138,7 +119,7 @@ fn a_port_in_use_is_one_clear_line() {
         .expect("a bound address")
         .port()
         .to_string();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let ended = program::run(service, &[("PORT", &port)]);
         assert_eq!(ended.status, Some(1), "{service}: {ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{service}: {ended:?}");
@@ -162,7 +143,7 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
         // Every address is no address to ask.
         for host in ["127.0.0.1", "0.0.0.0"] {
             let variables = [("PORT", port.as_str()), ("HOST", host)];
-            let ended = program::run_with(service, &["healthcheck"], &variables);
+            let ended = program::run(&format!("{service} healthcheck"), &variables);
             assert_eq!(
                 (ended.status, ended.stdout.trim_end(), &*ended.stderr),
                 (Some(0), format!("{service} is healthy").as_str(), ""),
@@ -187,12 +168,12 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
             (&[("PORT", port_of(&strange).as_str())], "as a service does"),
             (&[("PORT", "0")], "PORT is 0"),
         ] {
-            let ended = program::run_with(service, &["healthcheck"], variables);
+            let ended = program::run(&format!("{service} healthcheck"), variables);
             assert_eq!((ended.status, &*ended.stdout), (Some(1), ""), "{ended:?}");
             assert_eq!(ended.stderr.lines().count(), 1, "{part}: {ended:?}");
             assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
         }
-        let ended = program::run_with(service, &["healthcheck"], &[("PORT", "x")]);
+        let ended = program::run(&format!("{service} healthcheck"), &[("PORT", "x")]);
         assert_eq!((ended.status, ended.stderr.lines().count()), (Some(2), 1));
     }
 }
@@ -200,31 +181,26 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
 #[test]
 fn an_argument_that_nobody_knows_is_one_clear_line() {
     for service in SERVICES {
-        for arguments in [
-            &["health"][..],
-            &["--port=8001"],
-            &["healthcheck", "--now"],
-            &[""],
-        ] {
-            let ended = program::run_with(service, arguments, &[("PORT", "0")]);
+        for arguments in ["health", "--port=8001", "healthcheck --now"] {
+            let ended = program::run(&format!("{service} {arguments}"), &[("PORT", "0")]);
             assert_eq!((ended.status, &*ended.stdout), (Some(2), ""), "{ended:?}");
             assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-            let unknown = format!("{:?}", arguments[arguments.len() - 1]);
-            for part in [unknown.as_str(), "healthcheck"] {
+            let unknown = arguments.rsplit(' ').next().unwrap_or_default();
+            for part in [format!("{unknown:?}").as_str(), "healthcheck"] {
                 assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
             }
         }
-        let help = program::run_with(service, &["--help"], &[]);
+        let help = program::run(&format!("{service} --help"), &[]);
         assert_eq!((help.status, &*help.stderr), (Some(0), ""), "{help:?}");
         assert!(help.stdout.contains("healthcheck"), "{help:?}");
-        let version = program::run_with(service, &["--version"], &[]);
+        let version = program::run(&format!("{service} --version"), &[]);
         assert_eq!(version.stdout.trim_end(), env!("CARGO_PKG_VERSION"));
     }
 }
 
 #[tokio::test]
 async fn the_name_of_a_service_is_the_one_it_is_given() {
-    for service in SERVICES {
+    for service in PROGRAMS {
         let program = Program::start(service, &[("SERVICE_NAME", "shop.eu-1_a")]);
         let got = raw::exchange(program.address(), &request("GET", "/health", &[], b""))
             .await
@@ -266,7 +242,7 @@ fn lines_of(program: &Program, ids: &BTreeSet<String>) -> Vec<Value> {
 async fn each_request_leaves_one_line_of_json() {
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
     let hex = Regex::new("^[0-9a-f]{32}$").expect("a pattern");
-    for service in SERVICES {
+    for service in PROGRAMS {
         let nobody = Stub::refusing().await.url();
         let urls: Vec<_> = neighbours(service)
             .iter()
@@ -285,7 +261,7 @@ async fn each_request_leaves_one_line_of_json() {
             ("GET", "/docs/nothing.js", "/docs/{file}", 404),
             ("GET", "/a\\b'c", "unmatched", 404),
         ];
-        match service {
+        match service_of(service) {
             "user-service" => cases.push(("GET", "/api/users/7", "/api/users/{id}", 404)),
             "product-service" => cases.push((
                 "PATCH",
@@ -311,7 +287,7 @@ async fn each_request_leaves_one_line_of_json() {
         let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
         let mut expected = BTreeMap::new();
         for (index, (method, path, route, status)) in cases.into_iter().enumerate() {
-            let id = format!("{service}-{index}");
+            let id = format!("{}-{index}", service_of(service));
             let mut headers = vec![("x-request-id", id.as_str())];
             if index == 0 {
                 headers.push(("traceparent", &traceparent));
@@ -360,7 +336,7 @@ async fn each_request_leaves_one_line_of_json() {
                 "{service}: {line}"
             );
             assert_eq!(line["level"], "INFO", "{service}: {line}");
-            assert_eq!(line["service"], service, "{line}");
+            assert_eq!(line["service"], service_of(service), "{line}");
             assert!(
                 line["traceId"].as_str().is_some_and(|id| hex.is_match(id)),
                 "{service}: {line}"
@@ -474,7 +450,7 @@ async fn a_notification_that_failed_is_logged_with_the_id_of_its_order() {
 
 #[tokio::test]
 async fn the_log_is_as_loud_and_as_pretty_as_one_wants() {
-    for service in SERVICES {
+    for service in PROGRAMS {
         let program = Program::start(service, &[("RUST_LOG", "info"), ("LOG_LEVEL", "error")]);
         let health = request("GET", "/health", &[("x-request-id", "demo-1")], b"");
         raw::exchange(program.address(), &health)
@@ -496,7 +472,7 @@ async fn the_log_is_as_loud_and_as_pretty_as_one_wants() {
 
 #[tokio::test]
 async fn a_signal_ends_an_idle_service_at_once() {
-    for service in SERVICES {
+    for service in PROGRAMS {
         for signal in ["TERM", "INT"] {
             let mut program = Program::start(service, &[]);
             // A connection that is kept, but not used.
@@ -529,7 +505,7 @@ async fn a_signal_ends_an_idle_service_at_once() {
 
 #[tokio::test]
 async fn what_is_in_flight_is_finished_before_a_service_stops() {
-    for service in SERVICES {
+    for service in PROGRAMS {
         let slow = Stub::hanging().await;
         let url = slow.url();
         let urls: Vec<_> = neighbours(service)
@@ -658,7 +634,7 @@ async fn held_up(service: &'static str, unfinished: Vec<u8>, what: &'static str)
 async fn nobody_who_never_ends_a_request_keeps_a_service_from_stopping() {
     // All at once: each may take the whole grace.
     let mut waiting = Vec::new();
-    for service in SERVICES {
+    for service in PROGRAMS {
         waiting.push(tokio::spawn(held_up(
             service,
             b"GET /health HTTP/1.1\r\nhost: a\r\nx-half".to_vec(),

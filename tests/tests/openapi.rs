@@ -248,6 +248,92 @@ impl Checked<'_> {
         self.send("GET", &format!("{path}?limit=0&after=x"), None, 400)
             .await;
     }
+
+    /// Every answer about products; user 1 is there.
+    async fn products(&mut self) {
+        self.send(
+            "POST",
+            "/api/products",
+            Some(json!({"name": "Kettle", "price": 19.99, "stock": 10, "sellerId": "1"})),
+            201,
+        )
+        .await;
+        self.send(
+            "POST",
+            "/api/products",
+            Some(json!({"name": "Cup", "price": 0})),
+            201,
+        )
+        .await;
+        self.send(
+            "POST",
+            "/api/products",
+            Some(json!({"name": "Cup", "price": 1, "sellerId": null})),
+            201,
+        )
+        .await;
+        self.send(
+            "POST",
+            "/api/products",
+            Some(json!({"name": "Cup", "price": 1, "sellerId": "9"})),
+            400,
+        )
+        .await;
+        self.send(
+            "POST",
+            "/api/products",
+            Some(json!({"price": -1, "stock": 1.5})),
+            400,
+        )
+        .await;
+        self.send(
+            "POST",
+            "/api/products",
+            Some(json!({"name": 1, "price": "1"})),
+            400,
+        )
+        .await;
+        self.refused_bodies("POST", "/api/products").await;
+        self.get("/api/products/1").await;
+        self.send("GET", "/api/products/9", None, 404).await;
+        self.send("PUT", "/api/products/1", Some(json!({"price": 0.3})), 200)
+            .await;
+        self.send("PUT", "/api/products/1", Some(json!({"price": 0.001})), 400)
+            .await;
+        self.send("PUT", "/api/products/9", Some(json!({"price": 1})), 404)
+            .await;
+        self.refused_bodies("PUT", "/api/products/1").await;
+        self.send(
+            "PATCH",
+            "/api/products/1/stock",
+            Some(json!({"delta": -2})),
+            200,
+        )
+        .await;
+        self.send(
+            "PATCH",
+            "/api/products/1/stock",
+            Some(json!({"delta": -99})),
+            409,
+        )
+        .await;
+        self.send(
+            "PATCH",
+            "/api/products/1/stock",
+            Some(json!({"delta": "1"})),
+            400,
+        )
+        .await;
+        self.send(
+            "PATCH",
+            "/api/products/9/stock",
+            Some(json!({"delta": 1})),
+            404,
+        )
+        .await;
+        self.refused_bodies("PATCH", "/api/products/1/stock").await;
+        self.list("/api/products").await;
+    }
 }
 
 #[tokio::test]
@@ -326,104 +412,7 @@ async fn answers_are_as_the_documents_say() {
     users.refused_bodies("PUT", "/api/users/1").await;
     users.list("/api/users").await;
 
-    // Products.
-    products
-        .send(
-            "POST",
-            "/api/products",
-            Some(json!({"name": "Kettle", "price": 19.99, "stock": 10, "sellerId": "1"})),
-            201,
-        )
-        .await;
-    products
-        .send(
-            "POST",
-            "/api/products",
-            Some(json!({"name": "Cup", "price": 0})),
-            201,
-        )
-        .await;
-    products
-        .send(
-            "POST",
-            "/api/products",
-            Some(json!({"name": "Cup", "price": 1, "sellerId": null})),
-            201,
-        )
-        .await;
-    products
-        .send(
-            "POST",
-            "/api/products",
-            Some(json!({"name": "Cup", "price": 1, "sellerId": "9"})),
-            400,
-        )
-        .await;
-    products
-        .send(
-            "POST",
-            "/api/products",
-            Some(json!({"price": -1, "stock": 1.5})),
-            400,
-        )
-        .await;
-    products
-        .send(
-            "POST",
-            "/api/products",
-            Some(json!({"name": 1, "price": "1"})),
-            400,
-        )
-        .await;
-    products.refused_bodies("POST", "/api/products").await;
-    products.get("/api/products/1").await;
-    products.send("GET", "/api/products/9", None, 404).await;
-    products
-        .send("PUT", "/api/products/1", Some(json!({"price": 0.3})), 200)
-        .await;
-    products
-        .send("PUT", "/api/products/1", Some(json!({"price": 0.001})), 400)
-        .await;
-    products
-        .send("PUT", "/api/products/9", Some(json!({"price": 1})), 404)
-        .await;
-    products.refused_bodies("PUT", "/api/products/1").await;
-    products
-        .send(
-            "PATCH",
-            "/api/products/1/stock",
-            Some(json!({"delta": -2})),
-            200,
-        )
-        .await;
-    products
-        .send(
-            "PATCH",
-            "/api/products/1/stock",
-            Some(json!({"delta": -99})),
-            409,
-        )
-        .await;
-    products
-        .send(
-            "PATCH",
-            "/api/products/1/stock",
-            Some(json!({"delta": "1"})),
-            400,
-        )
-        .await;
-    products
-        .send(
-            "PATCH",
-            "/api/products/9/stock",
-            Some(json!({"delta": 1})),
-            404,
-        )
-        .await;
-    products
-        .refused_bodies("PATCH", "/api/products/1/stock")
-        .await;
-    products.list("/api/products").await;
+    products.products().await;
 
     // Orders.
     let order = |user: &str, product: &str, quantity: u32| {
@@ -544,6 +533,36 @@ async fn answers_are_as_the_documents_say() {
 
     for service in [users, products, orders, notifications, analytics] {
         service.faults.finish();
+    }
+}
+
+/// On Rocket they are tested with the rest of the shop.
+#[tokio::test]
+async fn the_product_api_is_as_its_document_says_on_every_framework() {
+    let users = shop::users().await;
+    shop::add_user(&users, "ada").await;
+    let rocket = shop::products(&users.upstream_url()).await;
+    let expected = rocket.get("/openapi.json").await.expect(200);
+    for (framework, server) in shop::product_rooms(&users.upstream_url()).await {
+        let name = framework.name;
+        let mut document = server.get("/openapi.json").await.expect(200);
+        let description = document["info"]["description"].take();
+        assert_eq!(
+            description,
+            format!("Products of the shop and their stock. Built on {name}.")
+        );
+        document["info"]["description"] = expected["info"]["description"].clone();
+        assert_eq!(document, expected, "{name}");
+
+        let mut products = Checked {
+            name,
+            server: &server,
+            document: Document::new(document),
+            faults: Faults::default(),
+        };
+        products.products().await;
+        products.about_itself().await;
+        products.faults.finish();
     }
 }
 

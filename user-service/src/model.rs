@@ -1,5 +1,7 @@
 //! Users, and the rules for one.
 
+use std::str::FromStr;
+
 use chassis::body::{Field, Form, text};
 use chassis::error::ApiError;
 use chassis::id::Id;
@@ -28,6 +30,18 @@ pub struct User {
     pub created_at: Timestamp,
     /// When the user was last changed.
     pub updated_at: Timestamp,
+}
+
+/// The id of a user, as it stands in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserId(pub Id);
+
+impl FromStr for UserId {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Id::in_path("user", text).map(Self)
+    }
 }
 
 /// The body that creates or replaces a user.

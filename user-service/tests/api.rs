@@ -7,7 +7,7 @@ use user_service::{App, Config, http};
 async fn start() -> Server {
     Server::start(|listener, shutdown| async {
         let config = Config::read(env(&[]))?;
-        http::serve(listener, App::new(&config, shutdown)?).await
+        http::serve(listener, App::new(&config, &http::API, shutdown)?).await
     })
     .await
 }
@@ -16,7 +16,7 @@ async fn start() -> Server {
 async fn a_service_of_another_name_says_so_in_health_and_metrics() {
     let users = Server::start(|listener, shutdown| async {
         let config = Config::read(env(&[("SERVICE_NAME", "members".to_owned())]))?;
-        http::serve(listener, App::new(&config, shutdown)?).await
+        http::serve(listener, App::new(&config, &http::API, shutdown)?).await
     })
     .await;
     assert_eq!(users.get("/health").await.expect(200)["service"], "members");

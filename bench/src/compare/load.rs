@@ -1,0 +1,429 @@
+//! The load generators: how they are run, and what they say.
+//!
+//! `wrk` sends as fast as it gets answers: each connection has one request on its
+//! way. Its latency is that of a server that is kept busy, and is connections
+//! divided by throughput more than anything else.
+//!
+//! At a fixed rate, latency is what a client sees of a server that has time. `oha`
+//! is taken where it is installed: it sends evenly, and counts the time that a
+//! request waited for its turn, so that a pause of the server delays all that
+//! should have been sent during it. Else `hey`: it gives each of its workers a rate
+//! of its own and all of them the same moment, so requests come in bursts of as many
+//! as there are workers; what a worker could not send in time it leaves out, which
+//! hides pauses (coordinated omission); and it tells times to 0.1 ms.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::Failed;
+use crate::machine::{self, Running, pinned};
+use crate::results::Request;
+use crate::stats::percentile;
+
+/// The product that is created.
+pub(crate) const PRODUCT: &str = r#"{"name":"Desk lamp","price":19.99,"stock":100}"#;
+pub(crate) const PRODUCTS: &str = "/api/products";
+
+/// Connections of the load at a fixed rate.
+pub(crate) const FIXED_RATE_CONNECTIONS: u32 = 20;
+
+/// What a generator may take beyond the time that it was told to.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server under load: its URL, without a path, and the id of a product it has.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) product: String,
+}
+
+impl Target {
+    pub(crate) fn url_of(&self, request: Request) -> String {
+        let Self { url, product } = self;
+        match request {
+            Request::Health => format!("{url}/health"),
+            Request::Page => format!("{url}{PRODUCTS}?limit=100"),
+            Request::Create => format!("{url}{PRODUCTS}"),
+            Request::OneProduct | Request::Mix => format!("{url}{PRODUCTS}/{product}"),
+        }
+    }
+}
+
+/// Where a generator runs, and where what it says is kept.
+#[derive(Debug)]
+pub(crate) struct Generator<'a> {
+    /// The processors it has to itself.
+    pub(crate) processors: Option<&'a [usize]>,
+    pub(crate) output: &'a Path,
+}
+
+/// What `wrk` measured.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Load {
+    pub(crate) requests: u64,
+    pub(crate) seconds: f64,
+    /// Answers other than 2xx or 3xx, and connections that broke.
+    pub(crate) failed: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+impl Load {
+    pub(crate) fn rate(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
+        let requests = self.requests as f64;
+        requests / self.seconds
+    }
+
+    /// Why what was measured is void, if it is.
+    pub(crate) fn void(&self) -> Option<String> {
+        match (self.failed, self.requests) {
+            (0, 0) => Some("nothing was answered".to_owned()),
+            (0, _) => None,
+            (failed, of) => Some(format!("{failed} of {of} requests failed")),
+        }
+    }
+}
+
+impl Generator<'_> {
+    /// As many requests as there are answers, on so many connections.
+    pub(crate) fn wrk(
+        &self,
+        target: &Target,
+        request: Request,
+        connections: u32,
+        seconds: u64,
+    ) -> Result<Load, Failed> {
+        let threads = self.processors.map_or(1, <[usize]>::len);
+        let threads = threads.min(connections as usize);
+        let script = match request {
+            Request::Mix => "bench/wrk/mix.lua",
+            _ => "bench/wrk/load.lua",
+        };
+        let mut wrk = pinned("wrk", self.processors);
+        wrk.args([format!("-t{threads}"), format!("-c{connections}")])
+            .args([format!("-d{seconds}s"), "--timeout=10s".to_owned()])
+            .args(["-s", script, &target.url_of(request)]);
+        if request.writes() {
+            wrk.args(["--", PRODUCT]);
+        }
+        let said = self.run(wrk, "wrk", seconds)?;
+        parse_wrk(&said).ok_or_else(|| unclear("wrk", &said))
+    }
+
+    /// So many requests a second, whatever is answered.
+    pub(crate) fn at_rate(
+        &self,
+        tool: FixedRate,
+        target: &Target,
+        request: Request,
+        rate: u32,
+        seconds: u64,
+    ) -> Result<Paced, Failed> {
+        let name = tool.name();
+        let mut command = pinned(name, self.processors);
+        let connections = FIXED_RATE_CONNECTIONS.to_string();
+        command.args(["-c", &connections, "-z", &format!("{seconds}s")]);
+        if request.writes() {
+            command.args(["-m", "POST", "-T", "application/json", "-d", PRODUCT]);
+        }
+        match tool {
+            FixedRate::Oha => command.args([
+                "-q",
+                &rate.to_string(),
+                "--latency-correction",
+                "--wait-ongoing-requests-after-deadline",
+                "--no-tui",
+                "--output-format",
+                "json",
+            ]),
+            // Of a worker, each of which has a connection.
+            FixedRate::Hey => {
+                let each = rate.div_ceil(FIXED_RATE_CONNECTIONS);
+                command.args(["-q", &each.to_string(), "-o", "csv"])
+            }
+        };
+        command.arg(target.url_of(request));
+        let said = self.run(command, name, seconds)?;
+        let paced = match tool {
+            FixedRate::Oha => parse_oha(&said),
+            FixedRate::Hey => parse_hey(&said, seconds),
+        };
+        paced.ok_or_else(|| unclear(name, &said))
+    }
+
+    /// What a generator says on standard output.
+    fn run(&self, mut command: Command, name: &str, seconds: u64) -> Result<String, Failed> {
+        // A file takes as much as there is to say; a pipe has to be read meanwhile.
+        let output = self.output.join(format!("{name}.out"));
+        let file = File::create(&output)
+            .map_err(|error| format!("{} cannot be written: {error}", output.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stderr(file.try_clone()?)
+            .stdout(file);
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{name} cannot be run: {error}"))?;
+        let within = Duration::from_secs(seconds) + PATIENCE;
+        let status = Running::keep(child).wait(within);
+        let status = status.map_err(|error| format!("{name} failed: {error}"))?;
+        let said = std::fs::read_to_string(&output)?;
+        if status.success() {
+            Ok(said)
+        } else {
+            Err(format!("{name} failed ({status}): {}", said.trim()).into())
+        }
+    }
+}
+
+fn unclear(name: &str, said: &str) -> Failed {
+    let said: String = said.chars().take(500).collect();
+    format!("what {name} said is not what it says usually: {said}").into()
+}
+
+/// The line that load.lua ends with.
+fn parse_wrk(said: &str) -> Option<Load> {
+    let line = said.lines().find_map(|line| line.strip_prefix("figures"))?;
+    let numbers: Vec<f64> = line
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let [requests, micros, failed, p50, p99] = numbers[..] else {
+        return None;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts"
+    )]
+    let (requests, failed) = (requests as u64, failed as u64);
+    (micros > 0.0).then_some(Load {
+        requests,
+        seconds: micros / 1e6,
+        failed,
+        p50_ms: p50 / 1e3,
+        p99_ms: p99 / 1e3,
+    })
+}
+
+/// What sends at a fixed rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FixedRate {
+    Oha,
+    Hey,
+}
+
+impl FixedRate {
+    /// The one to take, if there is any.
+    pub(crate) fn installed() -> Option<Self> {
+        let mut tools = [Self::Oha, Self::Hey].into_iter();
+        tools.find(|tool| machine::is_installed(tool.name()))
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Oha => "oha",
+            Self::Hey => "hey",
+        }
+    }
+}
+
+/// What it does, for those who read its figures.
+impl fmt::Display for FixedRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Oha => "oha sends evenly, and counts the time that a request waited for its turn.",
+            Self::Hey => {
+                "hey's workers send together, in bursts, and leave out what they could not send in\n\
+                 time; that hides pauses (coordinated omission). Its clock has steps of 0.1 ms."
+            }
+        })
+    }
+}
+
+/// What was measured at a fixed rate.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Paced {
+    /// Requests a second that were answered, well or not.
+    pub(crate) rate: f64,
+    pub(crate) failed: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) p999_ms: f64,
+}
+
+impl Paced {
+    /// Why what was measured is void, if it is: failures, or another rate.
+    pub(crate) fn void(&self, rate: u32) -> Option<String> {
+        if self.failed > 0 {
+            return Some(format!("{} requests failed", self.failed));
+        }
+        let rate = f64::from(rate);
+        (self.rate < 0.9 * rate).then(|| format!("{:.0} of {rate} requests a second", self.rate))
+    }
+}
+
+/// `hey -o csv`: a line for each answer, its time in seconds first, and among others
+/// its status and when it was sent. What got no answer has no line: it is missing
+/// from the rate.
+fn parse_hey(said: &str, seconds: u64) -> Option<Paced> {
+    let mut lines = said.lines();
+    let head = lines.find(|line| line.starts_with("response-time,"))?;
+    let column = |name| head.split(',').position(|column| column == name);
+    let (status, sent) = (column("status-code")?, column("offset")?);
+    let (mut times, mut first, mut failed) = (Vec::new(), f64::MAX, 0);
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        times.push(fields[0].parse::<f64>().ok()? * 1e3);
+        first = first.min(fields.get(sent)?.parse().ok()?);
+        failed += u64::from(!fields.get(status)?.starts_with('2'));
+    }
+    times.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests and seconds")]
+    // Its time begins before it does.
+    let rate = times.len() as f64 / (seconds as f64 - first);
+    Some(Paced {
+        rate,
+        failed,
+        p50_ms: percentile(&times, 0.5)?,
+        p99_ms: percentile(&times, 0.99)?,
+        p999_ms: percentile(&times, 0.999)?,
+    })
+}
+
+/// The part of oha's JSON that is of use. Times are in seconds.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Oha {
+    summary: OhaSummary,
+    latency_percentiles: OhaPercentiles,
+    status_code_distribution: std::collections::BTreeMap<String, u64>,
+    error_distribution: std::collections::BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OhaSummary {
+    requests_per_sec: f64,
+}
+
+#[derive(Deserialize)]
+struct OhaPercentiles {
+    p50: f64,
+    p99: f64,
+    #[serde(rename = "p99.9")]
+    p999: f64,
+}
+
+fn parse_oha(said: &str) -> Option<Paced> {
+    let oha: Oha = serde_json::from_str(said).ok()?;
+    let bad = oha.status_code_distribution.iter();
+    let bad = bad.filter(|(status, _)| !status.starts_with('2'));
+    let failed = bad.chain(&oha.error_distribution).map(|(_, count)| count);
+    Some(Paced {
+        rate: oha.summary.requests_per_sec,
+        failed: failed.sum(),
+        p50_ms: oha.latency_percentiles.p50 * 1e3,
+        p99_ms: oha.latency_percentiles.p99 * 1e3,
+        p999_ms: oha.latency_percentiles.p999 * 1e3,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_says_is_read_from_the_line_of_its_script() {
+        let said = "Running 1s test @ http://127.0.0.1:37031/health\n\
+            Requests/sec:   4620.27\n\
+            figures\t4632\t1002539\t3\t6579\t19851\n";
+        let load = parse_wrk(said).expect("parses");
+        assert_eq!((load.requests, load.failed), (4632, 3));
+        assert_eq!((load.p50_ms, load.p99_ms), (6.579, 19.851));
+        assert!((load.rate() - 4620.27).abs() < 0.01, "{}", load.rate());
+        assert_eq!(load.void().as_deref(), Some("3 of 4632 requests failed"));
+        for said in [
+            "",
+            "unable to connect",
+            "figures\t1\t2",
+            "figures\t1\t0\t0\t1\t1",
+        ] {
+            assert_eq!(parse_wrk(said), None, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_load_without_failures_is_void_only_if_nothing_was_answered() {
+        let load = |requests, failed| Load {
+            requests,
+            seconds: 1.0,
+            failed,
+            p50_ms: 0.0,
+            p99_ms: 0.0,
+        };
+        assert_eq!(load(100, 0).void(), None);
+        assert!(load(0, 0).void().is_some());
+        assert!(load(0, 7).void().is_some());
+    }
+
+    #[test]
+    fn what_hey_says_is_read_from_a_line_for_each_answer() {
+        let mut said = "response-time,DNS+dialup,DNS,Request-write,Response-delay,\
+            Response-read,status-code,offset\n"
+            .to_owned();
+        for tenth in 1..=1000 {
+            let status = if tenth == 500 { 503 } else { 201 };
+            let time = f64::from(tenth) / 10_000.0;
+            let line = format!("{time:.4},0.0002,0.0000,0.0001,0.0117,0.0000,{status},0.4\n");
+            said.push_str(&line);
+        }
+        let paced = parse_hey(&said, 2).expect("parses");
+        assert_eq!((paced.rate, paced.failed), (625.0, 1), "in 1.6 s");
+        let times = (paced.p50_ms, paced.p99_ms, paced.p999_ms);
+        assert_eq!(times, (50.0, 99.0, 99.9));
+        for said in [
+            "",
+            "response-time,status-code,offset\n",
+            "response-time,status-code,offset\nx,200,0.1\n",
+        ] {
+            assert_eq!(parse_hey(said, 2), None, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_oha_says_is_read_from_its_json() {
+        let said = r#"{"summary":{"successRate":1.0,"requestsPerSec":3998.5},
+            "latencyPercentiles":{"p10":0.0001,"p50":0.00025,"p99":0.0015,"p99.9":0.004,"p99.99":0.01},
+            "statusCodeDistribution":{"200":7990,"503":2},
+            "errorDistribution":{"connection closed":3}}"#;
+        let paced = parse_oha(said).expect("parses");
+        assert_eq!((paced.rate, paced.failed), (3998.5, 5));
+        assert_eq!(
+            (paced.p50_ms, paced.p99_ms, paced.p999_ms),
+            (0.25, 1.5, 4.0)
+        );
+        assert_eq!(parse_oha("{}"), None);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_held_makes_the_figure_void() {
+        let paced = |rate, failed| Paced {
+            rate,
+            failed,
+            p50_ms: 1.0,
+            p99_ms: 1.0,
+            p999_ms: 1.0,
+        };
+        assert_eq!(paced(3950.0, 0).void(4000), None);
+        assert!(paced(3000.0, 0).void(4000).is_some());
+        assert!(paced(3950.0, 1).void(4000).is_some());
+    }
+}

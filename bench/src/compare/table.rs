@@ -1,0 +1,433 @@
+//! The results as Markdown: tables that are aligned, so that they read as well in a
+//! terminal as in a browser.
+
+use std::fmt::Write as _;
+
+use crate::load::FixedRate;
+use crate::results::{Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict};
+use crate::stats::Spread;
+
+/// The whole of `results.md`.
+pub(crate) fn whole(results: &Results) -> String {
+    let mut text = String::from(
+        "<!-- Written by scripts/compare.sh; a change here is gone with the next run. -->\n\n\
+         # The frameworks, measured\n\n",
+    );
+    text += &origin(results);
+    text += &how_to_read(results);
+    text += &under_load(results);
+    text += &fixed_rate(results);
+    text += &at_rest(results);
+    text += &costs(results);
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// Where the figures are from.
+fn origin(results: &Results) -> String {
+    let machine = &results.machine;
+    let shared = if machine.is_virtual {
+        ", a virtual machine"
+    } else {
+        ""
+    };
+    let memory = machine
+        .memory_gib
+        .map(|gib| format!(", {gib} GiB of memory"));
+    let pinned = match &machine.pinned {
+        Some(pinned) => format!(
+            "servers on processors {}, load on {}",
+            list(&pinned.servers),
+            list(&pinned.load)
+        ),
+        None => "servers and load share all cores; four are needed to keep them apart".to_owned(),
+    };
+    let commit = results
+        .commit
+        .as_deref()
+        .unwrap_or("none: not a git checkout");
+    let dirty = if results.dirty {
+        ", with changes that are not committed"
+    } else {
+        ""
+    };
+    let load = machine
+        .load
+        .map_or("unknown".to_owned(), |load| format!("{load}"));
+    let versions: Vec<String> = results
+        .versions
+        .iter()
+        .map(
+            |(name, version)| match version.strip_prefix(name.as_str()) {
+                Some(version) => format!("{name}{version}"),
+                None => format!("{name} {version}"),
+            },
+        )
+        .collect();
+    let mut lines = vec![
+        ("taken", results.taken.clone()),
+        ("command", format!("`{}`", results.command)),
+        ("commit", format!("{commit}{dirty}")),
+        (
+            "machine",
+            format!(
+                "{}, {} cores{}{shared}",
+                machine.processor,
+                machine.cores,
+                memory.unwrap_or_default()
+            ),
+        ),
+        ("cores", pinned),
+        ("profile", format!("`{}`", results.settings.profile)),
+        ("system", machine.system.clone()),
+        ("load before", format!("{load} processes")),
+        ("versions", versions.join(", ")),
+    ];
+    let servers = results.servers.iter();
+    lines.extend(servers.map(|server| (server.name.as_str(), format!("`{}`", server.what))));
+    let lines = lines
+        .iter()
+        .map(|(name, value)| format!("- {name}: {value}\n"));
+    lines.collect::<String>() + "\n"
+}
+
+fn how_to_read(results: &Results) -> String {
+    let Results { settings, .. } = results;
+    format!(
+        "Each figure is the median of {rounds}, with the least and the greatest of them in\n\
+         brackets. In a round all servers are started afresh and measured in turn, in an\n\
+         order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of floor* is the\n\
+         share of hyper without a framework: the median of the shares of each round.\n\n\
+         One is called *ahead* of another if a rank test (Mann and Whitney) finds that equals\n\
+         would fall apart so far less than once in 400 times. With six rounds, each of the one\n\
+         must be better than each of the other; with ten, a round may go astray. Otherwise the\n\
+         spread covers the difference, and there is none that these figures show. The floor is\n\
+         not ranked. How the compiler lays out code moves such figures by some per cent from one\n\
+         build to the next, and rounds do not show that.\n\n",
+        rounds = counted(settings.rounds as u64, "round"),
+        seed = settings.seed,
+        seconds = settings.seconds,
+    )
+}
+
+fn under_load(results: &Results) -> String {
+    let mut text = String::from(
+        "## As fast as they can\n\n\
+         `wrk` sends the next request when it has the answer. The latency is that of a server\n\
+         that is kept busy: it follows from throughput and the number of connections. CPU is\n\
+         the processor time of the server alone, in the kernel too.\n\n",
+    );
+    for request in Request::ALL {
+        for connections in &results.settings.connections {
+            let figure =
+                |quantity| results.figure(Key::under_load(quantity, request, *connections));
+            let Some(rate) = figure(Quantity::Throughput) else {
+                continue;
+            };
+            let _ = write!(
+                text,
+                "### {}, {}\n\n",
+                title(request),
+                counted(u64::from(*connections), "connection")
+            );
+            text += &side_by_side(
+                results,
+                &[
+                    Some(rate),
+                    figure(Quantity::CpuPerRequest),
+                    figure(Quantity::LatencyP50),
+                    figure(Quantity::LatencyP99),
+                ],
+            );
+        }
+    }
+    text
+}
+
+fn fixed_rate(results: &Results) -> String {
+    let mut text = String::new();
+    for (request, rate) in &results.settings.fixed_rates {
+        let figure = |quantity| results.figure(Key::at_fixed_rate(quantity, *request));
+        let rate = thousands(f64::from(*rate), 0);
+        let _ = write!(
+            text,
+            "### {}, {rate} requests a second\n\n",
+            title(*request)
+        );
+        text += &side_by_side(
+            results,
+            &[
+                figure(Quantity::FixedRateP50),
+                figure(Quantity::FixedRateP99),
+                figure(Quantity::FixedRateP999),
+            ],
+        );
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let tool = &results.settings.fixed_rate_tool;
+    let tool = [FixedRate::Oha, FixedRate::Hey]
+        .into_iter()
+        .find(|one| one.name() == tool);
+    let tool = tool.map_or(String::new(), |tool| format!("{tool}\n"));
+    format!(
+        "## At the same rate\n\n\
+         All get the same number of requests a second, a quarter of what the slowest answered\n\
+         in the first round: latency of a server that has time.\n{tool}\n{text}"
+    )
+}
+
+fn at_rest(results: &Results) -> String {
+    let text = "## Start and memory\n\n\
+         From the start of the process to its first 200 of `GET /health`. Memory is what is\n\
+         resident: a second after the start, at the most while reads were answered (products\n\
+         that are created would count for the shop, not for the framework), and what each of\n\
+         many idle connections adds, without the kernel's part.\n\n";
+    section(
+        results,
+        text,
+        &[
+            Quantity::StartToReady,
+            Quantity::MemoryIdle,
+            Quantity::MemoryUnderLoad,
+            Quantity::MemoryPerConnection,
+        ],
+    )
+}
+
+fn costs(results: &Results) -> String {
+    let text = "## What it costs to build\n\n\
+         Of the smallest server on each framework (`bench/src/`), built without the others and\n\
+         without the shop: the binary by the `dist` profile, stripped; the crates it is built\n\
+         from; `cargo build` from nothing, with everything downloaded, and after a text in a\n\
+         handler was changed. Lines are those of the framework's room in the comparison, which\n\
+         keeps the whole contract, without blank ones, comments and tests.\n\n";
+    section(
+        results,
+        text,
+        &[
+            Quantity::BinarySize,
+            Quantity::Crates,
+            Quantity::CleanBuild,
+            Quantity::IncrementalBuild,
+            Quantity::RoomLines,
+        ],
+    )
+}
+
+/// A text and a table, where anything of it was measured.
+fn section(results: &Results, text: &str, quantities: &[Quantity]) -> String {
+    let figures = quantities
+        .iter()
+        .map(|quantity| results.figure(Key::of(*quantity)));
+    let figures: Vec<_> = figures.collect();
+    if figures.iter().all(Option::is_none) {
+        return String::new();
+    }
+    text.to_owned() + &side_by_side(results, &figures)
+}
+
+/// A row for each server, a column for each figure there is; and below, what may be
+/// said of each of them.
+fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
+    let figures: Vec<&Figure> = figures.iter().flatten().copied().collect();
+    let mut head = vec!["server".to_owned()];
+    for figure in &figures {
+        head.push(figure.key.quantity.title().to_owned());
+        head.push("of floor".to_owned());
+    }
+    let mut rows = Vec::new();
+    for server in &results.servers {
+        let of_it = |figure: &&Figure| {
+            figure
+                .servers
+                .iter()
+                .position(|one| one.name == server.name)
+        };
+        let measured: Vec<Option<&Measured>> = figures
+            .iter()
+            .map(|figure| of_it(figure).map(|place| &figure.servers[place]))
+            .collect();
+        if measured.iter().all(Option::is_none) {
+            continue;
+        }
+        let mut row = vec![server.name.clone()];
+        for (one, figure) in measured.into_iter().zip(&figures) {
+            let cell = one.map(|one| cell(one, figure.key.quantity));
+            row.push(cell.unwrap_or("–".to_owned()));
+            let share = one.and_then(|one| one.of_floor);
+            let share = share.filter(|_| server.kind != Kind::Floor);
+            row.push(share.map_or(String::new(), |share| format!("{share:.2}")));
+        }
+        rows.push(row);
+    }
+    let mut text = table(&head, &rows) + "\n";
+    for figure in figures {
+        if figure.verdict == Verdict::Exact && figure.servers.iter().all(|one| one.void.is_none()) {
+            continue;
+        }
+        let _ = writeln!(text, "- {}: {figure}", figure.key.quantity.title());
+    }
+    text + "\n"
+}
+
+fn cell(measured: &Measured, quantity: Quantity) -> String {
+    let Some(Spread {
+        median,
+        least,
+        greatest,
+    }) = measured.spread
+    else {
+        return "VOID".to_owned();
+    };
+    let digits = match quantity {
+        Quantity::Crates | Quantity::RoomLines => 0,
+        _ => digits(greatest),
+    };
+    let number = |number| thousands(number, digits);
+    if measured.samples.len() < 2 {
+        return number(median);
+    }
+    format!(
+        "{} ({}–{})",
+        number(median),
+        number(least),
+        number(greatest)
+    )
+}
+
+/// Decimals that a number of this size is worth.
+pub(crate) fn digits(number: f64) -> usize {
+    match number {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    }
+}
+
+/// A number with a comma between thousands.
+pub(crate) fn thousands(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
+    let mut grouped = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("{sign}{grouped}{rest}")
+}
+
+/// A number of things: `1 round`, `2 rounds`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+fn title(request: Request) -> String {
+    let title = request.title();
+    let (first, rest) = title.split_at(1);
+    first.to_uppercase() + rest
+}
+
+fn list(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
+}
+
+/// A Markdown table: the first column to the left, the others to the right, unless
+/// there are but two.
+fn table<R: AsRef<[String]>>(head: &[impl AsRef<str>], rows: &[R]) -> String {
+    let head: Vec<&str> = head.iter().map(AsRef::as_ref).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
+        cells
+            .chain([head[column].chars().count(), 3])
+            .max()
+            .unwrap_or(3)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let is_left = |column: usize| column == 0 || head.len() == 2;
+    let line = |cells: &[&str]| {
+        let mut line = String::from("|");
+        for (column, cell) in cells.iter().enumerate() {
+            let width = widths[column];
+            let _ = if is_left(column) {
+                write!(line, " {cell:<width$} |")
+            } else {
+                write!(line, " {cell:>width$} |")
+            };
+        }
+        line + "\n"
+    };
+    let rule: Vec<String> = widths
+        .iter()
+        .enumerate()
+        .map(|(column, width)| {
+            let last = if is_left(column) { "-" } else { ":" };
+            "-".repeat(*width - 1) + last
+        })
+        .collect();
+    let mut text = line(&head);
+    text += &line(&rule.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in rows {
+        text += &line(&row.as_ref().iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::results;
+
+    #[test]
+    fn a_table_has_each_server_once_with_spread_share_and_verdict() {
+        let text = whole(&results());
+        let section = text.split("### One product, 32 connections\n\n").nth(1);
+        let section = section.and_then(|text| text.split("\n##").next());
+        assert_eq!(
+            section.expect("the section"),
+            "\
+| server         |      requests a second | of floor |
+| -------------- | ---------------------: | -------: |
+| hyper          | 19,000 (18,000–20,000) |          |
+| axum           | 14,250 (13,500–15,000) |     0.75 |
+| rocket         |   9,500 (9,000–10,000) |     0.50 |
+| warp           | 14,252 (13,365–15,150) |     0.75 |
+| 127.0.0.1:9000 |                   VOID |          |
+
+- requests a second: axum and warp ahead of rocket; VOID: 127.0.0.1:9000 (12 of 3,000 requests failed)
+"
+        );
+        for said in [
+            "- machine: A processor, 2 cores, 8 GiB of memory, a virtual machine",
+            "- command: `scripts/compare.sh --quick`\n",
+            "- commit: 0123abc\n",
+            "- memory idle, MiB: no difference\n",
+            "hides pauses (coordinated omission)",
+        ] {
+            assert!(text.contains(said), "{said} is not in:\n{text}");
+        }
+        assert!(
+            !text.contains("binary, MiB"),
+            "nothing of what was not measured"
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        for (number, digits, expected) in [
+            (0.0, 0, "0"),
+            (999.4, 0, "999"),
+            (1000.0, 0, "1,000"),
+            (1_234_567.8, 1, "1,234,567.8"),
+            (-1234.0, 0, "-1,234"),
+        ] {
+            assert_eq!(thousands(number, digits), expected);
+        }
+    }
+}

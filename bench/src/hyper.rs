@@ -1,0 +1,85 @@
+//! hyper, with no framework on it: what the others cannot be faster than.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::data::{Failed, Health, Items};
+
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// The routes of the other bare servers.
+pub(crate) fn serve_items(address: SocketAddr) -> Result<(), Failed> {
+    let items = Items::default();
+    serve(address, move |request| {
+        let path = request.uri().path();
+        match (request.method(), path.strip_prefix("/items")) {
+            (&Method::GET, None) if path == "/health" => json(200, &Health::of("hyper")),
+            (&Method::POST, Some("")) => match serde_json::from_slice(request.body()) {
+                Ok(new) => json(201, &items.create(new)),
+                Err(_) => empty(StatusCode::BAD_REQUEST),
+            },
+            (&Method::GET, Some(id)) => {
+                let id = id.strip_prefix('/').and_then(|id| id.parse().ok());
+                match id.and_then(|id| items.find(id)) {
+                    Some(item) => json(200, &item),
+                    None => empty(StatusCode::NOT_FOUND),
+                }
+            }
+            _ => empty(StatusCode::NOT_FOUND),
+        }
+    })
+}
+
+/// Answers each request, read whole, with what `answer` makes of it.
+#[tokio::main]
+pub(crate) async fn serve(
+    address: SocketAddr,
+    answer: impl Fn(Request<Bytes>) -> Answer + Clone + Send + 'static,
+) -> Result<(), Failed> {
+    let listener = TcpListener::bind(address).await?;
+    crate::listening(listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let answer = answer.clone();
+        let http = service_fn(move |request: Request<Incoming>| {
+            let answer = answer.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let Ok(body) = body.collect().await else {
+                    return Ok::<_, Infallible>(empty(StatusCode::BAD_REQUEST));
+                };
+                Ok(answer(Request::from_parts(head, body.to_bytes())))
+            }
+        });
+        // That a client breaks off is no news to anybody.
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), http));
+    }
+}
+
+fn json(status: u16, value: &impl Serialize) -> Answer {
+    let Ok(body) = serde_json::to_vec(value) else {
+        return empty(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}
+
+pub(crate) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}

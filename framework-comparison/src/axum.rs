@@ -1,0 +1,95 @@
+//! axum's room: the routes of the product API, and a handler for each. The rules
+//! of the contract are user-service's.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::extract::{FromRequestParts, State};
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
+use axum::routing::{get, patch};
+use chassis::api::Api;
+use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
+use chassis::run::RunError;
+use product_service::model::{ChangeBody, NewProductBody, ProductId, StockBody};
+use product_service::{App, api};
+use tokio::net::TcpListener;
+use user_service::http::rules::{self, Answer, Failure, Json, PageOf, Path};
+
+/// The API of product-service, on axum.
+pub static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
+
+/// Answers on `listener` until the app's shutdown is over.
+pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
+    let service = Arc::clone(&app.service);
+    rules::serve(listener, routes(), app, service).await
+}
+
+// ANCHOR: routes
+fn routes() -> Router<App> {
+    Router::new()
+        .route("/api/products", get(list_products).post(create_product))
+        .route(
+            "/api/products/{id}",
+            get(get_product).put(change_product).delete(delete_product),
+        )
+        .route("/api/products/{id}/stock", patch(change_stock))
+}
+// ANCHOR_END: routes
+
+// Handlers, in the order of the routes.
+
+async fn list_products(State(app): State<App>, PageOf(page): PageOf) -> Answer {
+    Answer(api::list_products(&app, page))
+}
+
+// ANCHOR: create_product
+async fn create_product(
+    State(app): State<App>,
+    Json(body): Json<NewProductBody>,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::create_product(&app, body).await?))
+}
+// ANCHOR_END: create_product
+
+async fn get_product(State(app): State<App>, Path(id): Path<ProductId>) -> Result<Answer, Failure> {
+    Ok(Answer(api::get_product(&app, id)?))
+}
+
+async fn change_product(
+    State(app): State<App>,
+    Path(id): Path<ProductId>,
+    Json(body): Json<ChangeBody>,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::change_product(&app, id, body).await?))
+}
+
+async fn delete_product(
+    State(app): State<App>,
+    Path(id): Path<ProductId>,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::delete_product(&app, id)?))
+}
+
+async fn change_stock(
+    State(app): State<App>,
+    Path(id): Path<ProductId>,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<StockBody>,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::change_stock(&app, id, key, body).await?))
+}
+
+// What handlers take here, and not in user-service.
+
+/// `Idempotency-Key`, if there is one.
+struct IdempotencyKey(Option<Key>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let key = parts.headers.get(IDEMPOTENCY_KEY);
+        Ok(Self(Key::parse(key.map(HeaderValue::as_bytes))?))
+    }
+}

@@ -1,0 +1,96 @@
+//! The API of notification-service: what each route answers, and the document that
+//! says so. It names no framework; the room of one brings what a request holds.
+
+use std::fmt::Display;
+
+use chassis::api::{About, Api};
+use chassis::error::ApiError;
+use chassis::id::Id;
+use chassis::reply::{Message, Reply};
+use chassis::table::Page;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use utoipa::OpenApi;
+
+use crate::App;
+use crate::model::{NewNotification, Notification, NotificationBody, NotificationId, UserId};
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    list_notifications,
+    send_notification,
+    list_notifications_of_user,
+    delete_notification,
+    read_notification
+))]
+struct Document;
+
+/// The API, as it is on `framework`.
+pub fn on(framework: &'static str) -> Api {
+    let about = About {
+        name: "notification-service",
+        framework,
+        version: env!("CARGO_PKG_VERSION"),
+        description: "What the users of the shop have been told.",
+    };
+    Api::new(about, Document::openapi())
+}
+
+/// All notifications
+#[utoipa::path(get, path = "/api/notifications", tag = "notifications", params(Page),
+    responses((status = 200, description = "A page of notifications, in ascending id", body = [Notification])))]
+pub fn list_notifications(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/notifications", &app.notifications.list(page))
+}
+
+/// Send a notification
+#[utoipa::path(post, path = "/api/notifications/send", tag = "notifications", request_body = NotificationBody,
+    responses((status = 201, description = "The new notification", body = Notification)))]
+pub fn send_notification(app: &App, body: NotificationBody) -> Result<Reply, ApiError> {
+    let notification = app.notifications.create(NewNotification::parse(body)?)?;
+    let location = format!("/api/notifications/{}", notification.id);
+    Ok(Reply::created(location, &notification))
+}
+
+/// The notifications of one user
+///
+/// None for a user that nobody has heard of.
+#[utoipa::path(get, path = "/api/notifications/{id}", tag = "notifications",
+    params(("id" = String, Path, description = "The id of the user", min_length = 1, example = "1"), Page),
+    responses((status = 200, description = "A page of that user's notifications, in ascending id", body = [Notification])))]
+pub fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) -> Reply {
+    let path = format!("/api/notifications/{}", encoded(id));
+    Reply::listing(&path, &app.notifications.list_of_user(id, page))
+}
+
+/// Delete a notification
+#[utoipa::path(delete, path = "/api/notifications/{id}", tag = "notifications",
+    params(("id" = Id, Path, description = "The id of the notification")),
+    responses((status = 200, description = "The notification is gone", body = Message)))]
+pub fn delete_notification(
+    app: &App,
+    NotificationId(id): NotificationId,
+) -> Result<Reply, ApiError> {
+    app.notifications.delete(id)?;
+    Ok(Reply::message("Notification deleted successfully"))
+}
+
+/// Mark a notification as read
+///
+/// It may be so already.
+#[utoipa::path(patch, path = "/api/notifications/{id}/read", tag = "notifications",
+    params(("id" = Id, Path, description = "The id of the notification")),
+    responses((status = 200, description = "The notification, read", body = Notification)))]
+pub fn read_notification(app: &App, NotificationId(id): NotificationId) -> Result<Reply, ApiError> {
+    Ok(Reply::json(200, &app.notifications.mark_read(id)?))
+}
+
+/// A segment of a path: all but what never needs it is encoded
+/// ([RFC 3986, 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3)).
+fn encoded(segment: &str) -> impl Display {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(segment, RESERVED)
+}

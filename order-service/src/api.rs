@@ -1,0 +1,95 @@
+//! The API of order-service: what each route answers, and the document that says
+//! so. It names no framework; the room of one brings what a request holds.
+
+use chassis::api::{About, Api};
+use chassis::error::ApiError;
+use chassis::id::Id;
+use chassis::idempotency::{Key, KeyHeader};
+use chassis::reply::Reply;
+use chassis::table::Page;
+use utoipa::OpenApi;
+
+use crate::App;
+use crate::model::{NewOrder, Order, OrderBody, OrderId, Stats, UserId};
+use crate::place_order::place_order_once;
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    list_orders,
+    place_order,
+    stats,
+    list_orders_of_user,
+    get_order,
+    cancel_order
+))]
+struct Document;
+
+/// The API, as it is on `framework`.
+pub fn on(framework: &'static str) -> Api {
+    let about = About {
+        name: "order-service",
+        framework,
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Orders of the shop.",
+    };
+    Api::new(about, Document::openapi())
+}
+
+/// All orders
+#[utoipa::path(get, path = "/api/orders", tag = "orders", params(Page),
+    responses((status = 200, description = "A page of orders, in ascending id", body = [Order])))]
+pub fn list_orders(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/orders", &app.orders.list(page))
+}
+
+/// Place an order
+///
+/// Takes the stock and tells the user. A notification that fails does not fail
+/// the order: it is marked `failed`. With an `Idempotency-Key` it can be repeated,
+/// and orders nothing twice.
+#[utoipa::path(post, path = "/api/orders", tag = "orders", params(KeyHeader), request_body = OrderBody, responses(
+    (status = 201, description = "The confirmed order", body = Order),
+    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; `conflict`: the key was used with another body"),
+    (status = 503, description = "`dependency_unavailable`: user-service or product-service does not answer; nothing was changed"),
+))]
+pub async fn place_order(app: &App, key: Option<Key>, body: OrderBody) -> Result<Reply, ApiError> {
+    let placing = place_order_once(app.clone(), key, NewOrder::parse(body)?);
+    let placed = app.service.shutdown().finish(placing).await?;
+    Ok(placed.reply(|placed| match placed {
+        Ok(order) => Reply::created(format!("/api/orders/{}", order.id), &order),
+        Err(error) => ApiError::from(error).reply(),
+    }))
+}
+
+/// What all orders come to
+#[utoipa::path(get, path = "/api/orders/stats", tag = "orders",
+    responses((status = 200, description = "Kept up to date, not counted per request", body = Stats)))]
+pub fn stats(app: &App) -> Reply {
+    Reply::json(200, &Stats::from(app.orders.totals()))
+}
+
+/// The orders of one user
+#[utoipa::path(get, path = "/api/orders/user/{userId}", tag = "orders", params(("userId" = Id, Path), Page),
+    responses((status = 200, description = "A page of the user's orders, in ascending id", body = [Order])))]
+pub fn list_orders_of_user(app: &App, UserId(id): UserId, page: Page) -> Reply {
+    let path = format!("/api/orders/user/{id}");
+    Reply::listing(&path, &app.orders.list_of_user(id, page))
+}
+
+/// One order
+#[utoipa::path(get, path = "/api/orders/{id}", tag = "orders", params(("id" = Id, Path)),
+    responses((status = 200, description = "The order", body = Order)))]
+pub fn get_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
+    Ok(Reply::json(200, &app.orders.find(id)?))
+}
+
+/// Cancel an order and give its stock back
+#[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", params(("id" = Id, Path)), responses(
+    (status = 200, description = "The cancelled order", body = Order),
+    (status = 409, description = "`conflict`: the order is cancelled already"),
+    (status = 503, description = "`dependency_unavailable`: product-service does not answer"),
+))]
+pub async fn cancel_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
+    let order = crate::cancel_order::cancel_order(app.clone(), id).await?;
+    Ok(Reply::json(200, &order))
+}

@@ -1,0 +1,116 @@
+//! The API of product-service: what each route answers, and the document that says
+//! so. It names no framework; the room of one brings what a request holds.
+
+use chassis::api::{About, Api};
+use chassis::error::ApiError;
+use chassis::id::Id;
+use chassis::idempotency::{Key, KeyHeader};
+use chassis::reply::{Message, Reply};
+use chassis::table::Page;
+use utoipa::OpenApi;
+
+use crate::App;
+use crate::model::{
+    Change, ChangeBody, NewProduct, NewProductBody, Product, ProductId, StockBody, StockChange,
+};
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    list_products,
+    create_product,
+    get_product,
+    change_product,
+    change_stock,
+    delete_product
+))]
+struct Document;
+
+/// The API, as it is on `framework`.
+pub fn on(framework: &'static str) -> Api {
+    let about = About {
+        name: "product-service",
+        framework,
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Products of the shop and their stock.",
+    };
+    Api::new(about, Document::openapi())
+}
+
+/// All products
+#[utoipa::path(get, path = "/api/products", tag = "products", params(Page),
+    responses((status = 200, description = "A page of products, in ascending id", body = [Product])))]
+pub fn list_products(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/products", &app.products.list(page))
+}
+
+/// Create a product
+#[utoipa::path(post, path = "/api/products", tag = "products", request_body = NewProductBody, responses(
+    (status = 201, description = "The new product", body = Product),
+    (status = 503, description = "`dependency_unavailable`: user-service cannot be asked about the seller; nothing was changed"),
+))]
+pub async fn create_product(app: &App, body: NewProductBody) -> Result<Reply, ApiError> {
+    let new = NewProduct::parse(body)?;
+    app.sellers.check(new.seller_id).await?;
+    let product = app.products.create(new)?;
+    let location = format!("/api/products/{}", product.id);
+    Ok(Reply::created(location, &product))
+}
+
+/// One product
+#[utoipa::path(get, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)),
+    responses((status = 200, description = "The product", body = Product)))]
+pub fn get_product(app: &App, ProductId(id): ProductId) -> Result<Reply, ApiError> {
+    Ok(Reply::json(200, &app.products.find(id)?))
+}
+
+/// Change a product
+///
+/// What is left out keeps its value; either all of the change is made or none.
+#[utoipa::path(put, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)), request_body = ChangeBody, responses(
+    (status = 200, description = "The product as it is now", body = Product),
+    (status = 503, description = "`dependency_unavailable`: user-service cannot be asked about the seller; nothing was changed"),
+))]
+pub async fn change_product(
+    app: &App,
+    ProductId(id): ProductId,
+    body: ChangeBody,
+) -> Result<Reply, ApiError> {
+    let change = Change::parse(body)?;
+    // A product that is not there needs nobody to be asked.
+    app.products.find(id)?;
+    app.sellers.check(change.new_seller()).await?;
+    let product = app.products.change(id, change)?;
+    Ok(Reply::json(200, &product))
+}
+
+/// Take from the stock of a product, or add to it
+///
+/// Any number of callers at once never take more than there is. With an
+/// `Idempotency-Key` it can be repeated, and changes nothing twice.
+#[utoipa::path(patch, path = "/api/products/{id}/stock", tag = "products", params(("id" = Id, Path), KeyHeader), request_body = StockBody, responses(
+    (status = 200, description = "The product as it is now", body = Product),
+    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; the sentence says how many are left; `conflict`: the key was used with another body"),
+))]
+pub async fn change_stock(
+    app: &App,
+    ProductId(id): ProductId,
+    key: Option<Key>,
+    body: StockBody,
+) -> Result<Reply, ApiError> {
+    let change = StockChange::parse(id, body)?;
+    // Nothing of it passes: every answer is final.
+    let changing = async || (app.products.change_stock(change), true);
+    let changed = app.stock_changes.once(key, change, changing).await?;
+    Ok(changed.reply(|changed| match changed {
+        Ok(product) => Reply::json(200, &product),
+        Err(error) => ApiError::from(error).reply(),
+    }))
+}
+
+/// Delete a product
+#[utoipa::path(delete, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)),
+    responses((status = 200, description = "The product is gone", body = Message)))]
+pub fn delete_product(app: &App, ProductId(id): ProductId) -> Result<Reply, ApiError> {
+    app.products.delete(id)?;
+    Ok(Reply::message("Product deleted successfully"))
+}

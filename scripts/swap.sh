@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Puts a service of the running shop on another framework. `scripts/swap.sh --help`
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<'USAGE'
+Replaces product-service in the running shop by the same API on another framework:
+the old one finishes what is in flight and stops, the new one starts on its port.
+Nobody who calls it should be able to tell, but for GET /health and empty shelves.
+
+    scripts/swap.sh product axum      or rocket, poem, warp, actix-web
+    scripts/swap.sh product rocket    as it was
+
+It stays on that framework when it is stopped and started again, until the whole
+shop is stopped. The others are built on one framework each.
+
+Environment
+    RUN_DIR      where logs and process ids are kept (run)
+USAGE
+}
+
+wanted=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        (-h | --help) usage && exit 0 ;;
+        (-*) misused "unknown option $1; there is --help" ;;
+        (*) wanted+=("$1") ;;
+    esac
+    shift
+done
+[ ${#wanted[@]} -eq 2 ] || misused 'say which service and which framework, such as: product poem'
+case ${wanted[0]} in
+    (product | product-service) ;;
+    (*) misused "\"${wanted[0]}\" cannot be swapped; only product is there on all five frameworks" ;;
+esac
+framework=${wanted[1]}
+case " $CHOICE " in
+    (*" $framework "*) ;;
+    (*) misused "there is no framework \"$framework\"; there are ${CHOICE// /, }" ;;
+esac
+
+need_curl
+choose_ports
+if ! anything_runs; then
+    complain "There is no shop to swap in; start one with $(by_hand scripts/start.sh)"
+    exit 1
+fi
+
+# As the others were built.
+for place in $ALL; do
+    pid=$(pid_of "$place") || continue
+    PROFILE=$(basename -- "$(dirname -- "$(program_of "$pid")")")
+done
+
+trap 'rm -f "$SCRATCH"*' EXIT
+trap 'say ""; say "Interrupted; $(by_hand scripts/start.sh product-service) starts it if it does not run."; exit 130' INT
+trap 'exit 143' TERM
+
+# Puts it on $1, and starts it.
+start_on() {
+    FRAMEWORKS[PRODUCT]=$1
+    say "$1" >"$SWAPPED"
+    start_shop "$PRODUCT"
+}
+
+before=${FRAMEWORKS[PRODUCT]}
+# Built first, so that it is out for no longer than it takes to start.
+FRAMEWORKS[PRODUCT]=$framework
+build "$PRODUCT" || exit 1
+stop_services "$PRODUCT"
+if ! start_on "$framework"; then
+    complain "It stays on $before."
+    BIN_DIR=''
+    start_on "$before"
+    exit 1
+fi
+say ''
+print_table "$PRODUCT"
+say ''
+say "product-service is on ${BOLD}$framework$PLAIN now, before on $before; its shelves are empty."

@@ -1,0 +1,69 @@
+//! The API of user-service: what each route answers, and the document that says
+//! so. It names no framework; the room of one brings what a request holds.
+
+use chassis::api::{About, Api};
+use chassis::error::ApiError;
+use chassis::id::Id;
+use chassis::reply::{Message, Reply};
+use chassis::table::Page;
+use utoipa::OpenApi;
+
+use crate::App;
+use crate::model::{Profile, User, UserBody, UserId};
+
+#[derive(OpenApi)]
+#[openapi(paths(list_users, create_user, get_user, replace_user, delete_user))]
+struct Document;
+
+/// The API, as it is on `framework`.
+pub fn on(framework: &'static str) -> Api {
+    let about = About {
+        name: "user-service",
+        framework,
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Users of the shop.",
+    };
+    Api::new(about, Document::openapi())
+}
+
+/// All users
+#[utoipa::path(get, path = "/api/users", tag = "users", params(Page),
+    responses((status = 200, description = "A page of users, in ascending id", body = [User])))]
+pub fn list_users(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/users", &app.users.list(page))
+}
+
+/// Create a user
+#[utoipa::path(post, path = "/api/users", tag = "users", request_body = UserBody, responses(
+    (status = 201, description = "The new user", body = User),
+    (status = 409, description = "`conflict`: another user has that email, whatever its letter case"),
+))]
+pub fn create_user(app: &App, body: UserBody) -> Result<Reply, ApiError> {
+    let user = app.users.create(Profile::parse(body)?)?;
+    Ok(Reply::created(format!("/api/users/{}", user.id), &user))
+}
+
+/// One user
+#[utoipa::path(get, path = "/api/users/{id}", tag = "users", params(("id" = Id, Path)),
+    responses((status = 200, description = "The user", body = User)))]
+pub fn get_user(app: &App, UserId(id): UserId) -> Result<Reply, ApiError> {
+    Ok(Reply::json(200, &app.users.find(id)?))
+}
+
+/// Replace the name and the email of a user
+#[utoipa::path(put, path = "/api/users/{id}", tag = "users", params(("id" = Id, Path)), request_body = UserBody, responses(
+    (status = 200, description = "The user as it is now", body = User),
+    (status = 409, description = "`conflict`: another user has that email, whatever its letter case"),
+))]
+pub fn replace_user(app: &App, UserId(id): UserId, body: UserBody) -> Result<Reply, ApiError> {
+    let user = app.users.replace(id, Profile::parse(body)?)?;
+    Ok(Reply::json(200, &user))
+}
+
+/// Delete a user
+#[utoipa::path(delete, path = "/api/users/{id}", tag = "users", params(("id" = Id, Path)),
+    responses((status = 200, description = "The user is gone", body = Message)))]
+pub fn delete_user(app: &App, UserId(id): UserId) -> Result<Reply, ApiError> {
+    app.users.delete(id)?;
+    Ok(Reply::message("User deleted successfully"))
+}
