@@ -137,7 +137,7 @@ fn a_port_in_use_is_one_clear_line() {
 // The stubs answer while this test waits for the program.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
-    for service in SERVICES {
+    for service in program::SERVICES {
         let program = Program::start(service, &[]);
         let port = program.address().port().to_string();
         // Every address is no address to ask.
@@ -180,7 +180,7 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
 
 #[test]
 fn an_argument_that_nobody_knows_is_one_clear_line() {
-    for service in SERVICES {
+    for service in program::SERVICES {
         for arguments in ["health", "--port=8001", "healthcheck --now"] {
             let ended = program::run(&format!("{service} {arguments}"), &[("PORT", "0")]);
             assert_eq!((ended.status, &*ended.stdout), (Some(2), ""), "{ended:?}");
