@@ -6,10 +6,12 @@
 
 FROM rust:1.95-slim-bookworm AS toolchain
 WORKDIR /shop
-# A program that brings its C library along runs in an image without one. With the
-# target named, build scripts and macros are spared that.
-ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_BUILD_TARGET=host-tuple
-# cargo's: `release` builds in a third of the time, `dist` is the smaller and faster code.
+# A program that brings its C library along runs in an image without one; its table of
+# relocations, half a megabyte, is packed. With the target named, build scripts and
+# macros are spared both.
+ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
+    CARGO_BUILD_TARGET=host-tuple
+# cargo's: `release` is there sooner after a change, `dist` a seventh smaller and faster.
 ARG PROFILE=release
 
 # ---- the libraries, which are built anew only when Cargo.toml or Cargo.lock change
