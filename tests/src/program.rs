@@ -115,7 +115,8 @@ impl Program {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         for _ in PORTS {
             // Other tests have another process id, and so mostly other ports.
-            let number = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 64;
+            let number =
+                u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() % 1000 * 613;
             let place = number % u32::try_from(PORTS.len()).expect("a few");
             let port = PORTS.start + u16::try_from(place).expect("one of a few");
             let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
