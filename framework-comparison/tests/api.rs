@@ -1,4 +1,5 @@
 //! The cases of product-service, on the other four frameworks: the very same file.
+#![allow(clippy::duplicate_mod, reason = "that is what it is for")]
 
 #[path = "."]
 mod on_axum {
