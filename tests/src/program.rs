@@ -24,6 +24,18 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
+/// The arrows of the diagram in the README: who calls whom.
+pub const CALLS: [(&str, &str); 8] = [
+    ("product-service", "user-service"),
+    ("order-service", "user-service"),
+    ("order-service", "product-service"),
+    ("order-service", "notification-service"),
+    ("analytics-service", "user-service"),
+    ("analytics-service", "product-service"),
+    ("analytics-service", "order-service"),
+    ("analytics-service", "notification-service"),
+];
+
 /// All that keep the contract: the five, and product-service on the other four
 /// frameworks.
 pub const PROGRAMS: [&str; 9] = [
@@ -292,7 +304,8 @@ fn did_not_start(name: &str, ended: &Ended) -> ! {
     panic!("{name} did not start: {ended:?}")
 }
 
-/// Runs a service that must not come up, and waits until it has ended.
+/// Runs a service that must not come up, or a program that ends by itself, and waits
+/// until it has. Arguments follow the name: `user-service healthcheck`.
 pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
     let mut child = command(name, variables)
         .spawn()

@@ -134,6 +134,70 @@ fn a_port_in_use_is_one_clear_line() {
     }
 }
 
+// The stubs answer while this test waits for the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
+    for service in program::SERVICES {
+        let program = Program::start(service, &[]);
+        let port = program.address().port().to_string();
+        // Every address is no address to ask.
+        for host in ["127.0.0.1", "0.0.0.0"] {
+            let variables = [("PORT", port.as_str()), ("HOST", host)];
+            let ended = program::run(&format!("{service} healthcheck"), &variables);
+            assert_eq!(
+                (ended.status, ended.stdout.trim_end(), &*ended.stderr),
+                (Some(0), format!("{service} is healthy").as_str(), ""),
+                "{host}"
+            );
+        }
+
+        let another = [("PORT", port.as_str()), ("SERVICE_NAME", "another")];
+        let (nobody, hanging) = (Stub::refusing().await, Stub::hanging().await);
+        let broken = Stub::answering("500 Internal Server Error", "{}").await;
+        let strange = Stub::answering("200 OK", "[]").await;
+        let port_of = |stub: &Stub| {
+            let url = stub.url();
+            let port = url.as_str().rsplit(':').next();
+            port.expect("a port").to_owned()
+        };
+        for (variables, part) in [
+            (&another[..], "is answered by"),
+            (&[("PORT", port_of(&nobody).as_str())], "does not answer"),
+            (&[("PORT", port_of(&hanging).as_str())], "within 2 s"),
+            (&[("PORT", port_of(&broken).as_str())], "answers 500"),
+            (&[("PORT", port_of(&strange).as_str())], "as a service does"),
+            (&[("PORT", "0")], "PORT is 0"),
+        ] {
+            let ended = program::run(&format!("{service} healthcheck"), variables);
+            assert_eq!((ended.status, &*ended.stdout), (Some(1), ""), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{part}: {ended:?}");
+            assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
+        }
+        let ended = program::run(&format!("{service} healthcheck"), &[("PORT", "x")]);
+        assert_eq!((ended.status, ended.stderr.lines().count()), (Some(2), 1));
+    }
+}
+
+#[test]
+fn an_argument_that_nobody_knows_is_one_clear_line() {
+    for service in program::SERVICES {
+        for arguments in ["health", "--port=8001", "healthcheck --now"] {
+            let ended = program::run(&format!("{service} {arguments}"), &[("PORT", "0")]);
+            assert_eq!((ended.status, &*ended.stdout), (Some(2), ""), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+            let unknown = arguments.rsplit(' ').next().unwrap_or_default();
+            for part in [format!("{unknown:?}").as_str(), "healthcheck"] {
+                assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
+            }
+        }
+        let help = program::run(&format!("{service} --help"), &[]);
+        assert_eq!((help.status, &*help.stderr), (Some(0), ""), "{help:?}");
+        assert!(help.stdout.contains("healthcheck"), "{help:?}");
+        let version = program::run(&format!("{service} --version"), &[]);
+        assert_eq!(version.stdout.trim_end(), env!("CARGO_PKG_VERSION"));
+    }
+}
+
 #[tokio::test]
 async fn the_name_of_a_service_is_the_one_it_is_given() {
     for service in PROGRAMS {
