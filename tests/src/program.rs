@@ -36,7 +36,7 @@ pub const PROGRAMS: [&str; 9] = [
 ];
 
 /// The service that one of the [`PROGRAMS`] is.
-pub fn service_of(program: &'static str) -> &'static str {
+pub fn service_in(program: &'static str) -> &'static str {
     if program.starts_with("framework-comparison") {
         "product-service"
     } else {
