@@ -16,6 +16,8 @@ pub(crate) struct Conversation {
     stream: TcpStream,
     received: Vec<u8>,
     ending: Ending,
+    /// When it began, or had its last answer.
+    quiet_since: Instant,
 }
 
 /// How a conversation is at last.
@@ -46,6 +48,7 @@ impl Conversation {
             stream,
             received: Vec::new(),
             ending: Ending::Open,
+            quiet_since: Instant::now(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Conversation {
         loop {
             while let Some(answer) = self.take_answer(is_head) {
                 answers.push(answer);
+                self.quiet_since = Instant::now();
             }
             let there = answers.iter().filter(|one| one.status >= 200).count();
             if there >= wanted || self.ending != Ending::Open {
@@ -89,19 +93,19 @@ impl Conversation {
     /// Waits for the other side to close; says after how long it did, and what it
     /// said before.
     pub(crate) async fn wait(&mut self, patience: Duration) -> String {
-        let began = Instant::now();
+        let deadline = self.quiet_since + patience;
         while self.ending == Ending::Open {
             let reading = self.stream.read_buf(&mut self.received);
-            match timeout_at(began + patience, reading).await {
+            match timeout_at(deadline, reading).await {
                 Ok(read) => self.ending = Ending::of(&read),
                 Err(_) => break,
             }
         }
-        self.told(began.elapsed())
+        self.told()
     }
 
-    fn told(&mut self, waited: Duration) -> String {
-        let waited = waited.as_secs_f64();
+    fn told(&mut self) -> String {
+        let waited = self.quiet_since.elapsed().as_secs_f64();
         match (self.take_answer(false), self.ending) {
             (None, Ending::Open) => format!("open > {waited:.0} s"),
             (None, _) => format!("closed, {waited:.0} s"),
@@ -112,19 +116,19 @@ impl Conversation {
 
     /// The same, with a byte of a head every now and then.
     pub(crate) async fn drip(&mut self, head: &[u8], patience: Duration) -> String {
-        let began = Instant::now();
+        let deadline = self.quiet_since + patience;
         for byte in head.iter().chain(std::iter::repeat(&b'x')) {
             self.send(&[*byte]).await;
-            let pause = (began + patience).min(Instant::now() + DRIP);
+            let pause = deadline.min(Instant::now() + DRIP);
             let reading = self.stream.read_buf(&mut self.received);
             if let Ok(read) = timeout_at(pause, reading).await {
                 self.ending = Ending::of(&read);
             }
-            if self.ending != Ending::Open || began.elapsed() >= patience {
+            if self.ending != Ending::Open || Instant::now() >= deadline {
                 break;
             }
         }
-        self.told(began.elapsed())
+        self.told()
     }
 
     /// What there is instead of an answer.

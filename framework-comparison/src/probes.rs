@@ -24,7 +24,7 @@ use crate::defaults::A_WHILE;
 
 /// What is in the table where there is nothing to ask for: no route of the lab
 /// panics. Its rooms have a test each, with one that does.
-const NOT_ASKED: &str = "-";
+pub(crate) const NOT_ASKED: &str = "-";
 
 /// How long a server is given to do something about a client that does nothing.
 pub const PATIENCE: Duration = Duration::from_secs(12);
@@ -325,6 +325,7 @@ async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
     };
     Ok(match probe.show {
         Answer => last.to_string(),
+        Length if last.status != 200 => last.status.to_string(),
         Length => match last.header("content-length") {
             Some(_) => format!("{}, length", last.status),
             None => format!("{}, no length", last.status),
@@ -381,7 +382,7 @@ async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError>
     let took = signalled.elapsed();
     let answer = match answers.first() {
         Some(answer) => answer.status.to_string(),
-        None => conversation.silence().to_owned(),
+        None => "no answer".to_owned(),
     };
     Ok(match ended {
         true if took < A_WHILE * 4 => format!("{answer}, exits"),

@@ -6,7 +6,7 @@ use std::iter::once;
 use serde_json::{Map, Value, json};
 
 use crate::Framework;
-use crate::probes::Finding;
+use crate::probes::{Finding, NOT_ASKED};
 
 /// How the findings are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn by_itself(frameworks: &[Framework], findings: &[Finding]) -> String {
     let asked = || {
         findings
             .iter()
-            .filter(|finding| !finding.lab.contains(&"-".to_owned()))
+            .filter(|finding| !finding.lab.iter().any(|cell| cell == NOT_ASKED))
     };
     let each = frameworks.iter().enumerate().map(|(place, framework)| {
         let same = asked().filter(|finding| finding.defaults[place] == finding.lab[place]);
@@ -87,7 +87,8 @@ fn by_itself(frameworks: &[Framework], findings: &[Finding]) -> String {
     });
     let each: Vec<_> = each.collect();
     format!(
-        "Of {} probes, each answers by itself as its room in the lab does: {}.",
+        "Of {} probes, each answers by itself as its room in the lab does: {}.\n\
+         {NOT_ASKED}: no route of a room panics; in its tests one does, and gets 500 JSON.",
         asked().count(),
         each.join(", ")
     )

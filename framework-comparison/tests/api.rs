@@ -1,5 +1,5 @@
 //! The cases of product-service, on the other four frameworks: the very same file.
-#![allow(clippy::duplicate_mod, reason = "that is what it is for")]
+#![expect(clippy::duplicate_mod, reason = "that is the point")]
 
 #[path = "."]
 mod on_axum {

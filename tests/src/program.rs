@@ -51,7 +51,7 @@ pub const PROGRAMS: [&str; 9] = [
 ];
 
 /// The service that one of the [`PROGRAMS`] is.
-pub fn service_of(program: &'static str) -> &'static str {
+pub fn service_in(program: &'static str) -> &'static str {
     if program.starts_with("framework-comparison") {
         "product-service"
     } else {
@@ -61,7 +61,7 @@ pub fn service_of(program: &'static str) -> &'static str {
 
 /// The variables by which one of the [`PROGRAMS`] finds those that it calls.
 pub fn neighbours(program: &'static str) -> &'static [&'static str] {
-    match service_of(program) {
+    match service_in(program) {
         "product-service" => &["USER_SERVICE_URL"],
         "order-service" => &[
             "USER_SERVICE_URL",
