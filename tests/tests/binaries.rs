@@ -243,7 +243,8 @@ async fn each_request_leaves_one_line_of_json() {
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
     let hex = Regex::new("^[0-9a-f]{32}$").expect("a pattern");
     for service in PROGRAMS {
-        let nobody = Stub::refusing().await.url();
+        let refusing = Stub::refusing().await;
+        let nobody = refusing.url();
         let urls: Vec<_> = neighbours(service)
             .iter()
             .map(|name| (*name, nobody.as_str()))
