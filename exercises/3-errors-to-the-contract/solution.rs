@@ -40,22 +40,11 @@ fn routes(routes: &mut ServiceConfig) {
     routes
         .app_data(json.error_handler(|error, _| Refusal::of_body(&error).into()))
         .app_data(PathConfig::default().error_handler(|_, _| Refusal::no_product().into()))
-        .service(
-            web::resource("/api/products")
-                .route(post().to(create))
-                .default_service(web::to(async || method_not_allowed("POST"))),
-        )
-        .service(
-            web::resource("/api/products/{id}")
-                .route(get().to(find))
-                .default_service(web::to(async || method_not_allowed("GET"))),
-        );
+        .service(web::resource("/api/products").route(post().to(create)))
+        .service(web::resource("/api/products/{id}").route(get().to(find)));
 }
 
-async fn create(
-    shelf: Data<Shelf>,
-    Json(new): Json<NewProduct>,
-) -> Result<HttpResponse, Refusal> {
+async fn create(shelf: Data<Shelf>, Json(new): Json<NewProduct>) -> Result<HttpResponse, Refusal> {
     let name = new.name.ok_or(Refusal {
         status: StatusCode::BAD_REQUEST,
         code: "validation_failed",
@@ -67,12 +56,6 @@ async fn create(
 async fn find(shelf: Data<Shelf>, id: Path<u64>) -> Result<HttpResponse, Refusal> {
     let product = shelf.find(*id).ok_or_else(Refusal::no_product)?;
     Ok(HttpResponse::Ok().json(product))
-}
-
-fn method_not_allowed(allowed: &'static str) -> HttpResponse {
-    HttpResponse::MethodNotAllowed()
-        .insert_header((ALLOW, allowed))
-        .finish()
 }
 
 // The errors.
@@ -97,10 +80,9 @@ impl Refusal {
     /// What actix-web has against a body. By itself it says 400 to nearly all of it.
     fn of_body(error: &JsonPayloadError) -> Self {
         let (status, code) = match error {
-            JsonPayloadError::ContentType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-            ),
+            JsonPayloadError::ContentType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
             JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large")
             }
@@ -151,6 +133,7 @@ fn in_the_shape<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandler
         .unwrap_or_else(|| Refusal::of_status(answer.status()));
     let id = Uuid::new_v4().to_string();
     let mut response = HttpResponse::build(refusal.status);
+    // A resource of actix-web knows which methods it has.
     if let Some(allowed) = answer.headers().get(ALLOW) {
         response.insert_header((ALLOW, allowed));
     }

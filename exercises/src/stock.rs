@@ -24,7 +24,11 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
     let expected = format!(r#"200 {{"id":{id},"stock":7}}"#);
     report.expect("PATCH, one who takes 3 of 10", came, expected);
     let refused = [warehouse.change(id, -8).await];
-    let came = format!("{} refused, {} left", count(&refused, 409), warehouse.left(id).await);
+    let came = format!(
+        "{} refused, {} left",
+        count(&refused, 409),
+        warehouse.left(id).await
+    );
     report.expect("PATCH, one who takes 8 of 7", came, "1 refused, 7 left");
 
     let mut asked = 2;
@@ -46,7 +50,13 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
     };
     at_once("take 1 of 5", 5, |_| -1, "5 done, 15 refused, 0 left").await;
     let by_turns = |caller| if caller % 2 == 0 { 1 } else { -1 };
-    at_once("bring or take 1", 100, by_turns, "20 done, 0 refused, 100 left").await;
+    at_once(
+        "bring or take 1",
+        100,
+        by_turns,
+        "20 done, 0 refused, 100 left",
+    )
+    .await;
 
     let journal = ask(address, "GET", "/api/journal", &[], "").await;
     let came = format!("{} notes", json(&journal).as_array().map_or(0, Vec::len));
@@ -82,5 +92,8 @@ impl Warehouse {
 }
 
 fn count(got: &[Result<Got, String>], status: u16) -> usize {
-    got.iter().flatten().filter(|got| got.status == status).count()
+    got.iter()
+        .flatten()
+        .filter(|got| got.status == status)
+        .count()
 }

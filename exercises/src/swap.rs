@@ -34,20 +34,42 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
     let words = ["product", "poem", "--program", &program.to_string_lossy()];
     let swapped = shop.run("swap.sh", &words).await?;
     // It says first what is wrong, and then what the log has of it.
-    let complaint = swapped.said.lines().find(|line| line.starts_with("product-service "));
+    let complaint = swapped
+        .said
+        .lines()
+        .find(|line| line.starts_with("product-service "));
     let complaint = complaint.and_then(|line| line.split(". The end of").next());
-    let came = if swapped.worked { "it is in the shop" } else { complaint.unwrap_or("it failed") };
-    report.expect("scripts/swap.sh product poem, your program", came.to_owned(), "it is in the shop");
+    let came = if swapped.worked {
+        "it is in the shop"
+    } else {
+        complaint.unwrap_or("it failed")
+    };
+    report.expect(
+        "scripts/swap.sh product poem, your program",
+        came.to_owned(),
+        "it is in the shop",
+    );
     if !swapped.worked {
         return Ok(report);
     }
 
     let played = shop.run("demo.sh", &[]).await?;
-    let failure = played.said.lines().map(str::trim).find(|line| line.starts_with("✗ step"));
-    let came = if played.worked { "all of it passes" } else { failure.unwrap_or("it failed") };
+    let failure = played
+        .said
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with("✗ step"));
+    let came = if played.worked {
+        "all of it passes"
+    } else {
+        failure.unwrap_or("it failed")
+    };
     report.expect("scripts/demo.sh", came.to_owned(), "all of it passes");
 
-    let (swapped, answered) = tokio::join!(shop.run("swap.sh", &["product", "rocket"]), shop.in_flight());
+    let (swapped, answered) = tokio::join!(
+        shop.run("swap.sh", &["product", "rocket"]),
+        shop.in_flight()
+    );
     let swapped = swapped?;
     let came = match told(&answered) {
         answer if answer.starts_with("201 ") => "201".to_owned(),
@@ -80,7 +102,11 @@ struct Ran {
 
 impl Ran {
     fn last_line(&self) -> &str {
-        self.said.trim_end().lines().last().unwrap_or("it said nothing")
+        self.said
+            .trim_end()
+            .lines()
+            .last()
+            .unwrap_or("it said nothing")
     }
 }
 
@@ -100,7 +126,8 @@ impl Shop {
         let mut command = tokio::process::Command::from(self.command(script));
         let running = command.args(words).kill_on_drop(true).output();
         let ended = timeout(SCRIPT, running).await;
-        let ended = ended.map_err(|_| format!("scripts/{script} has not ended within {SCRIPT:?}"))?;
+        let ended =
+            ended.map_err(|_| format!("scripts/{script} has not ended within {SCRIPT:?}"))?;
         let ended = ended.map_err(|cause| format!("scripts/{script} cannot be run: {cause}"))?;
         let said = [ended.stdout, ended.stderr].concat();
         Ok(Ran {
@@ -126,7 +153,12 @@ impl Shop {
     async fn in_flight(&self) -> Result<Got, String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.base_port + 1));
         let mut connection = Connection::open(address).await;
-        let whole = request("POST", "/api/products", JSON, br#"{"name":"Kettle","price":1}"#);
+        let whole = request(
+            "POST",
+            "/api/products",
+            JSON,
+            br#"{"name":"Kettle","price":1}"#,
+        );
         let (first, rest) = whole.split_at(whole.len() - 5);
         let broken = |cause| format!("the connection broke off: {cause}");
         connection.send(first).await.map_err(broken)?;
@@ -155,5 +187,7 @@ fn five_free_ports() -> Option<u16> {
     let offset = u16::try_from(process::id() % 1000).ok()?;
     let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 5);
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    candidates.into_iter().find(|&base| (base..base + 5).all(is_free))
+    candidates
+        .into_iter()
+        .find(|&base| (base..base + 5).all(is_free))
 }

@@ -172,9 +172,9 @@ impl Program {
         let port = serde_json::from_str(&first)
             .ok()
             .and_then(|line: Value| line["port"].as_u64()?.try_into().ok());
-        program
-            .address
-            .set_port(port.ok_or_else(|| format!("{name} begins with {first:?}, and not with a line of JSON that has its port"))?);
+        program.address.set_port(port.ok_or_else(|| {
+            format!("{name} begins with {first:?}, and not with a line of JSON that has its port")
+        })?);
         Ok(program)
     }
 
