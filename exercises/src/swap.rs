@@ -17,7 +17,7 @@ use crate::answers::{JSON, PATIENCE, told};
 use crate::report::Report;
 
 /// Longer than any of the scripts takes, with all that each waits for.
-const SCRIPT: Duration = Duration::from_secs(120);
+const SCRIPT: Duration = Duration::from_mins(2);
 
 pub(crate) async fn check(program: &str) -> Result<Report, String> {
     let program = programs().join(program);
