@@ -233,10 +233,10 @@ scale() {
     no_more "$@"
     need_lab
     if [ "$n" -eq 1 ]; then
-        compose_all rm --stop --force analytics-replica || exit 1
+        compose_all rm --stop --force analytics-replica >&2 || exit 1
     else
         compose --profile scaled up --detach --no-build --no-deps --no-recreate \
-            --scale "analytics-replica=$((n - 1))" analytics-replica || exit 1
+            --scale "analytics-replica=$((n - 1))" analytics-replica >&2 || exit 1
     fi
     if [ "$(replicas | wc -l)" -ne $((n - 1)) ]; then
         complain "analytics-service does not have $n containers; what compose says is above."
