@@ -65,4 +65,5 @@ def main():
     sys.exit(1 if failed or not ran else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ and what was checked of it.
     scripts/demo.sh --pause           waits for Enter after each step
     scripts/demo.sh --keep            leaves the shop running
     scripts/demo.sh --release         the optimised build
+    scripts/demo.sh --compose         in containers, by scripts/lab.sh's rules
 
 A shop that already runs is used as it is and left running. The exit status is 1
 if any check failed or the story could not go on.
@@ -24,17 +25,23 @@ Environment
 USAGE
 }
 
-PAUSE='' KEEP=''
+PAUSE='' KEEP='' COMPOSED=''
 while [ $# -gt 0 ]; do
     case $1 in
         (--pause) PAUSE=yes ;;
         (--keep) KEEP=yes ;;
         (--release) PROFILE=release ;;
+        (--compose) COMPOSED=yes ;;
         (-h | --help) usage && exit 0 ;;
-        (*) misused "unknown argument $1; there are --pause, --keep, --release and --help" ;;
+        (*) misused "unknown argument $1; there are --pause, --keep, --release, --compose and --help" ;;
     esac
     shift
 done
+
+if [ -n "$COMPOSED" ]; then
+    # shellcheck source-path=SCRIPTDIR source=compose.sh
+    . "$ROOT/scripts/compose.sh"
+fi
 
 # ------------------------------------------------------------ how it is told
 
@@ -184,7 +191,7 @@ summary() {
     else
         say "$RED$BOLD$FAILED of $((PASSED + FAILED)) checks failed:$PLAIN"
         printf '%s' "$FAILURES"
-        say "    The logs are in $RUN_DIR/<service>.log."
+        say "    The logs: $(log_hint)"
     fi
     if [ -n "$SKIPPED" ]; then
         say "${YELLOW}Not everything was shown:$PLAIN"
@@ -234,11 +241,10 @@ tidy_up() {
         KEEP=''
     fi
     # A start that was under way.
-    [ -n "$STARTING" ] && stop_started
+    [ -n "$STARTING" ] && [ -z "$COMPOSED" ] && stop_started
     if [ -n "$MINE" ] && [ -z "$KEEP" ]; then
         say ''
-        # shellcheck disable=SC2086 # a list of places
-        stop_services $MINE
+        close_shop
     fi
     if [ -n "$OUT" ]; then
         case " $MINE " in
@@ -252,8 +258,66 @@ tidy_up() {
     exit "$status"
 }
 
+# Starts the shop, unless it runs. Sets MINE to the places of what it started, and
+# ELSEWHERE to those of what neither it nor the other scripts did.
+open_shop() {
+    if [ -n "$COMPOSED" ]; then
+        lab_exists || MINE=$ALL
+        build_images && start_lab || return 1
+        ELSEWHERE=''
+        return
+    fi
+    # shellcheck disable=SC2086 # a list of places
+    start_shop $ALL || return 1
+    MINE=$STARTED
+    ELSEWHERE=$FOREIGN
+}
+
+close_shop() {
+    # shellcheck disable=SC2086 # a list of places
+    if [ -n "$COMPOSED" ]; then compose_all down --remove-orphans; else stop_services $MINE; fi
+}
+
+show_shop() {
+    # shellcheck disable=SC2086 # a list of places
+    if [ -n "$COMPOSED" ]; then lab_table; else print_table $ALL; fi
+}
+
+# What the service at $1 has logged, and how a person gets at all of it.
+logged() {
+    if [ -n "$COMPOSED" ]; then docker logs "${IDS[$1]}" 2>/dev/null; else cat "$(log_of "$1")"; fi
+}
+log_hint() {
+    if [ -n "$COMPOSED" ]; then printf 'scripts/lab.sh logs'; else printf '%s/<service>.log' "$RUN_DIR"; fi
+}
+
+# Whether notification-service can be stopped and started again here.
+can_take_out() {
+    local pid
+    if [ -n "$COMPOSED" ]; then
+        look && [ "${STATES[NOTIFICATION]}" = running ]
+        return
+    fi
+    pid=$(pid_of $NOTIFICATION) || return 1
+    BIN_DIR=$(dirname -- "$(program_of "$pid")")
+}
+
+take_out() {
+    if [ -n "$COMPOSED" ]; then
+        docker stop --time 15 "${IDS[NOTIFICATION]}" >/dev/null && say 'Stopped its container.'
+    else
+        stop_services $NOTIFICATION
+    fi
+}
+
 # Starts notification-service again.
 bring_back() {
+    if [ -n "$COMPOSED" ]; then
+        docker start "${IDS[NOTIFICATION]}" >/dev/null && wait_until_healthy $NOTIFICATION || return 1
+        OUT=''
+        say '    Started its container again; it is healthy.'
+        return 0
+    fi
     STARTING=yes
     if start_shop "$NOTIFICATION"; then
         STARTING='' OUT=''
@@ -266,7 +330,7 @@ bring_back() {
 }
 
 need_curl
-choose_ports
+if [ -n "$COMPOSED" ]; then need_docker; else choose_ports; fi
 BEGAN=$SECONDS
 trap tidy_up EXIT
 trap 'exit 130' INT
@@ -281,17 +345,13 @@ say ''
 # The last step reads the logs: they have to hold every request.
 unset RUST_LOG
 export LOG_LEVEL=info LOG_FORMAT=json
-# shellcheck disable=SC2086 # a list of places
-start_shop $ALL || exit 1
-MINE=$STARTED
-ELSEWHERE=$FOREIGN
+open_shop || exit 1
 STARTING=''
 if [ -z "$MINE" ]; then
     say 'The shop is already running; it is used as it is and left running.'
 fi
 say ''
-# shellcheck disable=SC2086
-print_table $ALL
+show_shop
 command -v jq >/dev/null 2>&1 ||
     say "${DIM}With jq installed, the answers below would be easier to read.$PLAIN"
 BEGAN=$SECONDS
@@ -422,12 +482,18 @@ step 'An order while notification-service is out' \
     'An order needs the user and the product; the confirmation is best effort. So with' \
     'notification-service stopped, the order goes through and says "failed" where the' \
     'confirmation stands.'
-if pid=$(pid_of $NOTIFICATION); then
-    BIN_DIR=$(dirname -- "$(program_of "$pid")")
-    command_line "$(by_hand scripts/stop.sh notification-service)"
+if can_take_out; then
+    if [ -n "$COMPOSED" ]; then
+        stopping='scripts/lab.sh break notification-service stop'
+        starting='scripts/lab.sh mend'
+    else
+        stopping=$(by_hand scripts/stop.sh notification-service)
+        starting=$(by_hand scripts/start.sh notification-service)
+    fi
+    command_line "$stopping"
     say ''
     OUT=yes
-    stop_services $NOTIFICATION | sed 's/^/    /'
+    take_out | sed 's/^/    /'
     say ''
     ask $ORDER POST /api/orders \
         "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
@@ -445,7 +511,7 @@ if pid=$(pid_of $NOTIFICATION); then
     check $ORDER 'the status' 200 "$STATUS"
     check $ORDER 'its state' degraded "$(field status "$BODY")"
     say ''
-    command_line "$(by_hand scripts/start.sh notification-service)"
+    command_line "$starting"
     say ''
     bring_back || cannot_go_on 'notification-service does not come back.'
     say ''
@@ -494,12 +560,16 @@ for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
 done
 if [ -n "$foreign" ]; then
     skip "not all of the services log into $RUN_DIR/: scripts/start.sh did not start them"
-elif ! grep -q '"message":"request"' "$(log_of $ORDER)"; then
+elif ! logged $ORDER | grep '"message":"request"' >/dev/null; then
     skip 'this shop was started with a LOG_LEVEL or LOG_FORMAT that hides the request lines'
 else
-    command_line "grep -h $REQUEST_ID $RUN_DIR/*.log | sort"
+    if [ -n "$COMPOSED" ]; then
+        command_line "scripts/lab.sh logs | grep $REQUEST_ID"
+    else
+        command_line "grep -h $REQUEST_ID $RUN_DIR/*.log | sort"
+    fi
     say ''
-    grep -h -- "$REQUEST_ID" "$RUN_DIR"/*.log | sort | in_short
+    for place in $ALL; do logged "$place"; done | grep -- "$REQUEST_ID" | sort | in_short
     say ''
     for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
         case $place in
@@ -509,7 +579,7 @@ else
             (*) path=/api/notifications/send ;;
         esac
         check "$place" "the log's line for $path" there \
-            "$(grep -- "$REQUEST_ID" "$(log_of "$place")" | grep -qF "\"path\":\"$path\"" && printf there)"
+            "$(logged "$place" | grep -- "$REQUEST_ID" | grep -F "\"path\":\"$path\"" >/dev/null && printf there)"
     done
 fi
 
@@ -520,6 +590,10 @@ if [ -z "$MINE" ] || [ -n "$KEEP" ]; then
     for place in $ALL; do
         printf '    %-20s  %s/docs\n' "${NAMES[place]}" "$(base_url "$place")"
     done
-    say "    $(by_hand scripts/health.sh) looks after it, $(by_hand scripts/stop.sh) stops it."
+    if [ -n "$COMPOSED" ]; then
+        say '    scripts/lab.sh status looks after it, scripts/lab.sh down removes it.'
+    else
+        say "    $(by_hand scripts/health.sh) looks after it, $(by_hand scripts/stop.sh) stops it."
+    fi
 fi
 [ "$FAILED" -eq 0 ]

@@ -41,3 +41,9 @@ impl Config {
         env.finish(config)
     }
 }
+
+impl AsRef<ServiceConfig> for Config {
+    fn as_ref(&self) -> &ServiceConfig {
+        &self.service
+    }
+}

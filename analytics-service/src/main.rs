@@ -3,13 +3,11 @@
 use std::process::ExitCode;
 
 use analytics_service::{App, Config, http};
-use chassis::config::Env;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;

@@ -5,7 +5,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`config`] | typed configuration from environment variables |
-//! | [`run`](mod@run) | the frame of every `main` |
+//! | [`run`](mod@run), `healthcheck` | the frame of every `main`; asking the one that runs |
 //! | [`service`] | what every service carries; health, readiness |
 //! | [`exchange`] | one request: what is logged, counted, added and refused |
 //! | [`context`] | the ids of the request being answered |
@@ -32,6 +32,7 @@ pub mod context;
 pub mod error;
 pub mod exchange;
 pub mod export;
+mod healthcheck;
 pub mod id;
 pub mod idempotency;
 mod metrics;

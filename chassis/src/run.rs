@@ -1,17 +1,27 @@
-//! The frame of every `main`: a runtime, and an exit status that tells what
-//! happened.
+//! The frame of every `main`: the command line, a runtime, and an exit status that
+//! tells what happened.
 
 use std::fmt::{self, Display};
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Env, ServiceConfig};
+use crate::healthcheck;
 
 /// A service runs on a quarter of the cores: it shares the machine with four
 /// others and with whoever asks them. More threads would not answer more, but
 /// hand work to each other, which costs a third of the processor time.
 const SHARE_OF_CORES: usize = 4;
+
+const USAGE: &str = "\
+One service of the shop. Environment variables configure it; its README lists them.
+
+    (no argument)    run until SIGTERM or SIGINT
+    healthcheck      ask the one that runs, on HOST and PORT, whether it is alive:
+                     exit status 0 if it is, 1 if not
+    --help           this text
+    --version        its version";
 
 /// Why a service could not start or had to stop.
 #[derive(Debug)]
@@ -51,20 +61,48 @@ impl From<reqwest::Error> for RunError {
     }
 }
 
-/// Runs a service until it stops by itself: 0 after a clean shutdown, 2 for a
-/// bad environment variable, 1 for any other failure, which is said on standard
-/// error in one line each.
-pub fn run(service: impl AsyncFnOnce() -> Result<(), RunError>) -> ExitCode {
-    if let Some(argument) = std::env::args().nth(1) {
-        eprintln!(
-            "unknown argument {argument:?}: the service is configured by environment variables, see its README"
-        );
-        return ExitCode::from(2);
+/// Does what the command line asks for: nothing, and the service runs until it
+/// stops by itself; `healthcheck`, and it is asked whether it is alive.
+///
+/// The exit status is 0 after a clean shutdown or a good answer, 2 for a bad
+/// environment variable or argument, 1 for any other failure, which is said on
+/// standard error in one line each.
+pub fn run<C: AsRef<ServiceConfig>>(
+    read: impl FnOnce(Env<'static>) -> Result<C, ConfigError>,
+    serve: impl AsyncFnOnce(C) -> Result<(), RunError>,
+) -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(|one| one.to_string_lossy()).collect();
+    match arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] {
+        [] => until_stopped(async || serve(read(Env::process())?).await),
+        ["healthcheck"] => until_stopped(async || {
+            let config = read(Env::process())?;
+            let sentence = healthcheck::check(config.as_ref()).await;
+            say(&sentence.map_err(RunError::Start)?);
+            Ok(())
+        }),
+        ["--help" | "-h"] => {
+            say(USAGE);
+            ExitCode::SUCCESS
+        }
+        ["--version" | "-V"] => {
+            say(env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        [
+            "healthcheck" | "--help" | "-h" | "--version" | "-V",
+            unknown,
+            ..,
+        ]
+        | [unknown, ..] => {
+            eprintln!("unknown argument {unknown:?}: there are healthcheck, --help and --version");
+            ExitCode::from(2)
+        }
     }
-    until_stopped(service)
 }
 
-/// The same for a program that has read arguments of its own.
+/// Runs a service until it stops by itself: the rest of [`run`], for a program that
+/// has read arguments of its own.
 pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> ExitCode {
     // A connection is a file to the system, which by its default lets a process
     // have 1,024 of them, or 256. Where it does not let that be raised, the
@@ -90,4 +128,9 @@ pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> Exi
             })
         }
     }
+}
+
+/// Tells whoever listens; a reader that has gone is no failure.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }

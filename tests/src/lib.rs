@@ -15,7 +15,7 @@
 //!
 //! | file | what it shows |
 //! |---|---|
-//! | `tests/contract.rs` | the contract, written once, run against all five |
+//! | `tests/contract.rs` | the contract, written once, run against all five, and against product-service on each framework |
 //! | `tests/openapi.rs` | the documents describe the contract, and the answers match them |
 //! | `tests/shop.rs` | the five together: the golden journey, races, outages |
 //! | `tests/binaries.rs` | the programs: start, log, stop |
@@ -23,6 +23,7 @@
 //! | `tests/faults.rs` | the programs: each one that is called dies, hangs, is slow or talks nonsense |
 //! | `tests/chaos.rs` | the programs: thousands of orders while they die and hang at random |
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
+//! | `tests/compose.rs` | the lab in containers: its file is the diagram, and locks all of them down |
 //! | `tests/kubernetes.rs` | the manifests: known fields only, and the network is the diagram |
 //! | `tests/docs.rs` | what the documents point at is there, and the variables are all told |
 //! | `tests/snippets.rs` | the code in `docs/frameworks/` is that of the sources |

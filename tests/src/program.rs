@@ -24,6 +24,18 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
+/// The arrows of the diagram in the README: who calls whom.
+pub const CALLS: [(&str, &str); 8] = [
+    ("product-service", "user-service"),
+    ("order-service", "user-service"),
+    ("order-service", "product-service"),
+    ("order-service", "notification-service"),
+    ("analytics-service", "user-service"),
+    ("analytics-service", "product-service"),
+    ("analytics-service", "order-service"),
+    ("analytics-service", "notification-service"),
+];
+
 /// All that keep the contract: the five, and product-service on the other four
 /// frameworks.
 pub const PROGRAMS: [&str; 9] = [
@@ -39,7 +51,7 @@ pub const PROGRAMS: [&str; 9] = [
 ];
 
 /// The service that one of the [`PROGRAMS`] is.
-pub fn service_of(program: &'static str) -> &'static str {
+pub fn service_in(program: &'static str) -> &'static str {
     if program.starts_with("framework-comparison") {
         "product-service"
     } else {
@@ -49,7 +61,7 @@ pub fn service_of(program: &'static str) -> &'static str {
 
 /// The variables by which one of the [`PROGRAMS`] finds those that it calls.
 pub fn neighbours(program: &'static str) -> &'static [&'static str] {
-    match service_of(program) {
+    match service_in(program) {
         "product-service" => &["USER_SERVICE_URL"],
         "order-service" => &[
             "USER_SERVICE_URL",
@@ -120,7 +132,8 @@ impl Program {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         for _ in PORTS {
             // Other tests have another process id, and so mostly other ports.
-            let number = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 64;
+            let number =
+                u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() % 1000 * 613;
             let place = number % u32::try_from(PORTS.len()).expect("a few");
             let port = PORTS.start + u16::try_from(place).expect("one of a few");
             let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
@@ -303,7 +316,8 @@ fn stands_still(process: u32) -> bool {
     state.stdout.starts_with(b"T")
 }
 
-/// Runs a service that must not come up, and waits until it has ended.
+/// Runs a service that must not come up, or a program that ends by itself, and waits
+/// until it has. Arguments follow the name: `user-service healthcheck`.
 pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
     let mut child = command(name, variables)
         .spawn()

@@ -8,7 +8,7 @@ use chassis::testkit::Stub;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
-use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_of};
+use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_in};
 use shop_tests::raw::{self, Connection, request};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// A path and a body that the service reads before it answers.
 fn creation(service: &'static str) -> Option<(&'static str, Value)> {
-    match service_of(service) {
+    match service_in(service) {
         "user-service" => Some((
             "/api/users",
             json!({"name": "Ada", "email": "ada@example.com"}),
@@ -107,7 +107,7 @@ async fn an_unknown_or_empty_variable_is_ignored() {
         let got = raw::exchange(program.address(), &request("GET", "/health", &[], b""))
             .await
             .expect("an answer");
-        assert_eq!(got.expect(200)["service"], service_of(service));
+        assert_eq!(got.expect(200)["service"], service_in(service));
     }
 }
 
@@ -131,6 +131,70 @@ fn a_port_in_use_is_one_clear_line() {
             );
         }
         assert_eq!(ended.stdout, "", "{service}");
+    }
+}
+
+// The stubs answer while this test waits for the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
+    for service in program::SERVICES {
+        let program = Program::start(service, &[]);
+        let port = program.address().port().to_string();
+        // Every address is no address to ask.
+        for host in ["127.0.0.1", "0.0.0.0"] {
+            let variables = [("PORT", port.as_str()), ("HOST", host)];
+            let ended = program::run(&format!("{service} healthcheck"), &variables);
+            assert_eq!(
+                (ended.status, ended.stdout.trim_end(), &*ended.stderr),
+                (Some(0), format!("{service} is healthy").as_str(), ""),
+                "{host}"
+            );
+        }
+
+        let another = [("PORT", port.as_str()), ("SERVICE_NAME", "another")];
+        let (nobody, hanging) = (Stub::refusing().await, Stub::hanging().await);
+        let broken = Stub::answering("500 Internal Server Error", "{}").await;
+        let strange = Stub::answering("200 OK", "[]").await;
+        let port_of = |stub: &Stub| {
+            let url = stub.url();
+            let port = url.as_str().rsplit(':').next();
+            port.expect("a port").to_owned()
+        };
+        for (variables, part) in [
+            (&another[..], "is answered by"),
+            (&[("PORT", port_of(&nobody).as_str())], "does not answer"),
+            (&[("PORT", port_of(&hanging).as_str())], "within 2 s"),
+            (&[("PORT", port_of(&broken).as_str())], "answers 500"),
+            (&[("PORT", port_of(&strange).as_str())], "as a service does"),
+            (&[("PORT", "0")], "PORT is 0"),
+        ] {
+            let ended = program::run(&format!("{service} healthcheck"), variables);
+            assert_eq!((ended.status, &*ended.stdout), (Some(1), ""), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{part}: {ended:?}");
+            assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
+        }
+        let ended = program::run(&format!("{service} healthcheck"), &[("PORT", "x")]);
+        assert_eq!((ended.status, ended.stderr.lines().count()), (Some(2), 1));
+    }
+}
+
+#[test]
+fn an_argument_that_nobody_knows_is_one_clear_line() {
+    for service in program::SERVICES {
+        for arguments in ["health", "--port=8001", "healthcheck --now"] {
+            let ended = program::run(&format!("{service} {arguments}"), &[("PORT", "0")]);
+            assert_eq!((ended.status, &*ended.stdout), (Some(2), ""), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+            let unknown = arguments.rsplit(' ').next().unwrap_or_default();
+            for part in [format!("{unknown:?}").as_str(), "healthcheck"] {
+                assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
+            }
+        }
+        let help = program::run(&format!("{service} --help"), &[]);
+        assert_eq!((help.status, &*help.stderr), (Some(0), ""), "{help:?}");
+        assert!(help.stdout.contains("healthcheck"), "{help:?}");
+        let version = program::run(&format!("{service} --version"), &[]);
+        assert_eq!(version.stdout.trim_end(), env!("CARGO_PKG_VERSION"));
     }
 }
 
@@ -179,7 +243,8 @@ async fn each_request_leaves_one_line_of_json() {
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
     let hex = Regex::new("^[0-9a-f]{32}$").expect("a pattern");
     for service in PROGRAMS {
-        let nobody = Stub::refusing().await.url();
+        let refusing = Stub::refusing().await;
+        let nobody = refusing.url();
         let urls: Vec<_> = neighbours(service)
             .iter()
             .map(|name| (*name, nobody.as_str()))
@@ -197,7 +262,7 @@ async fn each_request_leaves_one_line_of_json() {
             ("GET", "/docs/nothing.js", "/docs/{file}", 404),
             ("GET", "/a\\b'c", "unmatched", 404),
         ];
-        match service_of(service) {
+        match service_in(service) {
             "user-service" => cases.push(("GET", "/api/users/7", "/api/users/{id}", 404)),
             "product-service" => cases.push((
                 "PATCH",
@@ -223,7 +288,7 @@ async fn each_request_leaves_one_line_of_json() {
         let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
         let mut expected = BTreeMap::new();
         for (index, (method, path, route, status)) in cases.into_iter().enumerate() {
-            let id = format!("{}-{index}", service_of(service));
+            let id = format!("{}-{index}", service_in(service));
             let mut headers = vec![("x-request-id", id.as_str())];
             if index == 0 {
                 headers.push(("traceparent", &traceparent));
@@ -272,7 +337,7 @@ async fn each_request_leaves_one_line_of_json() {
                 "{service}: {line}"
             );
             assert_eq!(line["level"], "INFO", "{service}: {line}");
-            assert_eq!(line["service"], service_of(service), "{line}");
+            assert_eq!(line["service"], service_in(service), "{line}");
             assert!(
                 line["traceId"].as_str().is_some_and(|id| hex.is_match(id)),
                 "{service}: {line}"

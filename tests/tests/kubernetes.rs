@@ -19,20 +19,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shop_tests::faults::Faults;
-use shop_tests::program::SERVICES;
+use shop_tests::program::{CALLS, SERVICES};
 use yaml_serde::Value;
-
-/// The arrows of the diagram in the README: who calls whom.
-const CALLS: [(&str, &str); 8] = [
-    ("product-service", "user-service"),
-    ("order-service", "user-service"),
-    ("order-service", "product-service"),
-    ("order-service", "notification-service"),
-    ("analytics-service", "user-service"),
-    ("analytics-service", "product-service"),
-    ("analytics-service", "order-service"),
-    ("analytics-service", "notification-service"),
-];
 
 /// What a service takes without a record or a request (bytes).
 /// `deploy/k8s/README.md` has how this and the next two were measured.

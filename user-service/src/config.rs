@@ -18,3 +18,9 @@ impl Config {
         env.finish(config)
     }
 }
+
+impl AsRef<ServiceConfig> for Config {
+    fn as_ref(&self) -> &ServiceConfig {
+        &self.service
+    }
+}

@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use chassis::config::Env;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
 use user_service::{App, Config, http};
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;

@@ -270,21 +270,25 @@ impl Paced {
     }
 }
 
-/// `hey -o csv`: a line for each answer, its time in seconds first, its status
-/// seventh. What got no answer has no line: it is missing from the rate.
+/// `hey -o csv`: a line for each answer, its time in seconds first, and among others
+/// its status and when it was sent. What got no answer has no line: it is missing
+/// from the rate.
 fn parse_hey(said: &str, seconds: u64) -> Option<Paced> {
     let mut lines = said.lines();
     let head = lines.find(|line| line.starts_with("response-time,"))?;
-    let status = head.split(',').position(|name| name == "status-code")?;
-    let (mut times, mut failed) = (Vec::new(), 0);
+    let column = |name| head.split(',').position(|column| column == name);
+    let (status, sent) = (column("status-code")?, column("offset")?);
+    let (mut times, mut first, mut failed) = (Vec::new(), f64::MAX, 0);
     for line in lines {
         let fields: Vec<&str> = line.split(',').collect();
         times.push(fields[0].parse::<f64>().ok()? * 1e3);
+        first = first.min(fields.get(sent)?.parse().ok()?);
         failed += u64::from(!fields.get(status)?.starts_with('2'));
     }
     times.sort_by(f64::total_cmp);
     #[expect(clippy::cast_precision_loss, reason = "counts of requests and seconds")]
-    let rate = times.len() as f64 / seconds as f64;
+    // Its time begins before it does.
+    let rate = times.len() as f64 / (seconds as f64 - first);
     Some(Paced {
         rate,
         failed,
@@ -378,17 +382,17 @@ mod tests {
         for tenth in 1..=1000 {
             let status = if tenth == 500 { 503 } else { 201 };
             let time = f64::from(tenth) / 10_000.0;
-            let line = format!("{time:.4},0.0002,0.0000,0.0001,0.0117,0.0000,{status},0.0392\n");
+            let line = format!("{time:.4},0.0002,0.0000,0.0001,0.0117,0.0000,{status},0.4\n");
             said.push_str(&line);
         }
         let paced = parse_hey(&said, 2).expect("parses");
-        assert_eq!((paced.rate, paced.failed), (500.0, 1));
+        assert_eq!((paced.rate, paced.failed), (625.0, 1), "in 1.6 s");
         let times = (paced.p50_ms, paced.p99_ms, paced.p999_ms);
         assert_eq!(times, (50.0, 99.0, 99.9));
         for said in [
             "",
-            "response-time,status-code\n",
-            "response-time,status-code\nx,200\n",
+            "response-time,status-code,offset\n",
+            "response-time,status-code,offset\nx,200,0.1\n",
         ] {
             assert_eq!(parse_hey(said, 2), None, "{said:?}");
         }

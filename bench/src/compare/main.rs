@@ -156,7 +156,7 @@ fn main() -> ExitCode {
     match run(&options, command.trim()) {
         Ok(results) if results.voids() > 0 => {
             eprintln!(
-                "{} figures are VOID, because requests failed; the tables say which.",
+                "{} figures are VOID: requests failed, or a rate was not held. The tables say which.",
                 results.voids()
             );
             ExitCode::FAILURE

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Runs the `sh` blocks of a document in one shell, top to bottom, as a reader would
+in one terminal, and compares what each writes to standard output with the `text`
+block that follows it, if one does before the next `sh` block.
+
+A line of `...` stands for any lines. What cannot be the same twice counts as the
+same: what readme_tour.py says of JSON, addresses, ids and seconds. BASE_PORT shifts
+the ports, as it does in the scripts.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+from readme_tour import BASE_PORT, settled, shifted
+
+END = "----- end of the block -----"
+VARYING = [
+    (re.compile(r"127\.0\.0\.1:800([1-5])\b"), lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}"),
+    (re.compile(r"\b(?!127\.0\.0\.1)\d+\.\d+\.\d+\.\d+\b"), "address"),
+    (re.compile(r"\b\d+ s\b|\b\d+\.\d{6}\b"), "seconds"),
+    (re.compile(r"\s+"), " "),
+]
+
+
+def exercises(text):
+    """Each `sh` block with the lines expected of it, or None."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.S | re.M)
+    for (language, body), (after, expected) in zip(blocks, [*blocks[1:], ("", "")]):
+        if language == "sh":
+            yield body, expected.splitlines() if after == "text" else None
+
+
+def plain(line):
+    """A line with all that varies replaced by what it is."""
+    try:
+        return json.dumps(settled(json.loads(line)), sort_keys=True)
+    except ValueError:
+        pass
+    for pattern, what in VARYING:
+        line = pattern.sub(what, line)
+    return line.strip()
+
+
+def matches(expected, got):
+    """Whether the lines got are those expected, where `...` is any lines."""
+    if not expected:
+        return not got
+    if expected[0] == "...":
+        return any(matches(expected[1:], got[skipped:]) for skipped in range(len(got) + 1))
+    return bool(got) and expected[0] == got[0] and matches(expected[1:], got[1:])
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as document:
+        wanted = list(exercises(document.read()))
+    script = "".join(f"{shifted(commands)}\necho; echo '{END}'\n" for commands, _ in wanted)
+    shell = subprocess.Popen(
+        ["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    compared = 0
+    for commands, expected in wanted:
+        began = time.monotonic()
+        got = []
+        for line in shell.stdout:
+            if line.strip() == END:
+                break
+            got.append(line.rstrip("\n"))
+        else:
+            got.append("(the shell ended here)")
+        # The line before the mark is there only to begin a new one.
+        if got and not got[-1]:
+            got.pop()
+        fits = expected is None or matches([plain(line) for line in expected], [plain(line) for line in got])
+        first = commands.strip().splitlines()[-1]
+        print(f"{'ok  ' if fits else 'FAIL'} {first} ({time.monotonic() - began:.0f}s)", flush=True)
+        if not fits:
+            # The exercises build on each other.
+            shell.kill()
+            print("--- the commands", commands, "--- expected", *expected, "--- got", *got, sep="\n")
+            sys.exit(1)
+        compared += expected is not None
+    print(f"{compared} answers, each as the document says")
+    sys.exit(0 if compared else 1)
+
+
+main()

@@ -1,0 +1,254 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by the scripts that read this file
+#
+# What lab.sh and demo.sh --compose share: the shop in containers. Read after lib.sh.
+
+# How long all of them may take to become healthy, one after the other, in seconds.
+HEALTHY_WITHIN=60
+
+# How `break slow` works: stopped for so many seconds, and then let go on for so many.
+SLOW_STOPPED=1
+SLOW_RUNNING=0.2
+
+# By place: the container, its state (running, paused, exited, ...), its exit status,
+# its health (starting, healthy, unhealthy, -) and its port on this machine.
+IDS=('' '' '' '' '') STATES=('' '' '' '' '') EXITS=('' '' '' '' '')
+HEALTHS=('' '' '' '' '') PORTS=('' '' '' '' '')
+
+base_url() { printf 'http://127.0.0.1:%s' "${PORTS[$1]}"; }
+
+# The value that compose gives variable $1: of the environment, else of .env.
+setting() {
+    local value=${!1:-}
+    [ -n "$value" ] || value=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1)
+    printf '%s' "$value"
+}
+
+# Finds the engine, or ends the script with the reason; and the lab.
+need_docker() {
+    local cause
+    if ! command -v docker >/dev/null 2>&1; then
+        complain 'docker was not found; install it from https://docs.docker.com/get-docker, or start the shop without it: scripts/start.sh'
+        exit 1
+    fi
+    if ! cause=$(docker version --format '{{.Server.Version}}' 2>&1); then
+        complain "The Docker engine does not answer; start Docker Desktop or the docker service, and see that \"docker ps\" works for you. It says: $(tail -n 1 <<<"$cause")"
+        exit 1
+    fi
+    # The name that compose itself gives what it makes from this directory.
+    PROJECT=$(setting COMPOSE_PROJECT_NAME)
+    if [ -z "$PROJECT" ]; then
+        PROJECT=$(basename -- "$ROOT" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_-' | sed 's/^[_-]*//')
+    fi
+    choose_lab_ports
+}
+
+# BASE_PORT shifts the ports here, too; each can have a variable of its own.
+choose_lab_ports() {
+    local i name
+    if [ -n "${BASE_PORT:-}" ]; then
+        choose_ports
+        for i in $ALL; do
+            name=$(port_variable "$i")
+            [ -n "${!name:-}" ] || export "$name=$((BASE_PORT + i))"
+        done
+    fi
+    for i in $ALL; do
+        name=$(port_variable "$i")
+        PORTS[i]=$(setting "$name")
+        [ -n "${PORTS[i]}" ] || PORTS[i]=$((8001 + i))
+    done
+}
+
+# USER_SERVICE_PORT and so on.
+port_variable() { printf '%s_PORT' "$(tr 'a-z-' 'A-Z_' <<<"${NAMES[$1]}")"; }
+
+# Finds compose, the newer one or the older, or ends the script with the reason.
+COMPOSE=()
+find_compose() {
+    if docker compose version >/dev/null 2>&1; then
+        COMPOSE=(docker compose)
+    elif docker-compose version >/dev/null 2>&1; then
+        COMPOSE=(docker-compose)
+    else
+        complain 'Neither "docker compose" nor "docker-compose" answers; install the compose plugin: https://docs.docker.com/compose/install'
+        exit 1
+    fi
+    # What the older one needs to build as the newer one does.
+    export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
+}
+
+compose() {
+    [ ${#COMPOSE[@]} -gt 0 ] || find_compose
+    "${COMPOSE[@]}" --project-name "$PROJECT" --project-directory "$ROOT" "$@"
+}
+
+# The same for all profiles, to find whatever of the lab there is.
+compose_all() { compose --profile scaled --profile observability --profile shell "$@"; }
+
+# Looks at the containers of the lab: fills the lists above.
+look() {
+    local i ids id service state code health port
+    IDS=('' '' '' '' '') STATES=('' '' '' '' '') EXITS=('' '' '' '' '') HEALTHS=('' '' '' '' '')
+    ids=$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT") || return 1
+    [ -n "$ids" ] || return 0
+    while read -r service id state code health port; do
+        i=$(place_of "$service") || continue
+        # Of one that does not run, health is the last that was known.
+        [ "$state" = running ] || health=-
+        IDS[i]=$id STATES[i]=$state EXITS[i]=$code HEALTHS[i]=$health
+        [ -n "$port" ] && PORTS[i]=$port
+    done <<<"$(
+        # shellcheck disable=SC2086 # a list of ids
+        docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}} {{.Id}} {{.State.Status}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}}{{end}}{{end}}' $ids 2>/dev/null
+    )"
+}
+
+# Whether any container of the five is there.
+lab_exists() {
+    look || return 1
+    case ${IDS[*]} in (*[![:space:]]*) ;; (*) return 1 ;; esac
+}
+
+# Builds the images.
+build_images() {
+    local version
+    version=$(docker version --format '{{.Client.Version}}')
+    if [ "${version%%.*}" -ge 23 ] 2>/dev/null && ! docker buildx version >/dev/null 2>&1; then
+        complain 'docker cannot build images here: its buildx plugin is missing; install it: https://docs.docker.com/go/buildx'
+        return 1
+    fi
+    say "${DIM}Building the images. The first time takes some minutes: it builds everything.$PLAIN"
+    if ! compose build; then
+        complain 'The images could not be built; what went wrong is above.'
+        return 1
+    fi
+}
+
+# Starts what is not running of the lab, and waits until it is healthy.
+start_lab() {
+    local i
+    look || return 1
+    for i in $ALL; do
+        [ "${STATES[i]}" = running ] && continue
+        if port_in_use "${PORTS[i]}"; then
+            complain "Port ${PORTS[i]} is in use by another program$(listener_on "${PORTS[i]}"), and ${NAMES[i]} wants it."
+            complain "Stop that program, or move the lab: BASE_PORT=18001 scripts/$(basename -- "$0") ..."
+            return 1
+        fi
+    done
+    # Where a container takes the place of another, a busy engine may still hold the
+    # port of the first: once more, then.
+    compose up --detach --no-build || { sleep 2 && compose up --detach --no-build; } || return 1
+    # shellcheck disable=SC2086 # a list of places
+    wait_until_healthy $ALL
+}
+
+# Waits until the services at the places given are healthy.
+wait_until_healthy() {
+    local pending i began=$SECONDS told=''
+    while :; do
+        look || return 1
+        pending=''
+        for i in "$@"; do
+            [ "${HEALTHS[i]}" = healthy ] && [ "${STATES[i]}" = running ] || pending="$pending $i"
+        done
+        [ -z "$pending" ] && return 0
+        if [ -z "$told" ] && [ $((SECONDS - began)) -ge 2 ]; then
+            told=yes
+            # shellcheck disable=SC2086
+            say "${DIM}Waiting for $(names $pending) to be healthy; at most $HEALTHY_WITHIN s.$PLAIN"
+        fi
+        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
+            for i in $pending; do
+                complain "${RED}${NAMES[i]} is not healthy after $HEALTHY_WITHIN s: ${STATES[i]:-no container}.$PLAIN The end of its log:"
+                [ -n "${IDS[i]}" ] && docker logs --tail 5 "${IDS[i]}" 2>&1 | sed 's/^/    /' >&2
+            done
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+# ------------------------------------------------------------------ what is slow
+
+# There is such a file while a service is being slowed down.
+slow_file() { printf '%s/slow-%s-%s' "$RUN_DIR" "$PROJECT" "${NAMES[$1]}"; }
+is_slow() { [ -e "$(slow_file "$1")" ]; }
+
+# Stops and continues the process of the service at $1, again and again, until its
+# file is gone; whatever happens, continuing is last.
+slow_down() {
+    local file token=$$-$RANDOM id=${IDS[$1]}
+    file=$(slow_file "$1")
+    mkdir -p "$RUN_DIR" && say "$token" >"$file" || return 1
+    (
+        trap '' HUP INT
+        while [ "$(cat "$file" 2>/dev/null)" = "$token" ] && docker kill --signal STOP "$id"; do
+            sleep "$SLOW_STOPPED"
+            docker kill --signal CONT "$id" || break
+            sleep "$SLOW_RUNNING"
+        done
+    ) </dev/null >/dev/null 2>&1 &
+    disown $! 2>/dev/null
+}
+
+# Lets the services at the places given go on; says which were slow.
+speed_up() {
+    local i slow=''
+    for i in "$@"; do
+        is_slow "$i" || continue
+        rm -f "$(slow_file "$i")"
+        slow="$slow $i"
+    done
+    [ -z "$slow" ] && return 0
+    sleep "$SLOW_STOPPED"
+    sleep "$SLOW_RUNNING"
+    look
+    for i in $slow; do
+        [ "${STATES[i]}" = running ] && docker kill --signal CONT "${IDS[i]}" >/dev/null 2>&1
+    done
+    # shellcheck disable=SC2086 # a list of places
+    say "No longer slow: $(names $slow)."
+}
+
+# ------------------------------------------------------------------ the telling
+
+# What state the container of the service at $1 is in, in a word or two.
+state_of() {
+    case ${STATES[$1]} in
+        ('') printf 'not there' ;;
+        (exited) printf 'exited (%s)' "${EXITS[$1]}" ;;
+        (running) if is_slow "$1"; then printf 'slow'; else printf 'running'; fi ;;
+        (*) printf '%s' "${STATES[$1]}" ;;
+    esac
+}
+
+# A table of the five.
+lab_table() {
+    local i state ready missing notes='' colour
+    look || return 1
+    say "$BOLD$(printf '%-20s  %-9s  %-11s  %-9s  %-11s  %s' service framework container health ready URL)$PLAIN"
+    for i in $ALL; do
+        state=$(state_of "$i")
+        ready=- colour=$RED
+        if [ "$state" = running ] || [ "$state" = slow ]; then
+            read_answer <<<"$(curl -s -m 3 -w "$MEASURED" "$(base_url "$i")/health/ready")"
+            ready=$(field status "$BODY") || ready='?'
+            case $ready in (ready) colour=$GREEN ;; (degraded) colour=$YELLOW ;; esac
+            missing=$(missing_in "$BODY")
+            [ -n "$missing" ] && notes="$notes${NAMES[i]} is $ready without $missing."$'\n'
+        fi
+        printf "%-20s  %-9s  $colour%-11s  %-9s  %-11s$PLAIN  %s\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" \
+            "$state" "${HEALTHS[i]:--}" "$ready" "$(base_url "$i")"
+    done
+    for i in $(replicas); do notes="${notes}One more container of ${NAMES[ANALYTICS]}: $i."$'\n'; done
+    [ -n "$notes" ] && printf '%s' "$notes"
+    return 0
+}
+
+# The containers that analytics-service has beyond the first.
+replicas() {
+    docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" \
+        --filter label=com.docker.compose.service=analytics-replica
+}

@@ -1,0 +1,313 @@
+#!/usr/bin/env bash
+# The shop in containers, to look into and to break. `scripts/lab.sh --help`
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=compose.sh
+. "$ROOT/scripts/compose.sh"
+
+usage() {
+    cat <<'USAGE'
+The shop in containers: five services, each in one of its own, on one network.
+docs/lab.md has exercises for it.
+
+    scripts/lab.sh up                       builds and starts it, and waits until it is healthy
+    scripts/lab.sh up --observability       with Prometheus and Jaeger, and spans sent to it
+    scripts/lab.sh status                   each container, its health, and whether it is ready
+    scripts/lab.sh logs [service]           the last log lines; --follow goes on until Ctrl-C
+    scripts/lab.sh break <service> stop     ends it: its name and its port are gone, and its records
+    scripts/lab.sh break <service> pause    freezes it: it takes connections and answers nothing
+    scripts/lab.sh break <service> slow     freezes it for 1 s, lets it run for 0.2 s, and so on
+    scripts/lab.sh mend                     brings back all that is broken
+    scripts/lab.sh restart <service>        as an update would: stopped gracefully and started, and
+                                            if there are several of it, one after the other
+    scripts/lab.sh scale <service> <n>      so many containers of it; analytics-service only, 1 to 5
+    scripts/lab.sh shell [command]          a throw-away container on the network, with curl
+    scripts/lab.sh id <service>             the id of its container, for docker inspect and the like
+    scripts/lab.sh down                     removes all of it, and nothing else
+
+It uses docker compose, or docker-compose where that is what there is. What can be set
+is in .env.example.
+
+Environment
+    BASE_PORT    port of user-service; the others follow (8001)
+    RUN_DIR      where it is kept which service is slow (run)
+USAGE
+}
+
+# The place of the service named $1, or the end of the script.
+the_place() {
+    [ -n "${1:-}" ] || misused "which service? There are ${NAMES[*]}"
+    place_of "$1" >/dev/null || misused "there is no service called $1; there are ${NAMES[*]}"
+    PLACE=$(place_of "$1")
+}
+
+no_more() { [ $# -eq 0 ] || misused "unknown argument $1; there is --help"; }
+
+# Ends the script unless the lab is there.
+need_lab() {
+    lab_exists && return
+    complain 'The lab is not up; scripts/lab.sh up starts it.'
+    exit 1
+}
+
+# ------------------------------------------------------------------- the commands
+
+up() {
+    local began=$SECONDS
+    while [ $# -gt 0 ]; do
+        case $1 in
+            (--observability)
+                [ -n "$(setting OTEL_EXPORTER_OTLP_ENDPOINT)" ] ||
+                    export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318
+                export COMPOSE_PROFILES=observability
+                ;;
+            (*) misused "unknown argument $1; up has --observability" ;;
+        esac
+        shift
+    done
+    # shellcheck disable=SC2086 # a list of places
+    look && speed_up $ALL
+    build_images || exit 1
+    began=$SECONDS
+    start_lab || exit 1
+    say ''
+    lab_table
+    say ''
+    say "All five healthy in $BOLD$((SECONDS - began)) s$PLAIN."
+    if [ -n "${COMPOSE_PROFILES:-}" ]; then
+        say "Prometheus:  http://127.0.0.1:$(port_of PROMETHEUS_PORT 9090)/alerts"
+        say "Jaeger:      http://127.0.0.1:$(port_of JAEGER_PORT 16686)"
+    fi
+    say 'Exercises:   docs/lab.md'
+    say 'The end:     scripts/lab.sh down'
+}
+
+port_of() {
+    local port
+    port=$(setting "$1")
+    printf '%s' "${port:-$2}"
+}
+
+logs() {
+    local follow=() services=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            (-f | --follow) follow=(--follow) ;;
+            (-*) misused "unknown option $1; logs has --follow" ;;
+            (*) the_place "$1" && services+=("$1") ;;
+        esac
+        shift
+    done
+    need_lab
+    compose logs --tail 50 ${follow[@]+"${follow[@]}"} ${services[@]+"${services[@]}"}
+}
+
+break_it() {
+    local how=${2:-} state
+    the_place "${1:-}"
+    case $how in
+        (stop | pause | slow) ;;
+        (*) misused "how? scripts/lab.sh break $1 stop, pause or slow" ;;
+    esac
+    shift 2
+    no_more "$@"
+    need_lab
+    state=$(state_of "$PLACE")
+    if [ "$state" != running ]; then
+        complain "${NAMES[PLACE]} does not run: it is $state; scripts/lab.sh mend brings it back first."
+        exit 1
+    fi
+    case $how in
+        (stop)
+            docker stop --time 15 "${IDS[PLACE]}" >/dev/null || exit 1
+            say "${NAMES[PLACE]} is stopped: its name and its port are gone, and so are its records."
+            ;;
+        (pause)
+            docker pause "${IDS[PLACE]}" >/dev/null || exit 1
+            say "${NAMES[PLACE]} is frozen: the system takes connections for it, and nobody answers them."
+            ;;
+        (slow)
+            slow_down "$PLACE" || exit 1
+            say "${NAMES[PLACE]} is slow: frozen for $SLOW_STOPPED s, running for $SLOW_RUNNING s, and so on."
+            ;;
+    esac
+    say 'scripts/lab.sh mend brings it back.'
+}
+
+mend() {
+    local i broken=''
+    no_more "$@"
+    need_lab
+    for i in $ALL; do is_slow "$i" && broken="$broken $i"; done
+    # shellcheck disable=SC2086 # a list of places
+    speed_up $ALL
+    for i in $ALL; do
+        case ${STATES[i]} in
+            (paused)
+                docker unpause "${IDS[i]}" >/dev/null || exit 1
+                say "Goes on: ${NAMES[i]}."
+                ;;
+            (exited | created)
+                docker start "${IDS[i]}" >/dev/null || exit 1
+                say "Started: ${NAMES[i]}; what it had in memory is gone."
+                ;;
+            (running)
+                [ "${HEALTHS[i]}" = healthy ] && continue
+                ;;
+            (*)
+                complain "${NAMES[i]} is $(state_of "$i"); scripts/lab.sh up brings it back."
+                exit 1
+                ;;
+        esac
+        broken="$broken $i"
+    done
+    if [ -z "$broken" ]; then
+        say 'Nothing is broken.'
+        return
+    fi
+    # shellcheck disable=SC2086
+    wait_until_healthy $ALL && wait_until_lab_ready || exit 1
+    say 'All five are healthy, and ready.'
+}
+
+# Waits until all five say that they are ready: the circuits that opened have to close.
+wait_until_lab_ready() {
+    local i ready began=$SECONDS
+    while :; do
+        ready=$(for i in $ALL; do curl -s -m 3 "$(base_url "$i")/health/ready"; done | grep -o '"status":"ready"')
+        [ "$(grep -c . <<<"$ready")" -eq 5 ] && return 0
+        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
+            complain "Not all five are ready after $HEALTHY_WITHIN s; scripts/lab.sh status says more."
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+restart() {
+    local id ids
+    the_place "${1:-}"
+    shift
+    no_more "$@"
+    need_lab
+    # shellcheck disable=SC2086 # a place
+    speed_up $PLACE
+    ids=${IDS[PLACE]}
+    [ "$PLACE" = "$ANALYTICS" ] && ids="$ids $(replicas)"
+    for id in $ids; do
+        docker restart --time 15 "$id" >/dev/null && wait_until_well "$id" || exit 1
+    done
+    say "${NAMES[PLACE]} is back, and healthy."
+}
+
+# Waits until the container is healthy.
+wait_until_well() {
+    local began=$SECONDS
+    while [ "$(docker inspect --format '{{.State.Health.Status}}' "$1")" != healthy ]; do
+        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
+            complain "Container $1 is not healthy after $HEALTHY_WITHIN s; \"docker logs $1\" may say why."
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+scale() {
+    local n=${2:-} of='' id
+    the_place "${1:-}"
+    case $PLACE in
+        ("$USER") of=users ;;
+        ("$PRODUCT") of='products and their stock' ;;
+        ("$ORDER") of=orders ;;
+        ("$NOTIFICATION") of=notifications ;;
+    esac
+    if [ -n "$of" ]; then
+        complain "${NAMES[PLACE]} cannot be scaled: it keeps its $of in memory, so each container would have others, and a client would see now these, now those. It would take a database that they share."
+        exit 1
+    fi
+    case $n in
+        ([1-5]) ;;
+        (*) misused "how many containers? scripts/lab.sh scale $1 <1 to 5>, not \"$n\"" ;;
+    esac
+    shift 2
+    no_more "$@"
+    need_lab
+    if [ "$n" -eq 1 ]; then
+        compose_all rm --stop --force analytics-replica >&2 || exit 1
+    else
+        compose --profile scaled up --detach --no-build --no-deps --no-recreate \
+            --scale "analytics-replica=$((n - 1))" analytics-replica >&2 || exit 1
+    fi
+    if [ "$(replicas | wc -l)" -ne $((n - 1)) ]; then
+        complain "analytics-service does not have $n containers; what compose says is above."
+        exit 1
+    fi
+    for id in $(replicas); do wait_until_well "$id" || exit 1; done
+    if [ "$n" -eq 1 ]; then
+        say 'analytics-service has one container.'
+    else
+        say "analytics-service has $n containers. On the network its name leads to each of them,"
+        say "the port ${PORTS[ANALYTICS]} of this machine to the first."
+    fi
+}
+
+shell() {
+    local terminal=()
+    need_lab
+    { [ -t 0 ] && [ -t 1 ]; } || terminal=(-T)
+    docker image inspect microservices-lab/shell:0.1.0 >/dev/null 2>&1 || {
+        say "${DIM}Building its image, once.$PLAIN" >&2
+        compose_all build shell >&2 || exit 1
+    }
+    if [ $# -eq 0 ] && [ ${#terminal[@]} -eq 0 ]; then
+        say "${DIM}On the lab's network. Try: curl -s user-service:8001/health; exit leaves.$PLAIN"
+    fi
+    compose_all run --rm --no-deps ${terminal[@]+"${terminal[@]}"} shell "$@"
+}
+
+id() {
+    the_place "${1:-}"
+    shift
+    no_more "$@"
+    need_lab
+    if [ -z "${IDS[PLACE]}" ]; then
+        complain "${NAMES[PLACE]} has no container; scripts/lab.sh up makes one."
+        exit 1
+    fi
+    say "${IDS[PLACE]:0:12}"
+}
+
+down() {
+    local i
+    no_more "$@"
+    for i in $ALL; do rm -f "$(slow_file "$i")"; done
+    look || exit 1
+    for i in $ALL; do
+        # Neither hears that it is to stop.
+        case ${STATES[i]} in
+            (paused) docker unpause "${IDS[i]}" >/dev/null ;;
+            (running) docker kill --signal CONT "${IDS[i]}" >/dev/null ;;
+        esac
+    done
+    compose_all down --remove-orphans || exit 1
+    say 'The lab is gone. Its images are kept, for the next time.'
+}
+
+asked=${1:-}
+case $asked in
+    ('' | -h | --help) usage && exit 0 ;;
+    (up | status | logs | break | mend | restart | scale | shell | id | down) shift ;;
+    (*) misused "unknown command $asked; there are up, status, logs, break, mend, restart, scale, shell, id and down" ;;
+esac
+case " $* " in (*' --help '* | *' -h '*) [ "$asked" = shell ] || { usage && exit 0; } ;; esac
+need_curl
+need_docker
+case $asked in
+    (break) break_it "$@" ;;
+    (status)
+        no_more "$@"
+        need_lab
+        lab_table
+        ;;
+    (*) "$asked" "$@" ;;
+esac
