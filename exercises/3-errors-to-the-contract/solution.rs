@@ -125,7 +125,7 @@ impl ResponseError for Refusal {
 }
 
 /// The one place that all errors come through.
-#[expect(clippy::unnecessary_wraps, reason = "as the middleware asks for it")]
+#[expect(clippy::unnecessary_wraps, reason = "as `ErrorHandlers` calls it")]
 fn in_the_shape<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<B>> {
     let (request, answer) = answer.into_parts();
     let refusal = answer.error().and_then(|error| error.as_error::<Refusal>());

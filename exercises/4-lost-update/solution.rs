@@ -16,14 +16,17 @@ use rocket::{State, get, patch, post, routes};
 use serde::{Deserialize, Serialize};
 
 #[rocket::main]
-async fn main() -> Result<(), rocket::Error> {
+async fn main() -> Result<(), Box<rocket::Error>> {
     let routes = routes![create, find, change_stock, journal];
     exercises::rocket(Warehouse::default(), routes).await
 }
 
 #[post("/api/products", data = "<new>")]
 fn create(warehouse: &State<Warehouse>, new: Json<NewProduct>) -> Custom<Json<Product>> {
-    Custom(Status::Created, Json(warehouse.create(new.stock)))
+    Custom(
+        Status::Created,
+        Json(warehouse.create(new.into_inner().stock)),
+    )
 }
 
 #[get("/api/products/<id>")]

@@ -54,7 +54,7 @@ pub fn listening(address: SocketAddr) {
 }
 
 /// Serves `routes`, which share `state`, on Rocket's own server.
-pub async fn rocket<T>(state: T, routes: Vec<Route>) -> Result<(), rocket::Error>
+pub async fn rocket<T>(state: T, routes: Vec<Route>) -> Result<(), Box<rocket::Error>>
 where
     T: Send + Sync + 'static,
 {

@@ -8,7 +8,11 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let checked = match arguments.as_slice() {
         [number, program] => match number.parse() {
-            Ok(number) => exercises::check(number, program).await,
+            // Dropped in the middle, a check stops what it has started.
+            Ok(number) => tokio::select! {
+                checked = exercises::check(number, program) => checked,
+                _ = tokio::signal::ctrl_c() => Err("it was interrupted".to_owned()),
+            },
             Err(_) => Err(format!("{number:?} is not the number of an exercise")),
         },
         _ => Err("usage: exercises <number> <program>".to_owned()),

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
@@ -18,6 +19,9 @@ use crate::report::Report;
 
 /// Longer than any of the scripts takes, with all that each waits for.
 const SCRIPT: Duration = Duration::from_mins(2);
+
+/// Within this a service has read what it was sent, on a busy machine, too.
+const READ_BY_THEN: Duration = Duration::from_millis(500);
 
 pub(crate) async fn check(program: &str) -> Result<Report, String> {
     let program = programs().join(program);
@@ -59,32 +63,36 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
         .lines()
         .map(str::trim)
         .find(|line| line.starts_with("✗ step"));
-    let came = if played.worked {
-        "all of it passes"
-    } else {
+    let came = if !played.worked {
         failure.unwrap_or("it failed")
+    } else if played.said.contains("SKIPPED") {
+        "a part of it was skipped"
+    } else {
+        "all of it passes"
     };
     report.expect("scripts/demo.sh", came.to_owned(), "all of it passes");
 
-    let (swapped, answered) = tokio::join!(
-        shop.run("swap.sh", &["product", "rocket"]),
-        shop.in_flight()
-    );
-    let swapped = swapped?;
-    let came = match told(&answered) {
-        answer if answer.starts_with("201 ") => "201".to_owned(),
-        other => other,
+    let answer = match shop.begin_request().await {
+        Ok(connection) => {
+            let swapping = shop.run("swap.sh", &["product", "rocket"]);
+            let (swapped, answered) = tokio::join!(swapping, shop.finish_request(connection));
+            let swapped = swapped?;
+            let end = if !swapped.worked {
+                swapped.last_line()
+            } else if swapped.said.contains("Killed ") {
+                "and it had to be killed"
+            } else {
+                "and it has stopped"
+            };
+            match told(&answered) {
+                answer if answer.starts_with("201 ") => format!("201, {end}"),
+                other => format!("{other}, {end}"),
+            }
+        }
+        Err(cause) => cause,
     };
     let asked = "scripts/swap.sh product rocket, a request in flight";
-    report.expect(asked, came, "201");
-    let came = if !swapped.worked {
-        swapped.last_line()
-    } else if swapped.said.contains("Killed ") {
-        "it had to be killed"
-    } else {
-        "it has stopped"
-    };
-    report.expect("and then", came.to_owned(), "it has stopped");
+    report.expect(asked, answer, "201, and it has stopped");
     Ok(report)
 }
 
@@ -145,32 +153,56 @@ impl Shop {
             .env("BIN_DIR", programs())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
+        // What the demo looks for in the logs has to be there.
+        for variable in ["LOG_LEVEL", "LOG_FORMAT", "RUST_LOG"] {
+            command.env_remove(variable);
+        }
         command
     }
 
-    /// Sends product-service the beginning of a request, and the rest of it once the
-    /// service has begun to stop.
-    async fn in_flight(&self) -> Result<Got, String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.base_port + 1));
+    fn product_service(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.base_port + 1).into()
+    }
+
+    /// Sends product-service a request but for the end, and gives it time to read that.
+    async fn begin_request(&self) -> Result<Connection, String> {
+        let address = self.product_service();
+        // `open` is for one that must be there.
+        let there = TcpStream::connect(address).await;
+        there.map_err(|cause| format!("no connection: {cause}"))?;
         let mut connection = Connection::open(address).await;
-        let whole = request(
-            "POST",
-            "/api/products",
-            JSON,
-            br#"{"name":"Kettle","price":1}"#,
-        );
-        let (first, rest) = whole.split_at(whole.len() - 5);
-        let broken = |cause| format!("the connection broke off: {cause}");
-        connection.send(first).await.map_err(broken)?;
+        let (begin, _) = request_in_two();
+        connection.send(&begin).await.map_err(broken)?;
+        sleep(READ_BY_THEN).await;
+        Ok(connection)
+    }
+
+    /// Sends the end once the service has begun to stop, and reads the answer.
+    async fn finish_request(&self, mut connection: Connection) -> Result<Got, String> {
         // One that stops takes no more connections.
         let deadline = Instant::now() + PATIENCE;
+        let address = self.product_service();
         while Instant::now() < deadline && TcpStream::connect(address).await.is_ok() {
             sleep(Duration::from_millis(5)).await;
         }
-        connection.send(rest).await.map_err(broken)?;
+        let (_, end) = request_in_two();
+        connection.send(&end).await.map_err(broken)?;
         let answer = timeout(PATIENCE, connection.answer(false)).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err calls it")]
+fn broken(cause: io::Error) -> String {
+    format!("the connection broke off: {cause}")
+}
+
+/// A request, and the end of its body by itself.
+fn request_in_two() -> (Vec<u8>, Vec<u8>) {
+    let body = br#"{"name":"Kettle","price":1}"#;
+    let mut begin = request("POST", "/api/products", JSON, body);
+    let end = begin.split_off(begin.len() - 5);
+    (begin, end)
 }
 
 impl Drop for Shop {

@@ -178,8 +178,12 @@ impl Program {
                 return Err(format!("{name} has said nothing within {PATIENCE:?}"));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let ended = program.ended(PATIENCE);
-                return Err(format!("{name} did not start: {ended:?}"));
+                let Ended { status, stderr, .. } = program.ended(PATIENCE);
+                let status = status.map_or("no status".to_owned(), |status| status.to_string());
+                let said = stderr.trim();
+                return Err(format!(
+                    "{name} ended with {status} as it started, and said {said:?}"
+                ));
             }
         };
         let port = serde_json::from_str(&first)
