@@ -1,9 +1,4 @@
 //! Exercise 4: stock on Rocket, which adds up whoever asks at the same time.
-#![allow(
-    clippy::needless_pass_by_value,
-    clippy::result_large_err,
-    reason = "as Rocket asks for them"
-)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,9 +1,4 @@
 //! Exercise 4: stock on Rocket. It passes when it is asked once.
-#![allow(
-    clippy::needless_pass_by_value,
-    clippy::result_large_err,
-    reason = "as Rocket asks for them"
-)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
