@@ -41,12 +41,14 @@ SCRATCH=$RUN_DIR/.scratch.$$
 READY_WITHIN=10
 STOP_WITHIN=12
 
-# product-service can be had on each of the five: scripts/swap.sh notes here which one
-# it is now, for as long as this shop runs.
+# product-service can be had on each of the five, and as a program of one's own:
+# scripts/swap.sh notes here which framework it is on now, and the path of that program
+# if it is one, for as long as this shop runs.
 SWAPPED=$RUN_DIR/product-service.framework
 CHOICE='axum rocket poem warp actix-web'
+OWN_PROGRAM=''
 if [ -r "$SWAPPED" ]; then
-    read -r swapped <"$SWAPPED"
+    { read -r swapped; read -r OWN_PROGRAM; } <"$SWAPPED"
     case " $CHOICE " in (*" $swapped "*) FRAMEWORKS[PRODUCT]=$swapped ;; esac
 fi
 
@@ -58,6 +60,9 @@ program_for() {
         printf '%s' "${NAMES[$1]}"
     fi
 }
+
+# Whether the service at $1 is somebody's own program.
+is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 
 base_url() { printf 'http://127.0.0.1:%s' "$((BASE_PORT + $1))"; }
 log_of() { printf '%s/%s.log' "$RUN_DIR" "${NAMES[$1]}"; }
@@ -212,7 +217,8 @@ pid_of() {
     [ -r "$file" ] && read -r pid <"$file"
     case $pid in ('' | *[!0-9]*) return 1 ;; esac
     case $(program_of "$pid") in
-        (*/"${NAMES[$1]}" | */framework-comparison | */'framework-comparison serve '*) printf '%s' "$pid" ;;
+        (*/"${NAMES[$1]}" | */framework-comparison | */'framework-comparison serve '* | "${OWN_PROGRAM:-/}")
+            printf '%s' "$pid" ;;
         (*) return 1 ;;
     esac
 }
@@ -283,11 +289,15 @@ profile_dir() {
     esac
 }
 
-# Builds the services at the places given and sets BIN_DIR. A script that knows
-# better where the programs are has set it already.
-BIN_DIR=''
+# Builds the services at the places given and sets BIN_DIR. Whoever knows better where
+# the programs are, a script or its caller, has set it already.
+BIN_DIR=${BIN_DIR:-}
 build() {
-    local i target command
+    local i target command places
+    places=()
+    for i in "$@"; do is_own "$i" || places+=("$i"); done
+    [ ${#places[@]} -gt 0 ] || return 0
+    set -- "${places[@]}"
     [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$(program_for "$1")" ] && return 0
     need_cargo
     command=(cargo build)
@@ -334,6 +344,7 @@ launch() {
     log=$(log_of "$1")
     program=("$BIN_DIR/$(program_for "$1")")
     [ "${program[0]##*/}" = framework-comparison ] && program+=(serve --framework "${FRAMEWORKS[$1]}")
+    is_own "$1" && program=("$OWN_PROGRAM")
     set -m
     (
         trap '' HUP

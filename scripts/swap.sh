@@ -11,20 +11,30 @@ Nobody who calls it should be able to tell, but for GET /health and empty shelve
 
     scripts/swap.sh product axum      or rocket, poem, warp, actix-web
     scripts/swap.sh product rocket    as it was
+    scripts/swap.sh product poem --program target/debug/mine
 
 It stays on that framework when it is stopped and started again, until the whole
 shop is stopped. The others are built on one framework each.
+
+Options
+    --program FILE    a program of your own that is product-service on that framework
+    --help            this text
 
 Environment
     RUN_DIR      where logs and process ids are kept (run)
 USAGE
 }
 
-wanted=()
+wanted=() own=''
 while [ $# -gt 0 ]; do
     case $1 in
         (-h | --help) usage && exit 0 ;;
-        (-*) misused "unknown option $1; there is --help" ;;
+        (--program)
+            [ $# -gt 1 ] || misused '--program needs the file of a program, such as: --program target/debug/mine'
+            own=$2
+            shift
+            ;;
+        (-*) misused "unknown option $1; there are --program and --help" ;;
         (*) wanted+=("$1") ;;
     esac
     shift
@@ -39,6 +49,10 @@ case " $CHOICE " in
     (*" $framework "*) ;;
     (*) misused "there is no framework \"$framework\"; there are ${CHOICE// /, }" ;;
 esac
+if [ -n "$own" ]; then
+    if [ -d "$own" ] || [ ! -x "$own" ]; then misused "\"$own\" is no program; build it first"; fi
+    own=$(CDPATH='' cd -- "$(dirname -- "$own")" && pwd)/${own##*/}
+fi
 
 need_curl
 choose_ports
@@ -57,22 +71,23 @@ trap 'rm -f "$SCRATCH"*' EXIT
 trap 'say ""; say "Interrupted; $(by_hand scripts/start.sh product-service) starts it if it does not run."; exit 130' INT
 trap 'exit 143' TERM
 
-# Puts it on $1, and starts it.
+# Puts it on framework $1, or on the program $2 that is on it, and starts it.
 start_on() {
-    FRAMEWORKS[PRODUCT]=$1
-    say "$1" >"$SWAPPED"
+    FRAMEWORKS[PRODUCT]=$1 OWN_PROGRAM=$2
+    printf '%s\n%s\n' "$1" "$2" >"$SWAPPED"
     start_shop "$PRODUCT"
 }
 
-before=${FRAMEWORKS[PRODUCT]}
+before=${FRAMEWORKS[PRODUCT]} own_before=$OWN_PROGRAM
 # Built first, so that it is out for no longer than it takes to start.
-FRAMEWORKS[PRODUCT]=$framework
+FRAMEWORKS[PRODUCT]=$framework OWN_PROGRAM=$own
 build "$PRODUCT" || exit 1
+# The one that runs is known by its program.
+OWN_PROGRAM=$own_before
 stop_services "$PRODUCT"
-if ! start_on "$framework"; then
+if ! start_on "$framework" "$own"; then
     complain "It stays on $before."
-    BIN_DIR=''
-    start_on "$before"
+    start_on "$before" "$own_before"
     exit 1
 fi
 say ''

@@ -26,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Limits;
+use crate::service::Service;
+use crate::shutdown::Shutdown;
 
 /// The largest head of a request, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -45,7 +47,6 @@ pub struct Phase {
     /// odd while one is being answered.
     turns: AtomicUsize,
     had_body: AtomicBool,
-    closing: AtomicBool,
 }
 
 impl Phase {
@@ -59,11 +60,6 @@ impl Phase {
     /// The answer is ready to be sent.
     pub fn answered(&self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// This is the last request, if there is one.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
     }
 }
 
@@ -82,6 +78,7 @@ pub struct Connection {
     stream: TcpStream,
     phase: Arc<Phase>,
     limits: Limits,
+    shutdown: Shutdown,
     alarm: Option<Pin<Box<Sleep>>>,
     /// How many turns of the phase have been seen.
     turns: usize,
@@ -98,15 +95,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted: a head is waited for.
-    pub fn new(stream: TcpStream, limits: &Limits) -> Self {
+    /// A connection that was just accepted by `service`: a head is waited for.
+    pub fn new(stream: TcpStream, service: &Service) -> Self {
         // Without it a small answer waits for the acknowledgement of the one
         // before. It fails where the client is gone already, as reading will.
         let _ = stream.set_nodelay(true);
         Self {
             stream,
             phase: Arc::default(),
-            limits: *limits,
+            limits: *service.limits(),
+            shutdown: service.shutdown().clone(),
             alarm: None,
             turns: 0,
             in_head: false,
@@ -152,7 +150,7 @@ impl Connection {
     fn has_waited(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
         let in_time = || Instant::now() + limit;
         let mut due = *self.read_by.get_or_insert_with(in_time);
-        if self.phase.closing.load(Ordering::Relaxed) {
+        if self.shutdown.is_requested() {
             let last_call = || Instant::now() + LAST_CALL;
             due = due.min(*self.last_call.get_or_insert_with(last_call));
         }

@@ -65,7 +65,7 @@ where
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    let (shutdown, limits) = (service.shutdown(), service.limits());
+    let shutdown = service.shutdown();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -73,7 +73,7 @@ where
         };
         match accepted {
             Ok((stream, _)) => {
-                let stream = Connection::new(stream, limits);
+                let stream = Connection::new(stream, service);
                 shutdown.spawn(converse(stream, http.clone(), shutdown.clone()));
             }
             Err(error) => {
@@ -108,7 +108,6 @@ where
     let ended = tokio::select! {
         ended = conversation.as_mut() => ended,
         () = shutdown.requested() => {
-            phase.close();
             conversation.as_mut().graceful_shutdown();
             conversation.await
         }

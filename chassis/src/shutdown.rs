@@ -3,6 +3,8 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +20,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     requested: CancellationToken,
+    // The token knows, too, but takes a lock to say so; connections ask often.
+    is_requested: Arc<AtomicBool>,
     work: TaskTracker,
 }
 
@@ -29,25 +33,26 @@ impl Shutdown {
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         );
-        let requested = shutdown.requested.clone();
+        let requested = shutdown.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            requested.cancel();
+            requested.request();
         });
         Ok(shutdown)
     }
 
     /// Asks for it.
     pub fn request(&self) {
+        self.is_requested.store(true, Ordering::Relaxed);
         self.requested.cancel();
     }
 
     /// Whether it was asked for.
     pub fn is_requested(&self) -> bool {
-        self.requested.is_cancelled()
+        self.is_requested.load(Ordering::Relaxed)
     }
 
     /// Waits until it is asked for.

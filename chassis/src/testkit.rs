@@ -11,7 +11,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::client::{Upstream, connections};
@@ -196,6 +196,8 @@ pub fn env<'a>(variables: &'a [(&'a str, String)]) -> Env<'a> {
 pub struct Stub {
     address: SocketAddr,
     task: Option<JoinHandle<()>>,
+    // The port of one that refuses: let go, it could be another stub's.
+    _held: Option<TcpSocket>,
 }
 
 impl Stub {
@@ -260,15 +262,19 @@ impl Stub {
         Self {
             address,
             task: Some(accepting),
+            _held: None,
         }
     }
 
     /// One that is not there: its port refuses connections.
     pub async fn refusing() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a free port");
         Self {
-            address: listener.local_addr().expect("a bound address"),
+            address: socket.local_addr().expect("a bound address"),
             task: None,
+            _held: Some(socket),
         }
     }
 

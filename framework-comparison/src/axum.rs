@@ -25,8 +25,9 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+/// What the room answers, without what every service has.
 // ANCHOR: routes
-fn routes() -> Router<App> {
+pub fn routes() -> Router<App> {
     Router::new()
         .route("/api/products", get(list_products).post(create_product))
         .route(

@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 use product_service::{App, Config};
 use tokio::net::TcpListener;
 
+use crate::defaults;
+
 /// A web framework, and the product API on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Framework {
@@ -15,6 +17,8 @@ pub struct Framework {
     pub name: &'static str,
     api: fn() -> &'static Api,
     serve: fn(TcpListener, App) -> BoxFuture<'static, Result<(), RunError>>,
+    /// Runs the smallest server on it.
+    pub serve_default: fn() -> Result<(), defaults::Failed>,
 }
 
 /// A framework by its room, which is a module of this crate.
@@ -24,6 +28,7 @@ macro_rules! framework {
             name: $name,
             api: || &crate::$room::API,
             serve: |listener, app| crate::$room::serve(listener, app).boxed(),
+            serve_default: defaults::$room::serve,
         }
     };
 }
@@ -38,7 +43,7 @@ pub const ALL: &[Framework] = &[
     framework!("poem", poem),
     #[cfg(feature = "warp")]
     framework!("warp", warp),
-    #[cfg(feature = "actix")]
+    #[cfg(feature = "actix-web")]
     framework!("actix-web", actix),
 ];
 

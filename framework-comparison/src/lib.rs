@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(feature = "actix")]
+#[cfg(feature = "actix-web")]
 pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
+mod conversation;
+pub mod defaults;
 pub mod framework;
 #[cfg(feature = "poem")]
 pub mod poem;
+pub mod probes;
+pub mod report;
 #[cfg(feature = "rocket")]
 pub mod rocket;
 #[cfg(feature = "warp")]

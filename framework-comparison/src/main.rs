@@ -1,13 +1,20 @@
-//! The product API on the framework of one's choice, as a program.
+//! The product API on the framework of one's choice, and what each framework does
+//! by itself, as a program.
 
+use std::convert::Infallible;
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chassis::config::Env;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
-use framework_comparison::Framework;
+use framework_comparison::framework::ALL;
+use framework_comparison::report::Format;
+use framework_comparison::{Framework, probes};
 use lexopt::Arg::{Long, Short, Value};
 use product_service::Config;
+use tokio::time::{Instant, interval};
 
 const HELP: &str = "\
 The product API of the shop on five web frameworks, to compare them.
@@ -17,8 +24,19 @@ The product API of the shop on five web frameworks, to compare them.
 is a whole product-service on axum, on rocket, poem, warp or actix-web: the same
 routes, rules and environment variables as the program product-service has.
 
+    framework-comparison defaults
+
+puts the smallest server on each, as its own guide writes one, through some forty
+probes, and tells what each does by itself and what its room in the lab makes of
+it. It takes about a quarter of a minute.
+
+    framework-comparison default-server --framework axum
+
+is that smallest server, on a free port.
+
 Options
     --framework NAME    axum, rocket, poem, warp or actix-web
+    --format FORMAT     of the table: table, markdown or json (table)
     --help              this text
 ";
 
@@ -26,6 +44,8 @@ Options
 enum Command {
     Help,
     Serve(Framework),
+    Defaults(Format),
+    DefaultServer(Framework),
 }
 
 fn main() -> ExitCode {
@@ -35,10 +55,50 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Serve(framework)) => serve(framework),
+        Ok(Command::Defaults(format)) => defaults(format),
+        Ok(Command::DefaultServer(framework)) => match (framework.serve_default)() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
         Err(misuse) => {
             eprintln!("framework-comparison: {misuse}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Reads the arguments, or says in a sentence what is wrong with them.
+fn command(mut arguments: lexopt::Parser) -> Result<Command, String> {
+    let (mut verb, mut framework, mut format) = (None, None, Format::Table);
+    while let Some(argument) = arguments.next().map_err(|wrong| wrong.to_string())? {
+        let (name, value) = match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long(name @ ("framework" | "format")) => (name.to_owned(), arguments.value()),
+            Value(word) if verb.is_none() => {
+                verb = Some(word.to_string_lossy().into_owned());
+                continue;
+            }
+            other => return Err(format!("{}; see --help", other.unexpected())),
+        };
+        let value = value.map_err(|wrong| wrong.to_string())?;
+        let value = value.to_string_lossy();
+        if name == "format" {
+            format = Format::named(&value)?;
+        } else {
+            framework = Some(Framework::named(&value)?);
+        }
+    }
+    let verb = verb.ok_or("say what to do, such as serve --framework axum; see --help")?;
+    let framework =
+        framework.ok_or_else(|| format!("{verb} needs --framework, such as --framework axum"));
+    match verb.as_str() {
+        "serve" => framework.map(Command::Serve),
+        "default-server" => framework.map(Command::DefaultServer),
+        "defaults" => Ok(Command::Defaults(format)),
+        other => Err(format!("there is no command {other:?}; see --help")),
     }
 }
 
@@ -53,25 +113,29 @@ fn serve(framework: Framework) -> ExitCode {
     })
 }
 
-/// Reads the arguments, or says in a sentence what is wrong with them.
-fn command(mut arguments: lexopt::Parser) -> Result<Command, String> {
-    let (mut verb, mut framework) = (None, None);
-    while let Some(argument) = arguments.next().map_err(|wrong| wrong.to_string())? {
-        match argument {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("framework") => {
-                let name = arguments.value().map_err(|wrong| wrong.to_string())?;
-                framework = Some(Framework::named(&name.to_string_lossy())?);
-            }
-            Value(word) if verb.is_none() => verb = Some(word.to_string_lossy().into_owned()),
-            other => return Err(format!("{}; see --help", other.unexpected())),
+/// The table of what each gives by itself.
+fn defaults(format: Format) -> ExitCode {
+    run::until_stopped(async || {
+        let program = std::env::current_exe()?;
+        let findings = tokio::select! {
+            findings = probes::run(&program, ALL) => findings?,
+            never = progress() => match never {},
+        };
+        print!("{}", format.tell(ALL, &findings));
+        Ok(())
+    })
+}
+
+/// Tells a person for how long to wait.
+async fn progress() -> Infallible {
+    let patience = probes::PATIENCE.as_secs();
+    eprintln!("Asking two servers on each framework; some probes wait {patience} s.");
+    let began = Instant::now();
+    let mut every_second = interval(Duration::from_secs(1));
+    loop {
+        every_second.tick().await;
+        if stderr().is_terminal() {
+            eprint!("{} s\r", began.elapsed().as_secs());
         }
-    }
-    match verb.as_deref() {
-        Some("serve") => framework
-            .map(Command::Serve)
-            .ok_or_else(|| "serve needs --framework, such as --framework axum".to_owned()),
-        Some(other) => Err(format!("there is no command {other:?}; see --help")),
-        None => Err("say what to do, such as serve --framework axum; see --help".to_owned()),
     }
 }

@@ -21,8 +21,9 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+/// What the room answers, without what every service has.
 // ANCHOR: routes
-fn routes() -> Route {
+pub fn routes() -> Route {
     Route::new()
         .at("/api/products", get(list_products).post(create_product))
         .at(

@@ -25,10 +25,12 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     rules::serve(listener, routes(), app, service).await
 }
 
+/// What the room answers, without what every service has.
+///
 // ANCHOR: routes
 /// Path and method come first in each: what rejects behind them is the failure
 /// of the one route that was meant.
-fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
+pub fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     let products = warp::path!("api" / "products");
     let product = warp::path!("api" / "products" / String);
     let list = products

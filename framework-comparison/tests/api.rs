@@ -1,4 +1,5 @@
 //! The cases of product-service, on the other four frameworks: the very same file.
+#![expect(clippy::duplicate_mod, reason = "that is the point")]
 
 #[path = "."]
 mod on_axum {

@@ -14,6 +14,7 @@ use crate::model::{
     Change, ChangeBody, NewProduct, NewProductBody, Product, ProductId, StockBody, StockChange,
 };
 
+/// The routes of product-service, each described at its function.
 #[derive(OpenApi)]
 #[openapi(paths(
     list_products,
@@ -23,17 +24,21 @@ use crate::model::{
     change_stock,
     delete_product
 ))]
-struct Document;
+pub struct Document;
 
 /// The API, as it is on `framework`.
 pub fn on(framework: &'static str) -> Api {
-    let about = About {
+    Api::new(about(framework), Document::openapi())
+}
+
+/// What product-service says of itself on `framework`.
+pub fn about(framework: &'static str) -> About {
+    About {
         name: "product-service",
         framework,
         version: env!("CARGO_PKG_VERSION"),
         description: "Products of the shop and their stock.",
-    };
-    Api::new(about, Document::openapi())
+    }
 }
 
 /// All products

@@ -28,7 +28,8 @@ use store::{ProductStore, StockChanged};
 pub struct App {
     /// What every service carries.
     pub service: Arc<Service>,
-    products: Arc<ProductStore>,
+    /// What it owns.
+    pub products: Arc<ProductStore>,
     stock_changes: Arc<Keys<StockChange, StockChanged>>,
     sellers: Sellers,
 }

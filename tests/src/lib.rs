@@ -15,7 +15,7 @@
 //!
 //! | file | what it shows |
 //! |---|---|
-//! | `tests/contract.rs` | the contract, written once, run against all five |
+//! | `tests/contract.rs` | the contract, written once, run against all five, and against product-service on each framework |
 //! | `tests/openapi.rs` | the documents describe the contract, and the answers match them |
 //! | `tests/shop.rs` | the five together: the golden journey, races, outages |
 //! | `tests/binaries.rs` | the programs: start, log, stop |

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ pub const PROGRAMS: [&str; 9] = [
 ];
 
 /// The service that one of the [`PROGRAMS`] is.
-pub fn service_of(program: &'static str) -> &'static str {
+pub fn service_in(program: &'static str) -> &'static str {
     if program.starts_with("framework-comparison") {
         "product-service"
     } else {
@@ -61,7 +61,7 @@ pub fn service_of(program: &'static str) -> &'static str {
 
 /// The variables by which one of the [`PROGRAMS`] finds those that it calls.
 pub fn neighbours(program: &'static str) -> &'static [&'static str] {
-    match service_of(program) {
+    match service_in(program) {
         "product-service" => &["USER_SERVICE_URL"],
         "order-service" => &[
             "USER_SERVICE_URL",
@@ -115,7 +115,12 @@ impl Program {
     /// environment but `variables`; waits for its first log line, which has the
     /// port.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        Self::start_at(0, name, variables).unwrap_or_else(|ended| did_not_start(name, &ended))
+        Self::try_start(name, variables).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// The same for one that need not come up; says why it did not, in a sentence.
+    pub fn try_start(name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start_at(0, name, variables)
     }
 
     /// The same for one that is to be killed and to [come back](Self::come_back)
@@ -127,7 +132,8 @@ impl Program {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         for _ in PORTS {
             // Other tests have another process id, and so mostly other ports.
-            let number = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 64;
+            let number =
+                u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() % 1000 * 613;
             let place = number % u32::try_from(PORTS.len()).expect("a few");
             let port = PORTS.start + u16::try_from(place).expect("one of a few");
             let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
@@ -140,7 +146,7 @@ impl Program {
     }
 
     /// Starts it at `port`, unless it ends before it is up.
-    fn start_at(port: u16, name: &str, variables: &[(&str, &str)]) -> Result<Self, Ended> {
+    fn start_at(port: u16, name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
         let mut child = command(name, variables)
             .env("PORT", port.to_string())
             .spawn()
@@ -165,16 +171,27 @@ impl Program {
             lines: Mutex::new(lines),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
-        let Some(first) = program.line(PATIENCE) else {
-            return Err(program.ended(PATIENCE));
+        let lines = program.lines.get_mut().expect("no panic");
+        let first = match lines.recv_timeout(PATIENCE) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!("{name} has said nothing within {PATIENCE:?}"));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let Ended { status, stderr, .. } = program.ended(PATIENCE);
+                let status = status.map_or("no status".to_owned(), |status| status.to_string());
+                let said = stderr.trim();
+                return Err(format!(
+                    "{name} ended with {status} as it started, and said {said:?}"
+                ));
+            }
         };
-        let first: Value = serde_json::from_str(&first).expect("the first log line is JSON");
-        let port = first["port"]
-            .as_u64()
-            .and_then(|port| u16::try_from(port).ok());
-        program
-            .address
-            .set_port(port.unwrap_or_else(|| panic!("{name}: no port in its first line {first}")));
+        let port = serde_json::from_str(&first)
+            .ok()
+            .and_then(|line: Value| line["port"].as_u64()?.try_into().ok());
+        program.address.set_port(port.ok_or_else(|| {
+            format!("{name} begins with {first:?}, and not with a line of JSON that has its port")
+        })?);
         Ok(program)
     }
 
@@ -197,7 +214,7 @@ impl Program {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let started = Self::start_at(port, &self.name, &variables);
-        *self = started.unwrap_or_else(|ended| did_not_start(&self.name, &ended));
+        *self = started.unwrap_or_else(|fault| panic!("{fault}"));
     }
 
     /// Kills it; its port refuses then.
@@ -299,10 +316,6 @@ fn stands_still(process: u32) -> bool {
     state.stdout.starts_with(b"T")
 }
 
-fn did_not_start(name: &str, ended: &Ended) -> ! {
-    panic!("{name} did not start: {ended:?}")
-}
-
 /// Runs a service that must not come up, or a program that ends by itself, and waits
 /// until it has. Arguments follow the name: `user-service healthcheck`.
 pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
@@ -365,14 +378,22 @@ fn wait(child: &mut Child, within: Duration) -> Option<i32> {
     }
 }
 
-/// The program is two levels above the test: `target/debug/deps/binaries-…`.
 fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a path of our own");
-    let profile = test.ancestors().nth(2).expect("a target directory");
-    let path = profile.join(name);
+    let path = programs().join(name);
     assert!(
         path.is_file(),
         "{name} is not built; run `cargo test --workspace`, which builds it, or `cargo build --workspace` before this",
     );
     path
+}
+
+/// Where the programs of this build are: beside this one, or a level above it if it
+/// is a test, such as `target/debug/deps/binaries-…`.
+pub fn programs() -> PathBuf {
+    let mut folder = std::env::current_exe().expect("a path of our own");
+    folder.pop();
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    folder
 }

@@ -74,14 +74,28 @@ pub async fn orders(
     products: &UpstreamUrl,
     notifications: &UpstreamUrl,
 ) -> Server {
-    start!(
-        order_service,
-        vec![
-            ("USER_SERVICE_URL", text(users)),
-            ("PRODUCT_SERVICE_URL", text(products)),
-            ("NOTIFICATION_SERVICE_URL", text(notifications)),
-        ]
-    )
+    orders_that([users, products, notifications], &[]).await
+}
+
+/// Waits for neighbours that are well, however busy the machine is.
+const PATIENT: [(&str, &str); 3] = [
+    ("DEADLINE_MS", "20000"),
+    ("CALL_TIMEOUT_MS", "20000"),
+    ("NOTIFY_TIMEOUT_MS", "20000"),
+];
+
+async fn orders_that(
+    [users, products, notifications]: [&UpstreamUrl; 3],
+    settings: &[(&'static str, &str)],
+) -> Server {
+    let mut variables = vec![
+        ("USER_SERVICE_URL", text(users)),
+        ("PRODUCT_SERVICE_URL", text(products)),
+        ("NOTIFICATION_SERVICE_URL", text(notifications)),
+    ];
+    let settings = settings.iter();
+    variables.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
+    start!(order_service, variables)
 }
 
 /// Starts notification-service.
@@ -128,12 +142,8 @@ impl Shop {
         let users = users().await;
         let products = products(&users.upstream_url()).await;
         let notifications = notifications().await;
-        let orders = orders(
-            &users.upstream_url(),
-            &products.upstream_url(),
-            &notifications.upstream_url(),
-        )
-        .await;
+        let urls = [&users, &products, &notifications].map(Server::upstream_url);
+        let orders = orders_that(urls.each_ref(), &PATIENT).await;
         let analytics = analytics(
             &users.upstream_url(),
             &products.upstream_url(),

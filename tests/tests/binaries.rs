@@ -8,7 +8,7 @@ use chassis::testkit::Stub;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
-use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_of};
+use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_in};
 use shop_tests::raw::{self, Connection, request};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// A path and a body that the service reads before it answers.
 fn creation(service: &'static str) -> Option<(&'static str, Value)> {
-    match service_of(service) {
+    match service_in(service) {
         "user-service" => Some((
             "/api/users",
             json!({"name": "Ada", "email": "ada@example.com"}),
@@ -107,7 +107,7 @@ async fn an_unknown_or_empty_variable_is_ignored() {
         let got = raw::exchange(program.address(), &request("GET", "/health", &[], b""))
             .await
             .expect("an answer");
-        assert_eq!(got.expect(200)["service"], service_of(service));
+        assert_eq!(got.expect(200)["service"], service_in(service));
     }
 }
 
@@ -243,7 +243,8 @@ async fn each_request_leaves_one_line_of_json() {
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
     let hex = Regex::new("^[0-9a-f]{32}$").expect("a pattern");
     for service in PROGRAMS {
-        let nobody = Stub::refusing().await.url();
+        let refusing = Stub::refusing().await;
+        let nobody = refusing.url();
         let urls: Vec<_> = neighbours(service)
             .iter()
             .map(|name| (*name, nobody.as_str()))
@@ -261,7 +262,7 @@ async fn each_request_leaves_one_line_of_json() {
             ("GET", "/docs/nothing.js", "/docs/{file}", 404),
             ("GET", "/a\\b'c", "unmatched", 404),
         ];
-        match service_of(service) {
+        match service_in(service) {
             "user-service" => cases.push(("GET", "/api/users/7", "/api/users/{id}", 404)),
             "product-service" => cases.push((
                 "PATCH",
@@ -287,7 +288,7 @@ async fn each_request_leaves_one_line_of_json() {
         let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
         let mut expected = BTreeMap::new();
         for (index, (method, path, route, status)) in cases.into_iter().enumerate() {
-            let id = format!("{}-{index}", service_of(service));
+            let id = format!("{}-{index}", service_in(service));
             let mut headers = vec![("x-request-id", id.as_str())];
             if index == 0 {
                 headers.push(("traceparent", &traceparent));
@@ -336,7 +337,7 @@ async fn each_request_leaves_one_line_of_json() {
                 "{service}: {line}"
             );
             assert_eq!(line["level"], "INFO", "{service}: {line}");
-            assert_eq!(line["service"], service_of(service), "{line}");
+            assert_eq!(line["service"], service_in(service), "{line}");
             assert!(
                 line["traceId"].as_str().is_some_and(|id| hex.is_match(id)),
                 "{service}: {line}"

@@ -29,6 +29,13 @@ const QUICKLY: [(&str, &str); 3] = [
     ("POLL_INTERVAL_MS", "60000"),
 ];
 
+/// Where the notification alone is to be given up, which has a time-out of its own.
+const PATIENTLY: [(&str, &str); 3] = [
+    ("CALL_TIMEOUT_MS", "5000"),
+    ("DEADLINE_MS", "5000"),
+    ("CIRCUIT_OPEN_MS", "1000"),
+];
+
 /// The deadline of an order is 2 s, and so is that of a poll, of which one who
 /// asks analytics-service may have to wait for two. The rest is for a busy machine.
 const PROMPT: Duration = Duration::from_secs(6);
@@ -213,7 +220,11 @@ impl Shop {
             })
             .collect();
         let urls = urls.iter().map(|(variable, url)| (*variable, url.as_str()));
-        let variables: Vec<_> = QUICKLY.into_iter().chain(urls).collect();
+        let settings = match edge.client_gets {
+            ClientGets::Unnotified => PATIENTLY,
+            _ => QUICKLY,
+        };
+        let variables: Vec<_> = settings.into_iter().chain(urls).collect();
         Ok(Self {
             caller: block_in_place(|| Program::start(edge.caller, &variables)),
             edge,

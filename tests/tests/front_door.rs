@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_tests::PATIENCE;
 use shop_tests::faults::{Faults, good};
-use shop_tests::program::{PROGRAMS, Program, service_of};
+use shop_tests::program::{PROGRAMS, Program, service_in};
 use shop_tests::raw::{self, Connection, chunked, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -64,7 +64,7 @@ const BODIES: [(&str, &str, &str); 4] = [
 impl Door {
     fn open(name: &'static str, variables: &[(&str, &str)]) -> Self {
         Self {
-            service: service_of(name),
+            service: service_in(name),
             program: Program::start(name, variables),
         }
     }
@@ -501,7 +501,7 @@ async fn health_answers(door: &Door) -> Result<(), String> {
 /// The programs that read bodies.
 fn reading_bodies() -> impl Iterator<Item = &'static str> {
     let reads =
-        |program: &&'static str| BODIES.iter().any(|(name, ..)| *name == service_of(program));
+        |program: &&'static str| BODIES.iter().any(|(name, ..)| *name == service_in(program));
     PROGRAMS.into_iter().filter(reads)
 }
 

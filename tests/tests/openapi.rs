@@ -568,7 +568,8 @@ async fn the_product_api_is_as_its_document_says_on_every_framework() {
 
 #[tokio::test]
 async fn answers_in_an_outage_are_as_the_documents_say() {
-    let nobody = chassis::testkit::Stub::refusing().await.url();
+    let refusing = chassis::testkit::Stub::refusing().await;
+    let nobody = refusing.url();
     let users = shop::users().await;
     let products = shop::products(&nobody).await;
     let lonely = shop::orders(&users.upstream_url(), &nobody, &nobody).await;
@@ -647,7 +648,8 @@ async fn answers_in_an_outage_are_as_the_documents_say() {
 
 #[tokio::test]
 async fn a_history_is_as_the_document_says() {
-    let nobody = chassis::testkit::Stub::refusing().await.url();
+    let refusing = chassis::testkit::Stub::refusing().await;
+    let nobody = refusing.url();
     let users = shop::users().await;
     let neighbours = [&users.upstream_url(), &nobody, &nobody, &nobody];
     let analytics = shop::analytics_polling(neighbours, 500).await;

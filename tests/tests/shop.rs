@@ -1138,7 +1138,8 @@ async fn what_the_four_do_shows_in_what_analytics_tells_of_them() {
     let users = shop::users().await;
     let notifications = shop::notifications().await;
     // Nobody can say whether a seller exists: product-service answers 503.
-    let products = shop::products(&Stub::refusing().await.url()).await;
+    let refusing = Stub::refusing().await;
+    let products = shop::products(&refusing.url()).await;
     let urls = [&users, &products, &notifications].map(Server::upstream_url);
     let orders = shop::orders(&urls[0], &urls[1], &urls[2]).await;
     let four = [&urls[0], &urls[1], &orders.upstream_url(), &urls[2]];

@@ -147,7 +147,8 @@ async fn an_order_is_one_trace_over_four_services() {
 #[tokio::test]
 async fn every_framework_has_spans_and_a_failure_is_one() {
     for service in SERVICES {
-        let nobody = Stub::refusing().await.url();
+        let refusing = Stub::refusing().await;
+        let nobody = refusing.url();
         let collector = Collector::start().await;
         let endpoint = collector.endpoint();
         let mut variables = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];

@@ -61,12 +61,11 @@ where
     A: Send + Sync + 'static,
 {
     let shutdown = service.shutdown().clone();
-    let limits = *service.limits();
     let (app, service) = (Data::new(app), Data::from(service));
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
     let connections = move || {
-        let stopping = stopping.clone();
+        let (stopping, service) = (stopping.clone(), service.clone());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
@@ -86,7 +85,7 @@ where
                 |()| AppConfig::default(),
             ));
         fn_service(move |stream: TcpStream| {
-            let connection = Connection::new(stream, &limits);
+            let connection = Connection::new(stream, &service);
             async move { Ok((connection, Protocol::Http1, None)) }
         })
         .and_then(http)

@@ -1,0 +1,64 @@
+//! Exercise 1: product-service on axum, and one route more.
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use chassis::api::Api;
+use chassis::reply::Reply;
+use chassis::shutdown::Shutdown;
+use chassis::table::Page;
+use chassis::{run, server, telemetry};
+use framework_comparison::axum as room;
+use product_service::{App, Config, api};
+use serde::Serialize;
+use user_service::http::rules::{self, Answer};
+use utoipa::{OpenApi, ToSchema};
+
+fn main() -> ExitCode {
+    run(Config::read, async |config| {
+        let _log = telemetry::init(&config.service)?;
+        let shutdown = Shutdown::on_signal()?;
+        let listener = server::bind(config.service.listen).await?;
+        let app = App::new(&config, &API, shutdown)?;
+        let service = Arc::clone(&app.service);
+        rules::serve(listener, routes(), app, service).await
+    })
+}
+
+/// The table of routes: those of product-service, and one more.
+static API: LazyLock<Api> = LazyLock::new(|| {
+    let mut document = api::Document::openapi();
+    document.merge(Addition::openapi());
+    Api::new(api::about("axum"), document)
+});
+
+#[derive(OpenApi)]
+#[openapi(paths(count_products))]
+struct Addition;
+
+/// The answer of `GET /api/products/count`.
+#[derive(Serialize, ToSchema)]
+struct Count {
+    /// How many products there are.
+    total: usize,
+}
+
+/// How many products there are
+#[utoipa::path(get, path = "/api/products/count", tag = "products",
+    responses((status = 200, description = "The count of all products", body = Count)))]
+fn count_products(app: &App) -> Reply {
+    // A page knows how many there are on all of them.
+    let total = app.products.list(Page::default()).total;
+    Reply::json(200, &Count { total })
+}
+
+fn routes() -> Router<App> {
+    room::routes().route("/api/products/count", get(count))
+}
+
+async fn count(State(app): State<App>) -> Answer {
+    Answer(count_products(&app))
+}

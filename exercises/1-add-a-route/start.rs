@@ -1,0 +1,31 @@
+//! Exercise 1: product-service on axum, and one route more.
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use chassis::api::Api;
+use chassis::shutdown::Shutdown;
+use chassis::{run, server, telemetry};
+use framework_comparison::axum as room;
+use product_service::{App, Config, api};
+use user_service::http::rules;
+
+fn main() -> ExitCode {
+    run(Config::read, async |config| {
+        let _log = telemetry::init(&config.service)?;
+        let shutdown = Shutdown::on_signal()?;
+        let listener = server::bind(config.service.listen).await?;
+        let app = App::new(&config, &API, shutdown)?;
+        let service = Arc::clone(&app.service);
+        rules::serve(listener, routes(), app, service).await
+    })
+}
+
+/// The table of routes. It knows those of product-service, and not yet yours.
+static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
+
+fn routes() -> Router<App> {
+    // Yours: GET /api/products/count.
+    room::routes()
+}

@@ -1,0 +1,22 @@
+//! Exercise 5 within the rules, but with no log and deaf to being stopped.
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+
+use chassis::api::Api;
+use chassis::shutdown::Shutdown;
+use chassis::{run, server};
+use framework_comparison::poem as room;
+use order_service::http::rules;
+use product_service::{App, Config, api};
+
+static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
+
+fn main() -> ExitCode {
+    run(Config::read, async |config| {
+        let listener = server::bind(config.service.listen).await?;
+        let app = App::new(&config, &API, Shutdown::default())?;
+        let service = Arc::clone(&app.service);
+        rules::serve(listener, room::routes(), app, service).await
+    })
+}

@@ -1,0 +1,24 @@
+//! Exercise 5: the routes of product-service on poem, within the rules of the shop.
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+
+use chassis::api::Api;
+use chassis::shutdown::Shutdown;
+use chassis::{run, server, telemetry};
+use framework_comparison::poem as room;
+use order_service::http::rules;
+use product_service::{App, Config, api};
+
+static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
+
+fn main() -> ExitCode {
+    run(Config::read, async |config| {
+        let _log = telemetry::init(&config.service)?;
+        let shutdown = Shutdown::on_signal()?;
+        let listener = server::bind(config.service.listen).await?;
+        let app = App::new(&config, &API, shutdown)?;
+        let service = Arc::clone(&app.service);
+        rules::serve(listener, room::routes(), app, service).await
+    })
+}

@@ -1,0 +1,26 @@
+//! Exercise 5: the routes of product-service, on poem's own server, as poem's guide
+//! starts one.
+
+use std::error::Error;
+use std::sync::{Arc, LazyLock};
+
+use chassis::api::Api;
+use chassis::config::Env;
+use chassis::shutdown::Shutdown;
+use framework_comparison::poem as room;
+use poem::listener::TcpListener;
+use poem::{EndpointExt, Server};
+use product_service::{App, Config, api};
+
+static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let config = Config::read(Env::process())?;
+    let app = App::new(&config, &API, Shutdown::default())?;
+    let service = Arc::clone(&app.service);
+    let routes = room::routes().data(app).data(service);
+    let listener = TcpListener::bind(config.service.listen);
+    Server::new(listener).run(routes).await?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Each exercise fails its check as it is handed out, and passes it as it is solved.
+
+use exercises::report::Report;
+
+async fn checked(number: usize, program: &str) -> Report {
+    let program = format!("examples/{program}");
+    let report = exercises::check(number, &program).await;
+    report.unwrap_or_else(|fault| panic!("{program}: {fault}"))
+}
+
+/// What the check has against the exercise as it is handed out.
+async fn against_start(number: usize) -> Vec<String> {
+    against(&checked(number, &format!("start-{number}")).await)
+}
+
+fn against(report: &Report) -> Vec<String> {
+    let wrong = report.wrong();
+    wrong
+        .map(|case| format!("{}: {}", case.asked, case.came))
+        .collect()
+}
+
+async fn assert_solved(number: usize) {
+    let report = checked(number, &format!("solution-{number}")).await;
+    assert_eq!(report.wrong().count(), 0, "\n{report}");
+    assert!(report.len() >= 3, "\n{report}");
+}
+
+/// Where there is no such route, `count` is a product that there is not.
+const NO_ROUTE: [&str; 7] = [
+    "GET count, nothing there: 404 not_found",
+    "GET count, 101 there: 404 not_found",
+    "HEAD count: 404 and no body",
+    "POST count: 405 method_not_allowed, Allow: GET, HEAD, PUT, DELETE, OPTIONS",
+    "DELETE count: 404 not_found, Allow: none",
+    "OPTIONS count: 204 and no body, Allow: GET, HEAD, PUT, DELETE, OPTIONS",
+    "GET /openapi.json, count: not described",
+];
+
+#[tokio::test]
+async fn the_first_wants_a_route() {
+    assert_eq!(against_start(1).await, NO_ROUTE);
+    assert_solved(1).await;
+}
+
+#[tokio::test]
+async fn the_second_wants_it_on_another_framework() {
+    assert_eq!(against_start(2).await, NO_ROUTE);
+    assert_solved(2).await;
+}
+
+#[tokio::test]
+async fn one_framework_is_not_taken_for_the_other() {
+    let report = checked(2, "solution-1").await;
+    assert_eq!(against(&report), ["GET /health, its framework: axum"]);
+}
+
+#[tokio::test]
+async fn the_third_finds_what_a_framework_says_by_itself() {
+    let found = against_start(3).await;
+    for finding in [
+        "GET, an unknown route: 404 and no body",
+        "DELETE, which is not there: 405 and no body, Allow: GET",
+        "POST, a body of no type: 400 and no JSON: Content type error",
+    ] {
+        assert!(found.iter().any(|found| found == finding), "{found:#?}");
+    }
+    // All but what is no error.
+    assert_eq!(found.len(), 11, "{found:#?}");
+    assert_solved(3).await;
+}
+
+#[tokio::test]
+async fn the_fourth_finds_the_lost_update() {
+    let found = against_start(4).await;
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let [sold, moved] = [&found[0], &found[1]].map(String::as_str);
+    assert!(
+        sold.starts_with("PATCH, 20 at once take 1 of 5: "),
+        "{sold}"
+    );
+    assert!(
+        moved.starts_with("PATCH, 20 at once bring or take 1: 20 done, "),
+        "{moved}"
+    );
+    assert_solved(4).await;
+}
+
+#[tokio::test]
+async fn the_fifth_finds_who_does_not_survive_a_swap() {
+    assert_eq!(
+        against_start(5).await,
+        [
+            "scripts/swap.sh product poem, your program: product-service was not ready within 10 s: answered 404 to GET /health/ready"
+        ]
+    );
+    let found = against(&checked(5, "halfway-5").await);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let [played, cut] = [&found[0], &found[1]].map(String::as_str);
+    assert!(
+        played.contains("product-service: the log's line for /api/products/"),
+        "{played}"
+    );
+    assert!(
+        cut.starts_with("scripts/swap.sh product rocket, a request in flight: "),
+        "{cut}"
+    );
+    assert_solved(5).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_checked_is_said_in_a_sentence() {
+    for (number, program, fault) in [
+        (6, "examples/start-1", "there is no exercise 6"),
+        (5, "exercise-of-nobody", "exercise-of-nobody is not built"),
+    ] {
+        let said = exercises::check(number, program).await.expect_err(fault);
+        assert!(said.contains(fault), "{said}");
+    }
+}

@@ -1,0 +1,495 @@
+//! What a server does by itself: the smallest one on each framework and the lab's
+//! room on it, asked the same.
+//!
+//! Each server is a process of its own, so that a panic and a signal are real. What
+//! is waited for is waited for on all of them at once, and for [`PATIENCE`] at most.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use chassis::run::RunError;
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use Show::{Answer, Count, Length, Origin};
+
+use crate::Framework;
+use crate::conversation::Conversation;
+use crate::defaults::A_WHILE;
+
+/// What is in the table where there is nothing to ask for: no route of the lab
+/// panics. Its rooms have a test each, with one that does.
+pub(crate) const NOT_ASKED: &str = "-";
+
+/// How long a server is given to do something about a client that does nothing.
+pub const PATIENCE: Duration = Duration::from_secs(12);
+
+/// What is asked, and what the servers made of it.
+#[derive(Debug)]
+pub struct Finding {
+    /// What the probe is about.
+    pub group: &'static str,
+    /// What was asked.
+    pub probe: &'static str,
+    /// What each framework's smallest server did, in the order of the frameworks.
+    pub defaults: Vec<String>,
+    /// What the lab's room on each did.
+    pub lab: Vec<String>,
+}
+
+/// The paths of a server, where the probes find what they ask for.
+#[derive(Clone, Copy)]
+struct Paths {
+    list: &'static str,
+    record: &'static str,
+    /// Where a handler panics, if one does.
+    panic: Option<&'static str>,
+    /// A request that takes [`A_WHILE`].
+    slow: fn() -> Vec<u8>,
+}
+
+const DEFAULTS: Paths = Paths {
+    list: "/items",
+    record: "/items/1",
+    panic: Some("/panic"),
+    slow: || request("GET /slow", "", ""),
+};
+
+const LAB: Paths = Paths {
+    list: "/api/products",
+    record: "/api/products/1",
+    panic: None,
+    // It asks a user-service that takes its time.
+    slow: || {
+        let body = r#"{"name":"Teapot","price":1,"sellerId":"1"}"#;
+        request("POST /api/products", JSON, body)
+    },
+};
+
+const JSON: &str = "content-type: application/json\r\n";
+const TEAPOT: &str = r#"{"name":"Teapot","price":19.99}"#;
+
+const ROUTING: &str = "Routing";
+const BODIES: &str = "JSON in";
+const HTTP: &str = "HTTP";
+const TROUBLE: &str = "Trouble";
+
+/// What of an answer a probe is about.
+#[derive(Clone, Copy)]
+enum Show {
+    /// Its status, and what its body is.
+    Answer,
+    /// Its status, and whether it says how long the body would be.
+    Length,
+    /// Its status, and the origins that it allows.
+    Origin,
+    /// How many there are.
+    Count,
+}
+
+/// A request as it is sent, and what is looked at.
+struct Probe {
+    group: &'static str,
+    name: &'static str,
+    bytes: Vec<u8>,
+    show: Show,
+}
+
+/// A request with what all have: a host, and a length where there is a body.
+/// `headers` end in a line break, each.
+fn request(line: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = if body.is_empty() {
+        String::new()
+    } else {
+        format!("content-length: {}\r\n", body.len())
+    };
+    format!("{line} HTTP/1.1\r\nhost: localhost\r\n{headers}{length}\r\n{body}").into_bytes()
+}
+
+fn ask(method: &str, path: &str) -> Vec<u8> {
+    request(&format!("{method} {path}"), "", "")
+}
+
+/// A request as it is sent, with what it is called and what is looked at.
+type Asked = (&'static str, Vec<u8>, Show);
+
+/// What is asked of a server with these paths, one after the other.
+fn probes(paths: Paths) -> Vec<Probe> {
+    let panic = paths.panic.map(|path| ask("GET", path));
+    let panics = ("a panic in the handler", panic.unwrap_or_default(), Answer);
+    let groups = [
+        (ROUTING, routing(paths)),
+        (BODIES, bodies(paths.list)),
+        (HTTP, http(paths)),
+        (TROUBLE, vec![panics]),
+    ];
+    let probes = groups.into_iter().flat_map(|(group, asked)| {
+        let probe = move |(name, bytes, show)| Probe {
+            group,
+            name,
+            bytes,
+            show,
+        };
+        asked.into_iter().map(probe)
+    });
+    probes.collect()
+}
+
+fn routing(Paths { list, record, .. }: Paths) -> Vec<Asked> {
+    // The last letter of a path, percent-encoded.
+    let encoded = |path: &str| {
+        let (start, last) = path.split_at(path.len() - 1);
+        ask("GET", &format!("{start}%{:02x}", last.as_bytes()[0]))
+    };
+    let preflight = "origin: http://a.example\r\naccess-control-request-method: POST\r\n";
+    let preflight = request(&format!("OPTIONS {list}"), preflight, "");
+    let get = |path: String| ask("GET", &path);
+    vec![
+        ("unknown route", ask("GET", "/nothing"), Answer),
+        ("wrong method", ask("DELETE", list), Answer),
+        ("unknown method", ask("BREW", list), Answer),
+        ("HEAD of a GET route", ask("HEAD", record), Length),
+        ("OPTIONS by hand", ask("OPTIONS", list), Answer),
+        ("preflight from another origin", preflight, Origin),
+        ("trailing slash", get(format!("{list}/")), Answer),
+        ("double slash", get(format!("/{list}")), Answer),
+        ("a letter percent-encoded", encoded(list), Answer),
+        ("an id percent-encoded", encoded(record), Answer),
+        ("an id that is none", get(format!("{list}/abc")), Answer),
+        (
+            "a path that is not UTF-8",
+            get(format!("{list}/%ff")),
+            Answer,
+        ),
+        (
+            "a query that does not parse",
+            get(format!("{list}?limit=ten")),
+            Answer,
+        ),
+    ]
+}
+
+fn bodies(list: &str) -> Vec<Asked> {
+    let post = |headers: &str, body: &str| request(&format!("POST {list}"), headers, body);
+    let json = |body: &str| post(JSON, body);
+    let text = "content-type: text/plain\r\n";
+    let large = format!(r#"{{"name":"{}","price":1}}"#, "x".repeat(10 << 20));
+    vec![
+        ("malformed JSON", json("{"), Answer),
+        ("a missing field", json(r#"{"name":"Teapot"}"#), Answer),
+        (
+            "a field of the wrong type",
+            json(r#"{"name":1,"price":1}"#),
+            Answer,
+        ),
+        ("no body", json(""), Answer),
+        ("another content type", post(text, TEAPOT), Answer),
+        ("no content type", post("", TEAPOT), Answer),
+        (
+            "a header twice: Content-Type",
+            post(&[JSON, text].concat(), TEAPOT),
+            Answer,
+        ),
+        ("a body of 10 MiB", json(&large), Answer),
+    ]
+}
+
+fn http(Paths { list, record, .. }: Paths) -> Vec<Asked> {
+    let get = |headers: &str| request(&format!("GET {record}"), headers, "");
+    let old = format!("GET {record} HTTP/1.0\r\n\r\n").into_bytes();
+    let homeless = format!("GET {record} HTTP/1.1\r\n\r\n").into_bytes();
+    let line = format!("POST {list}");
+    let expecting = request(&line, &format!("{JSON}expect: 100-continue\r\n"), TEAPOT);
+    let lengths = request(&line, &format!("{JSON}content-length: 4\r\n"), TEAPOT);
+    let chunks = format!("{:x}\r\n{TEAPOT}\r\n0\r\n\r\n", TEAPOT.len());
+    let smuggled = format!("{JSON}transfer-encoding: chunked\r\n");
+    let smuggled = request(&line, &smuggled, &chunks);
+    let long = ask("GET", &format!("{record}?{}", "x".repeat(64 << 10)));
+    let large = get(&format!("x-large: {}\r\n", "x".repeat(70_000)));
+    vec![
+        ("HTTP/1.0", old, Answer),
+        ("no Host", homeless, Answer),
+        ("two requests at once", get("").repeat(2), Count),
+        ("Expect: 100-continue", expecting, Count),
+        ("Content-Length and chunks", smuggled, Answer),
+        ("two Content-Lengths", lengths, Answer),
+        ("a URI of 64 KiB", long, Answer),
+        ("a header of 70 KB", large, Answer),
+    ]
+}
+
+/// The probes of which the answer is waited for, in the order of [`waiting`].
+const WAITING: [&str; 5] = [
+    "a connection without a word",
+    "half a head",
+    "a head that drips",
+    "a body that stalls",
+    "an idle connection",
+];
+
+/// Those that end the server.
+const ENDING: [&str; 2] = ["SIGTERM, a request in flight", "SIGTERM, half a head open"];
+
+/// Puts all of the frameworks and their rooms in the lab through the probes.
+/// `program` is this very program.
+pub async fn run(program: &Path, frameworks: &[Framework]) -> Result<Vec<Finding>, RunError> {
+    let users = slow_users().await?;
+    let all = frameworks.iter().flat_map(|framework| {
+        [
+            (framework.name, "default-server", DEFAULTS),
+            (framework.name, "serve", LAB),
+        ]
+    });
+    let all = all.map(|(framework, command, paths)| {
+        probe(
+            Start {
+                program,
+                command,
+                framework,
+                users,
+            },
+            paths,
+        )
+    });
+    let mut columns = Vec::new();
+    for column in join_all(all).await {
+        columns.push(column?.into_iter());
+    }
+
+    let mut findings = Vec::new();
+    let asked = probes(LAB)
+        .into_iter()
+        .map(|probe| (probe.group, probe.name));
+    let waited = WAITING
+        .into_iter()
+        .chain(ENDING)
+        .map(|name| (TROUBLE, name));
+    for (group, probe) in asked.chain(waited) {
+        let mut cells = columns
+            .iter_mut()
+            .map(|column| column.next().unwrap_or_default());
+        let (mut defaults, mut lab) = (Vec::new(), Vec::new());
+        while let (Some(one), Some(other)) = (cells.next(), cells.next()) {
+            defaults.push(one);
+            lab.push(other);
+        }
+        findings.push(Finding {
+            group,
+            probe,
+            defaults,
+            lab,
+        });
+    }
+    Ok(findings)
+}
+
+/// All that one server answers, in the order of the probes.
+async fn probe(start: Start<'_>, paths: Paths) -> Result<Vec<String>, RunError> {
+    let server = start.start()?;
+    // So that there is a record 1.
+    let teapot = request(&format!("POST {}", paths.list), JSON, TEAPOT);
+    let mut conversation = Conversation::open(server.port).await?;
+    conversation.ask(&teapot, 1, PATIENCE).await;
+    let mut cells = Vec::new();
+    for probe in probes(paths) {
+        cells.push(asked(server.port, &probe).await?);
+    }
+    let (waited, in_flight, half_a_head) = tokio::join!(
+        waiting(server.port, paths),
+        stopped(start, (paths.slow)()),
+        stopped(start, b"GET /items HTTP/1.1\r\nhost: local".to_vec()),
+    );
+    cells.extend(waited?);
+    cells.extend([in_flight?, half_a_head?]);
+    Ok(cells)
+}
+
+async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
+    if probe.bytes.is_empty() {
+        return Ok(NOT_ASKED.to_owned());
+    }
+    let mut conversation = Conversation::open(port).await?;
+    let (wanted, patience) = match probe.show {
+        // The second one may never come.
+        Count => (2, A_WHILE),
+        _ => (1, PATIENCE),
+    };
+    let answers = conversation.ask(&probe.bytes, wanted, patience).await;
+    let Some(last) = answers.last() else {
+        return Ok(conversation.silence().to_owned());
+    };
+    Ok(match probe.show {
+        Answer => last.to_string(),
+        Length if last.status != 200 => last.status.to_string(),
+        Length => match last.header("content-length") {
+            Some(_) => format!("{}, length", last.status),
+            None => format!("{}, no length", last.status),
+        },
+        Origin => match last.header("access-control-allow-origin") {
+            Some(origin) => format!("{}, {origin}", last.status),
+            None => format!("{}, no CORS", last.status),
+        },
+        Count => {
+            let statuses: Vec<_> = answers.iter().map(|one| one.status.to_string()).collect();
+            statuses.join(", ")
+        }
+    })
+}
+
+/// What becomes of clients that keep a server waiting, all at once.
+async fn waiting(port: u16, paths: Paths) -> Result<[String; 5], RunError> {
+    let half = b"GET /items HTTP/1.1\r\nhost: local";
+    let get = request(&format!("GET {}", paths.record), "", "");
+    let begun = format!(
+        "POST {} HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: 100\r\n\r\n{{",
+        paths.list
+    );
+    let [mut silent, mut first, mut drip, mut body, mut idle] = [
+        Conversation::open(port).await?,
+        Conversation::open(port).await?,
+        Conversation::open(port).await?,
+        Conversation::open(port).await?,
+        Conversation::open(port).await?,
+    ];
+    first.send(half).await;
+    body.send(begun.as_bytes()).await;
+    idle.ask(&get, 1, PATIENCE).await;
+    let (silent, first, drip, body, idle) = tokio::join!(
+        silent.wait(PATIENCE),
+        first.wait(PATIENCE),
+        drip.drip(half, PATIENCE),
+        body.wait(PATIENCE),
+        idle.wait(PATIENCE),
+    );
+    Ok([silent, first, drip, body, idle])
+}
+
+/// What a server of its own does when it is told to stop while it has this request.
+async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError> {
+    let mut server = start.start()?;
+    let mut conversation = Conversation::open(server.port).await?;
+    conversation.send(&request).await;
+    sleep(A_WHILE / 4).await;
+    let signalled = Instant::now();
+    server.terminate()?;
+    let answers = conversation.ask(b"", 1, PATIENCE).await;
+    let ended = server.ended(signalled + PATIENCE).await;
+    let took = signalled.elapsed();
+    let answer = match answers.first() {
+        Some(answer) => answer.status.to_string(),
+        None => "no answer".to_owned(),
+    };
+    Ok(match ended {
+        true if took < A_WHILE * 4 => format!("{answer}, exits"),
+        true => format!("{answer}, exits in {:.0} s", took.as_secs_f64()),
+        false => format!("{answer}, does not exit"),
+    })
+}
+
+/// A user-service that knows everybody, and takes a while to say so.
+async fn slow_users() -> Result<u16, RunError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut conversation = Conversation::over(stream);
+                sleep(A_WHILE).await;
+                let user = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                    content-length: 10\r\nconnection: close\r\n\r\n{\"id\":\"1\"}";
+                conversation.send(user.as_bytes()).await;
+            });
+        }
+    });
+    Ok(port)
+}
+
+/// How a server is started.
+#[derive(Clone, Copy)]
+struct Start<'a> {
+    program: &'a Path,
+    command: &'static str,
+    framework: &'static str,
+    users: u16,
+}
+
+/// A server in a process of its own. Dropped, it is ended.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Start<'_> {
+    fn start(self) -> Result<Server, RunError> {
+        let name = format!("{} --framework {}", self.command, self.framework);
+        let mut process = Command::new(self.program)
+            .args([self.command, "--framework", self.framework])
+            .env_clear()
+            .env("PORT", "0")
+            .env(
+                "USER_SERVICE_URL",
+                format!("http://127.0.0.1:{}", self.users),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let (send, ports) = mpsc::channel();
+        let stdout = process.stdout.take().into_iter();
+        // A thread that goes on reading, because a full pipe would stop the server.
+        thread::spawn(move || {
+            let lines = stdout.flat_map(|pipe| BufReader::new(pipe).lines());
+            for line in lines.map_while(Result::ok) {
+                // Nobody listens any more once the first one is there.
+                let _ = port_in(&line).map(|port| send.send(port));
+            }
+        });
+        let mut server = Server { process, port: 0 };
+        server.port = ports
+            .recv_timeout(PATIENCE)
+            .map_err(|_| RunError::Start(format!("{name} does not start")))?;
+        Ok(server)
+    }
+}
+
+/// What a server that has just started says: "listening on port 8002", or the same
+/// as JSON.
+fn port_in(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once("port")?;
+    let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    digits[..end.unwrap_or(digits.len())].parse().ok()
+}
+
+impl Server {
+    fn terminate(&self) -> Result<(), RunError> {
+        // The shell's own kill: not every machine has a program of that name.
+        let kill = format!("kill -TERM {}", self.process.id());
+        Command::new("sh").args(["-c", &kill]).status()?;
+        Ok(())
+    }
+
+    /// Whether it has ended by itself in time.
+    async fn ended(&mut self, deadline: Instant) -> bool {
+        while Instant::now() < deadline {
+            if let Ok(Some(_)) = self.process.try_wait() {
+                return true;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# The exercises of the workshop. `scripts/exercise.sh --help`
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<'USAGE'
+Hands out an exercise, checks what you make of it, and helps.
+
+    scripts/exercise.sh list          what there is, and how far you are
+    scripts/exercise.sh start 1       puts a file to work on at exercises/src/bin/
+    scripts/exercise.sh check 1       builds it, runs it, and asks it what it should do
+    scripts/exercise.sh hint 1        a hint, and each time one more
+    scripts/exercise.sh solution 1    what is different between yours and a solution
+
+Nothing outside exercises/ is changed, and what you write there git does not see.
+The exit status of check is 0 if all is as expected, 1 if not.
+
+Options
+    --again    start: throws away what you have written, and begins again
+    --help     this text
+USAGE
+}
+
+verb='' number='' again=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        (-h | --help) usage && exit 0 ;;
+        (--again) again=yes ;;
+        (-*) misused "unknown option $1; there are --again and --help" ;;
+        (*)
+            if [ -z "$verb" ]; then verb=$1
+            elif [ -z "$number" ]; then number=$1
+            else misused "\"$1\" is one word too many; there is --help"
+            fi
+            ;;
+    esac
+    shift
+done
+
+# An exercise is a folder whose name begins with its number.
+folder_of() {
+    local folder
+    for folder in exercises/"$1"-*/; do
+        [ -d "$folder" ] && printf '%s' "${folder%/}" && return
+    done
+    return 1
+}
+
+case $verb in
+    (list)
+        [ -z "$number" ] || misused "list takes no \"$number\""
+        [ -z "$again" ] || misused '--again is for start'
+        ;;
+    (start | check | hint | solution)
+        case $number in ('') misused "say which exercise, such as: $verb 1" ;; esac
+        [ "$verb" = start ] || [ -z "$again" ] || misused '--again is for start'
+        case $number in
+            (*[!0-9]*) folder='' ;;
+            (*) folder=$(folder_of "$number") || folder='' ;;
+        esac
+        [ -n "$folder" ] || misused "there is no exercise \"$number\"; scripts/exercise.sh list has them"
+        yours=exercises/src/bin/exercise-$number.rs
+        told=exercises/.hint-$number
+        ;;
+    ('') misused 'say what to do: list, start, check, hint or solution; there is --help' ;;
+    (*) misused "there is no command \"$verb\"; there are list, start, check, hint and solution" ;;
+esac
+
+# The rows of the table in exercises/README.md, and which have been started.
+list() {
+    local number title framework minutes level state row='%-2s  %-28s  %-9s  %7s  %-8s  %s\n'
+    # shellcheck disable=SC2059 # the row is the format
+    {
+        printf "$BOLD$row$PLAIN" '' exercise framework minutes level yours
+        while IFS='|' read -r _ number title framework minutes level _; do
+            number=${number// /}
+            case $number in ('' | *[!0-9]*) continue ;; esac
+            title=${title#*[} title=${title%%]*}
+            state=-
+            [ -e "exercises/src/bin/exercise-$number.rs" ] && state=started
+            printf "$row" "$number" "$title" "${framework// /}" "${minutes// /}" "${level// /}" "$state"
+        done <exercises/README.md
+    }
+}
+
+start() {
+    if [ -e "$yours" ] && [ -z "$again" ]; then
+        complain "$yours is there already, and is left as it is; --again throws it away and begins again."
+        exit 1
+    fi
+    mkdir -p exercises/src/bin && cp "$folder/start.rs" "$yours" || exit 1
+    rm -f "$told"
+    cat "$folder/README.md"
+    say ''
+    say "Work on   $BOLD$yours$PLAIN"
+    say "Check it  scripts/exercise.sh check $number"
+}
+
+need_yours() {
+    [ -e "$yours" ] && return
+    complain "You have not started exercise $number; scripts/exercise.sh start $number hands it out."
+    exit 1
+}
+
+check() {
+    need_yours
+    need_cargo
+    local command name status
+    command=(cargo build --package exercises --bin exercises --bin "exercise-$number")
+    # The last one swaps it into the whole shop.
+    if [ "$number" = 5 ]; then
+        for name in "${NAMES[@]}"; do command+=(--package "$name" --bin "$name"); done
+    fi
+    say "${DIM}Building. The first time also builds the checks: some minutes.$PLAIN"
+    if ! "${command[@]}"; then
+        complain "It does not compile; what the compiler says about it is above."
+        exit 1
+    fi
+    say "${DIM}Asking it; at most a minute.$PLAIN"
+    say ''
+    # `cargo run` knows where programs are put.
+    cargo run --quiet --package exercises --bin exercises -- "$number" "exercise-$number" |
+        sed -e "s/^  ok  /  ${GREEN}ok$PLAIN  /" -e "s/^  FAIL/  ${RED}FAIL$PLAIN/"
+    status=${PIPESTATUS[0]}
+    [ "$status" = 1 ] && say "Stuck? scripts/exercise.sh hint $number"
+    exit "$status"
+}
+
+hint() {
+    local shown=0 all
+    [ -r "$told" ] && read -r shown <"$told"
+    case $shown in ('' | *[!0-9]*) shown=0 ;; esac
+    all=$(grep -c '^## ' "$folder/hints.md")
+    [ "$shown" -lt "$all" ] && shown=$((shown + 1))
+    say "$shown" >"$told" || exit 1
+    awk -v last="$shown" '/^## / { n++ } n > 0 && n <= last' "$folder/hints.md"
+    if [ "$shown" -lt "$all" ]; then
+        say "${DIM}Hint $shown of $all; the same again gives one more.$PLAIN"
+    else
+        say "${DIM}These are all; scripts/exercise.sh solution $number shows a solution.$PLAIN"
+    fi
+}
+
+solution() {
+    local mine=$yours
+    [ -e "$yours" ] || mine=$folder/start.rs
+    if cmp -s "$mine" "$folder/solution.rs"; then
+        say "$mine is the solution, to the letter."
+        return
+    fi
+    diff -u "$mine" "$folder/solution.rs" |
+        sed -e "s/^-.*/$RED&$PLAIN/" -e "s/^+.*/$GREEN&$PLAIN/" -e "s/^@@.*/$CYAN&$PLAIN/"
+}
+
+"$verb"
