@@ -1,6 +1,6 @@
 # The images of all five services; an argument names the one that is wanted:
 #
-#     docker build --build-arg SERVICE=user-service -t shop/user-service:0.1.0 .
+#     docker build --build-arg SERVICE=user-service -t microservices-lab/user-service:0.1.0 .
 #
 # All five are built at once, so that the other four images are there at no cost.
 
@@ -10,7 +10,7 @@ WORKDIR /shop
 # relocations, half a megabyte, is packed. With the target named, build scripts and
 # macros are spared both.
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
-    CARGO_BUILD_TARGET=host-tuple
+    CARGO_BUILD_TARGET=host-tuple CARGO_TARGET_DIR=/target
 # cargo's: `release` is there sooner after a change, `dist` a seventh smaller and faster.
 ARG PROFILE=release
 
@@ -27,26 +27,24 @@ COPY framework-comparison/Cargo.toml framework-comparison/
 COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
 COPY exercises/Cargo.toml exercises/
+# Empty crates have the same dependencies.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     for crate in */; do \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' >"$crate/src/main.rs" || exit; \
     done && \
     cargo build --locked --profile "$PROFILE" --package '*-service'
-# What was built of these empty crates would look newer to cargo than sources that were
+# What was built of them themselves would look newer to cargo than sources that were
 # written before.
 RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 's/^host: //p')"
 
 # ---- the five programs: what is built stays in a cache, which begins with the libraries
 FROM toolchain AS programs
-COPY --from=libraries /shop/framework-comparison framework-comparison
-COPY --from=libraries /shop/tests tests
-COPY --from=libraries /shop/bench bench
-COPY --from=libraries /shop/exercises exercises
+COPY --from=libraries /shop ./
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/shop/target,from=libraries,source=/shop/target \
+    --mount=type=cache,target=/target,from=libraries,source=/target \
     cargo build --locked --profile "$PROFILE" --package '*-service' && \
-    for program in target/*/"$PROFILE"/*-service; do \
+    for program in /target/*/"$PROFILE"/*-service; do \
         name=$(basename "$program") && \
         "$program" --version | grep . && \
         mkdir -p "/images/$name/bin" && \

@@ -154,6 +154,27 @@ fn an_image_has_the_version_and_the_toolchain_of_the_workspace() {
 }
 
 #[test]
+fn the_images_are_built_with_every_member_of_the_workspace() {
+    let (dockerfile, let_in) = (read("Dockerfile"), read(".dockerignore"));
+    let root = read("Cargo.toml");
+    let members = root.split("members = [").nth(1).expect("members");
+    let members = members.split(']').next().unwrap_or_default();
+    let members: Vec<_> = members.split('"').skip(1).step_by(2).collect();
+    assert!(members.len() > SERVICES.len(), "{members:?}");
+    for member in members {
+        // Without its manifest cargo builds nothing at all.
+        let copied = format!("COPY {member}/Cargo.toml {member}/\n");
+        assert!(dockerfile.contains(&copied), "Dockerfile lacks {copied}");
+        let lines: BTreeSet<_> = let_in.lines().collect();
+        let (whole, manifest) = (format!("!{member}"), format!("!{member}/Cargo.toml"));
+        assert!(
+            lines.contains(whole.as_str()) || lines.contains(manifest.as_str()),
+            ".dockerignore keeps {member} out"
+        );
+    }
+}
+
+#[test]
 fn what_can_be_set_is_in_the_example_with_its_default() {
     let used = Regex::new(r"\$\{([A-Z_]+):-([^}]*)\}").expect("a pattern");
     let file = read("docker-compose.yml");
