@@ -41,9 +41,16 @@ RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 
 FROM toolchain AS programs
 COPY --from=libraries /shop ./
 COPY . .
+# cargo goes by the times of files, and those of another checkout may be older than what
+# the cache was built of: what differs from that gets a new one.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target,from=libraries,source=/target \
+    find . -type f | while read -r file; do \
+        cmp -s "$file" "/target/built-of/$file" || touch "$file"; \
+    done && \
+    rm -rf /target/built-of && \
     cargo build --locked --profile "$PROFILE" --package '*-service' && \
+    cp -r . /target/built-of && \
     for program in /target/*/"$PROFILE"/*-service; do \
         name=$(basename "$program") && \
         "$program" --version | grep . && \
