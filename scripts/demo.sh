@@ -262,9 +262,14 @@ tidy_up() {
 # ELSEWHERE to those of what neither it nor the other scripts did.
 open_shop() {
     if [ -n "$COMPOSED" ]; then
-        lab_exists || MINE=$ALL
-        build_images && start_lab || return 1
         ELSEWHERE=''
+        if lab_exists; then
+            # shellcheck disable=SC2086 # a list of places
+            wait_until_healthy $ALL
+        else
+            MINE=$ALL
+            build_images && start_lab
+        fi
         return
     fi
     # shellcheck disable=SC2086 # a list of places
@@ -520,7 +525,7 @@ if can_take_out; then
 elif is_foreign $NOTIFICATION; then
     skip 'notification-service was not started by scripts/start.sh, so it is not stopped here'
 else
-    failed $NOTIFICATION "it should be running, but has ended; the end of $(log_of $NOTIFICATION) may say why"
+    failed $NOTIFICATION "it should be running, but has ended; $(log_hint) may say why"
 fi
 
 step 'The customer thinks again' \

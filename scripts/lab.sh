@@ -12,6 +12,7 @@ docs/lab.md has exercises for it.
 
     scripts/lab.sh up                       builds and starts it, and waits until it is healthy
     scripts/lab.sh up --observability       with Prometheus and Jaeger, and spans sent to it
+    scripts/lab.sh up --no-build            with the images of the last build: needs no internet
     scripts/lab.sh status                   each container, its health, and whether it is ready
     scripts/lab.sh logs [service]           the last log lines; --follow goes on until Ctrl-C
     scripts/lab.sh break <service> stop     ends it: its name and its port are gone, and its records
@@ -53,21 +54,25 @@ need_lab() {
 # ------------------------------------------------------------------- the commands
 
 up() {
-    local began=$SECONDS
+    local began build=yes
     while [ $# -gt 0 ]; do
         case $1 in
+            (--no-build) build='' ;;
             (--observability)
                 [ -n "$(setting OTEL_EXPORTER_OTLP_ENDPOINT)" ] ||
                     export OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318
                 export COMPOSE_PROFILES=observability
                 ;;
-            (*) misused "unknown argument $1; up has --observability" ;;
+            (*) misused "unknown argument $1; up has --observability and --no-build" ;;
         esac
         shift
     done
     # shellcheck disable=SC2086 # a list of places
     look && speed_up $ALL
-    build_images || exit 1
+    if [ -n "$build" ] && ! build_images; then
+        complain 'scripts/lab.sh up --no-build starts the images of the last build, if there was one.'
+        exit 1
+    fi
     began=$SECONDS
     start_lab || exit 1
     say ''
