@@ -7,7 +7,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use chassis::api::Api;
-use chassis::config::Env;
 use chassis::reply::Reply;
 use chassis::shutdown::Shutdown;
 use chassis::table::Page;
@@ -19,8 +18,7 @@ use user_service::http::rules::{self, Answer};
 use utoipa::{OpenApi, ToSchema};
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;

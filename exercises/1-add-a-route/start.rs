@@ -5,7 +5,6 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use chassis::api::Api;
-use chassis::config::Env;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
 use framework_comparison::axum as room;
@@ -13,8 +12,7 @@ use product_service::{App, Config, api};
 use user_service::http::rules;
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;

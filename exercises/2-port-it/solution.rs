@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use chassis::api::Api;
-use chassis::config::Env;
 use chassis::reply::Reply;
 use chassis::shutdown::Shutdown;
 use chassis::table::Page;
@@ -18,8 +17,7 @@ use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use chassis::api::Api;
-use chassis::config::Env;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
 use framework_comparison::warp as room;
@@ -13,8 +12,7 @@ use product_service::{App, Config, api};
 use warp::{Filter, Rejection};
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let _log = telemetry::init(&config.service)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;

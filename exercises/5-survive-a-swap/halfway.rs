@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use chassis::api::Api;
-use chassis::config::Env;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server};
 use framework_comparison::poem as room;
@@ -14,8 +13,7 @@ use product_service::{App, Config, api};
 static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
 
 fn main() -> ExitCode {
-    run(async || {
-        let config = Config::read(Env::process())?;
+    run(Config::read, async |config| {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, Shutdown::default())?;
         let service = Arc::clone(&app.service);
