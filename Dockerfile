@@ -24,6 +24,7 @@ COPY analytics-service/Cargo.toml analytics-service/
 COPY framework-comparison/Cargo.toml framework-comparison/
 COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
+COPY exercises/Cargo.toml exercises/
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     for crate in */; do \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' >"$crate/src/main.rs" || exit; \
@@ -38,6 +39,7 @@ FROM toolchain AS programs
 COPY --from=libraries /shop/framework-comparison framework-comparison
 COPY --from=libraries /shop/tests tests
 COPY --from=libraries /shop/bench bench
+COPY --from=libraries /shop/exercises exercises
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/shop/target,from=libraries,source=/shop/target \
