@@ -290,7 +290,7 @@ pub async fn run(program: &Path, frameworks: &[Framework]) -> Result<Vec<Finding
 
 /// All that one server answers, in the order of the probes.
 async fn probe(start: Start<'_>, paths: Paths) -> Result<Vec<String>, RunError> {
-    let server = start.start()?;
+    let server = start.start().await?;
     // So that there is a record 1.
     let teapot = request(&format!("POST {}", paths.list), JSON, TEAPOT);
     let mut conversation = Conversation::open(server.port).await?;
@@ -316,7 +316,7 @@ async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
     let mut conversation = Conversation::open(port).await?;
     let (wanted, patience) = match probe.show {
         // The second one may never come.
-        Count => (2, A_WHILE),
+        Count => (2, A_WHILE * 5),
         _ => (1, PATIENCE),
     };
     let answers = conversation.ask(&probe.bytes, wanted, patience).await;
@@ -371,7 +371,7 @@ async fn waiting(port: u16, paths: Paths) -> Result<[String; 5], RunError> {
 
 /// What a server of its own does when it is told to stop while it has this request.
 async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError> {
-    let mut server = start.start()?;
+    let mut server = start.start().await?;
     let mut conversation = Conversation::open(server.port).await?;
     conversation.send(&request).await;
     sleep(A_WHILE / 4).await;
@@ -425,7 +425,7 @@ struct Server {
 }
 
 impl Start<'_> {
-    fn start(self) -> Result<Server, RunError> {
+    async fn start(self) -> Result<Server, RunError> {
         let name = format!("{} --framework {}", self.command, self.framework);
         let mut process = Command::new(self.program)
             .args([self.command, "--framework", self.framework])
@@ -450,10 +450,15 @@ impl Start<'_> {
             }
         });
         let mut server = Server { process, port: 0 };
-        server.port = ports
-            .recv_timeout(PATIENCE)
-            .map_err(|_| RunError::Start(format!("{name} does not start")))?;
-        Ok(server)
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Ok(port) = ports.try_recv() {
+                server.port = port;
+                return Ok(server);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Err(RunError::Start(format!("{name} does not start")))
     }
 }
 

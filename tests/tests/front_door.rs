@@ -609,6 +609,11 @@ async fn a_shutdown_does_not_wait_for_half_a_head() {
             ("", "GET /health HTTP/1.1\r\nhost: sh", "half a first head"),
             ("GET /health HTTP/1.1\r\nhost: s\r\n\r\n", "", "idle"),
             (
+                "POST /health HTTP/1.1\r\nhost: s\r\ncontent-length: 2\r\n\r\n{}",
+                "",
+                "idle after a body",
+            ),
+            (
                 "GET /health HTTP/1.1\r\nhost: s\r\n\r\n",
                 "GET /hea",
                 "half a second head",
