@@ -2,21 +2,27 @@
 
 use std::net::SocketAddr;
 
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{App, HttpResponse, HttpServer, Responder, get, post};
+use tokio::time::sleep;
 
-use crate::data::{Failed, Health, Items, NewItem};
+use crate::data::{Health, Items, NewItem, Paging};
+use crate::{A_WHILE, Failed};
 
+/// Runs it at this address; port 0 is any free one.
 // ANCHOR: serve
 #[actix_web::main]
-pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
+pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let items = Data::new(Items::default());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(items.clone())
             .service(health)
+            .service(list_items)
             .service(get_item)
             .service(create_item)
+            .service(panics)
+            .service(slow)
     })
     .bind(address)?;
     for address in server.addrs() {
@@ -30,6 +36,11 @@ pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
 #[get("/health")]
 async fn health() -> impl Responder {
     Json(Health::of("actix-web"))
+}
+
+#[get("/items")]
+async fn list_items(items: Data<Items>, paging: Query<Paging>) -> impl Responder {
+    Json(items.list(paging.limit))
 }
 
 // ANCHOR: get_item
@@ -48,3 +59,14 @@ async fn create_item(items: Data<Items>, Json(new): Json<NewItem>) -> impl Respo
     HttpResponse::Created().json(items.create(new))
 }
 // ANCHOR_END: create_item
+
+#[get("/panic")]
+async fn panics() -> &'static str {
+    panic!("as it was asked to")
+}
+
+#[get("/slow")]
+async fn slow() -> &'static str {
+    sleep(A_WHILE).await;
+    "at last"
+}

@@ -2,22 +2,26 @@
 
 use std::net::SocketAddr;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
-use crate::data::{Failed, Health, Item, Items, NewItem};
+use crate::data::{Health, Item, Items, NewItem, Paging};
+use crate::{A_WHILE, Failed};
 
+/// Runs it at this address; port 0 is any free one.
 // ANCHOR: serve
 #[tokio::main]
-pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
+pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let app = Router::new()
         .route("/health", get(health))
+        .route("/items", get(list_items).post(create_item))
         .route("/items/{id}", get(get_item))
-        .route("/items", post(create_item))
+        .route("/panic", get(panics))
+        .route("/slow", get(slow))
         .with_state(Items::default());
     let listener = TcpListener::bind(address).await?;
     crate::listening(listener.local_addr()?);
@@ -26,18 +30,12 @@ pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
 }
 // ANCHOR_END: serve
 
-/// Takes everything, and answers 200 with nothing.
-#[tokio::main]
-pub(crate) async fn sink(address: SocketAddr) -> Result<(), Failed> {
-    let app = Router::new().fallback(async |_: Bytes| ());
-    let listener = TcpListener::bind(address).await?;
-    crate::listening(listener.local_addr()?);
-    axum::serve(listener, app).await?;
-    Ok(())
-}
-
 async fn health() -> Json<Health> {
     Json(Health::of("axum"))
+}
+
+async fn list_items(State(items): State<Items>, Query(paging): Query<Paging>) -> Json<Vec<Item>> {
+    Json(items.list(paging.limit))
 }
 
 // ANCHOR: get_item
@@ -57,3 +55,12 @@ async fn create_item(
     (StatusCode::CREATED, Json(items.create(new)))
 }
 // ANCHOR_END: create_item
+
+async fn panics() -> &'static str {
+    panic!("as it was asked to")
+}
+
+async fn slow() -> &'static str {
+    sleep(A_WHILE).await;
+    "at last"
+}

@@ -7,15 +7,12 @@ use std::time::Instant;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Why a server could not run.
-pub(crate) type Failed = Box<dyn std::error::Error>;
-
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The answer to `GET /health`, made for each request.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Health {
+pub struct Health {
     status: &'static str,
     service: &'static str,
     framework: &'static str,
@@ -26,11 +23,13 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    pub(crate) fn of(framework: &'static str) -> Self {
+    /// Of the server on this framework.
+    pub fn of(framework: &'static str) -> Self {
         Self::of_service("bare-service", framework)
     }
 
-    pub(crate) fn of_service(service: &'static str, framework: &'static str) -> Self {
+    /// Of a server in the place of this service.
+    pub fn of_service(service: &'static str, framework: &'static str) -> Self {
         Self {
             status: "healthy",
             service,
@@ -49,7 +48,7 @@ fn milliseconds<S: Serializer>(time: &jiff::Timestamp, json: S) -> Result<S::Ok,
 /// A record with the fields of a user.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Item {
+pub struct Item {
     id: String,
     name: String,
     email: String,
@@ -59,21 +58,36 @@ pub(crate) struct Item {
 
 /// The body of `POST /items`.
 #[derive(Deserialize)]
-pub(crate) struct NewItem {
+pub struct NewItem {
     name: String,
     email: String,
 }
 
+/// The query of `GET /items`.
+#[derive(Deserialize)]
+pub struct Paging {
+    /// How many items there are at most; 100 if it does not say.
+    pub limit: Option<usize>,
+}
+
 /// The items in memory. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Items(Arc<RwLock<BTreeMap<u64, Item>>>);
+pub struct Items(Arc<RwLock<BTreeMap<u64, Item>>>);
 
 impl Items {
-    pub(crate) fn find(&self, id: u64) -> Option<Item> {
+    /// The first of them.
+    pub fn list(&self, limit: Option<usize>) -> Vec<Item> {
+        let items = self.0.read();
+        items.values().take(limit.unwrap_or(100)).cloned().collect()
+    }
+
+    /// The one of this id.
+    pub fn find(&self, id: u64) -> Option<Item> {
         self.0.read().get(&id).cloned()
     }
 
-    pub(crate) fn create(&self, new: NewItem) -> Item {
+    /// One more, of the next id.
+    pub fn create(&self, new: NewItem) -> Item {
         let now = format!("{:.3}", jiff::Timestamp::now());
         let mut items = self.0.write();
         let id = items.len() as u64 + 1;

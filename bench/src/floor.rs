@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bench::Failed;
+use bench::data::Health;
 use chassis::body;
 use chassis::error::ApiError;
 use chassis::id::Id;
@@ -17,7 +19,6 @@ use hyper::{Method, Request, StatusCode};
 use product_service::model::NewProduct;
 use product_service::store::ProductStore;
 
-use crate::data::{Failed, Health};
 use crate::hyper::Answer;
 
 const PRODUCTS: &str = "/api/products";

@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use bench::Failed;
+use bench::data::{Health, Items};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -13,11 +15,9 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use crate::data::{Failed, Health, Items};
-
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// The routes of the other bare servers.
+/// The routes of the other bare servers that are measured.
 pub(crate) fn serve_items(address: SocketAddr) -> Result<(), Failed> {
     let items = Items::default();
     serve(address, move |request| {
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     answer: impl Fn(Request<Bytes>) -> Answer + Clone + Send + 'static,
 ) -> Result<(), Failed> {
     let listener = TcpListener::bind(address).await?;
-    crate::listening(listener.local_addr()?);
+    bench::listening(listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

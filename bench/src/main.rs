@@ -1,6 +1,5 @@
-//! The five frameworks with nothing of ours, to measure against: each as its own
-//! guide writes a small server, with no log, no ids, no CORS and no metrics; and
-//! hyper without a framework.
+//! The smallest server on each of the five frameworks, to measure against; and hyper
+//! without a framework.
 //!
 //! `bare <axum|rocket|poem|warp|actix-web|hyper> [port]`; port 0, the default, is
 //! any free one. `scripts/figures.sh throughput` runs it beside the services.
@@ -8,26 +7,15 @@
 //! `bare sink` takes whatever it is sent, as a collector for
 //! `scripts/figures.sh telemetry`.
 
-#[cfg(feature = "actix-web")]
-mod actix;
-#[cfg(feature = "axum")]
-mod axum;
-mod data;
 #[cfg(feature = "floor")]
 mod floor;
 #[cfg(feature = "hyper")]
 mod hyper;
-#[cfg(feature = "poem")]
-mod poem;
-#[cfg(feature = "rocket")]
-mod rocket;
-#[cfg(feature = "warp")]
-mod warp;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use data::Failed;
+use bench::Failed;
 
 const USAGE: &str = "usage: bare <axum|rocket|poem|warp|actix-web|hyper|floor|sink> [port]";
 
@@ -41,21 +29,22 @@ fn main() -> ExitCode {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let served = match framework.as_str() {
         #[cfg(feature = "axum")]
-        "axum" => axum::serve(address),
+        "axum" => bench::axum::serve(address),
         #[cfg(feature = "rocket")]
-        "rocket" => rocket::serve(address),
+        "rocket" => bench::rocket::serve(address),
         #[cfg(feature = "poem")]
-        "poem" => poem::serve(address),
+        "poem" => bench::poem::serve(address),
         #[cfg(feature = "warp")]
-        "warp" => warp::serve(address),
+        "warp" => bench::warp::serve(address),
         #[cfg(feature = "actix-web")]
-        "actix-web" => actix::serve(address),
+        "actix-web" => bench::actix::serve(address),
         #[cfg(feature = "hyper")]
         "hyper" => hyper::serve_items(address),
         #[cfg(feature = "floor")]
         "floor" => floor::serve(address),
-        #[cfg(feature = "axum")]
-        "sink" => axum::sink(address),
+        // Whatever it is, 200 and nothing.
+        #[cfg(feature = "hyper")]
+        "sink" => hyper::serve(address, |_| hyper::Answer::default()),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -68,9 +57,4 @@ fn main() -> ExitCode {
         },
         |()| ExitCode::SUCCESS,
     )
-}
-
-/// Says where a server is found.
-fn listening(address: SocketAddr) {
-    println!("listening on http://{address}");
 }

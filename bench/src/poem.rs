@@ -4,18 +4,23 @@ use std::net::SocketAddr;
 
 use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::web::{Data, Json, Path};
-use poem::{EndpointExt, IntoResponse, Route, Server, get, handler, post};
+use poem::web::{Data, Json, Path, Query};
+use poem::{EndpointExt, IntoResponse, Route, Server, get, handler};
+use tokio::time::sleep;
 
-use crate::data::{Failed, Health, Item, Items, NewItem};
+use crate::data::{Health, Item, Items, NewItem, Paging};
+use crate::{A_WHILE, Failed};
 
+/// Runs it at this address; port 0 is any free one.
 // ANCHOR: serve
 #[tokio::main]
-pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
+pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let app = Route::new()
         .at("/health", get(health))
+        .at("/items", get(list_items).post(create_item))
         .at("/items/:id", get(get_item))
-        .at("/items", post(create_item))
+        .at("/panic", get(panics))
+        .at("/slow", get(slow))
         .data(Items::default());
     let acceptor = TcpListener::bind(address).into_acceptor().await?;
     for address in acceptor.local_addr() {
@@ -29,6 +34,11 @@ pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
 #[handler]
 fn health() -> Json<Health> {
     Json(Health::of("poem"))
+}
+
+#[handler]
+fn list_items(Data(items): Data<&Items>, Query(paging): Query<Paging>) -> Json<Vec<Item>> {
+    Json(items.list(paging.limit))
 }
 
 // ANCHOR: get_item
@@ -45,3 +55,14 @@ fn create_item(Data(items): Data<&Items>, Json(new): Json<NewItem>) -> impl Into
     Json(items.create(new)).with_status(StatusCode::CREATED)
 }
 // ANCHOR_END: create_item
+
+#[handler]
+fn panics() -> &'static str {
+    panic!("as it was asked to")
+}
+
+#[handler]
+async fn slow() -> &'static str {
+    sleep(A_WHILE).await;
+    "at last"
+}

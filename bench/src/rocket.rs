@@ -7,21 +7,25 @@ use rocket::http::Status;
 use rocket::response::status::Custom;
 use rocket::serde::json::Json;
 use rocket::{Config, State, get, post, routes};
+use tokio::time::sleep;
 
-use crate::data::{Failed, Health, Item, Items, NewItem};
+use crate::data::{Health, Item, Items, NewItem};
+use crate::{A_WHILE, Failed};
 
+/// Runs it at this address; port 0 is any free one.
 // ANCHOR: serve
-pub(crate) fn serve(address: SocketAddr) -> Result<(), Failed> {
+pub fn serve(address: SocketAddr) -> Result<(), Failed> {
     let config = Config {
         address: address.ip(),
         port: address.port(),
-        // Rocket logs every request unless told not to; the others do not.
-        log_level: rocket::config::LogLevel::Off,
         ..Config::release_default()
     };
     let server = rocket::custom(config)
         .manage(Items::default())
-        .mount("/", routes![health, get_item, create_item])
+        .mount(
+            "/",
+            routes![health, list_items, get_item, create_item, panics, slow],
+        )
         .attach(AdHoc::on_liftoff("address", |rocket| {
             Box::pin(async {
                 let config = rocket.config();
@@ -39,6 +43,11 @@ fn health() -> Json<Health> {
     Json(Health::of("rocket"))
 }
 
+#[get("/items?<limit>")]
+fn list_items(items: &State<Items>, limit: Option<usize>) -> Json<Vec<Item>> {
+    Json(items.list(limit))
+}
+
 // ANCHOR: get_item
 #[get("/items/<id>")]
 fn get_item(items: &State<Items>, id: u64) -> Option<Json<Item>> {
@@ -52,3 +61,14 @@ fn create_item(items: &State<Items>, new: Json<NewItem>) -> Custom<Json<Item>> {
     Custom(Status::Created, Json(items.create(new.into_inner())))
 }
 // ANCHOR_END: create_item
+
+#[get("/panic")]
+fn panics() -> &'static str {
+    panic!("as it was asked to")
+}
+
+#[get("/slow")]
+async fn slow() -> &'static str {
+    sleep(A_WHILE).await;
+    "at last"
+}

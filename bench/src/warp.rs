@@ -3,19 +3,27 @@
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use warp::http::StatusCode;
 use warp::reply::{Json, WithStatus, json, with_status};
 use warp::{Filter, Rejection, Reply};
 
-use crate::data::{Failed, Health, Items, NewItem};
+use crate::data::{Health, Items, NewItem, Paging};
+use crate::{A_WHILE, Failed};
 
+/// Runs it at this address; port 0 is any free one.
 // ANCHOR: serve
 #[tokio::main]
-pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
+pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let items = Items::default();
     let items = warp::any().map(move || items.clone());
 
     let health = warp::path!("health").and(warp::get()).map(health);
+    let list_items = warp::path!("items")
+        .and(warp::get())
+        .and(items.clone())
+        .and(warp::query())
+        .map(|items: Items, paging: Paging| json(&items.list(paging.limit)));
     let get_item = warp::path!("items" / u64)
         .and(warp::get())
         .and(items.clone())
@@ -27,10 +35,17 @@ pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
         .and(warp::body::json())
         .map(|items: Items, new| create_item(&items, new));
     // ANCHOR_END: create_item_filter
+    let panics = warp::path!("panic").and(warp::get()).map(panics);
+    let slow = warp::path!("slow").and(warp::get()).then(slow);
 
     let listener = TcpListener::bind(address).await?;
     crate::listening(listener.local_addr()?);
-    let routes = health.or(get_item).or(create_item);
+    let routes = health
+        .or(list_items)
+        .or(get_item)
+        .or(create_item)
+        .or(panics)
+        .or(slow);
     warp::serve(routes).incoming(listener).run().await;
     Ok(())
 }
@@ -52,3 +67,12 @@ fn create_item(items: &Items, new: NewItem) -> WithStatus<Json> {
     with_status(json(&items.create(new)), StatusCode::CREATED)
 }
 // ANCHOR_END: create_item
+
+fn panics() -> &'static str {
+    panic!("as it was asked to")
+}
+
+async fn slow() -> &'static str {
+    sleep(A_WHILE).await;
+    "at last"
+}

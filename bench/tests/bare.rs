@@ -1,13 +1,16 @@
-//! Each bare server answers what the services are measured against.
+//! Each bare server answers what the services are measured against, and what is asked
+//! to see what a framework does by itself.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 /// A running program. Dropped, it is ended.
 struct Bare {
     program: Child,
+    /// Kept open: Rocket goes on to write its log there.
+    _output: BufReader<ChildStdout>,
     url: String,
 }
 
@@ -18,13 +21,13 @@ impl Bare {
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts");
+        let mut output = BufReader::new(program.stdout.take().expect("a pipe"));
         let mut line = String::new();
-        BufReader::new(program.stdout.take().expect("a pipe"))
-            .read_line(&mut line)
-            .expect("a line");
+        output.read_line(&mut line).expect("a line");
         let url = line.trim().strip_prefix("listening on ").expect("a URL");
         Self {
             url: url.to_owned(),
+            _output: output,
             program,
         }
     }
@@ -45,7 +48,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn each_answers_its_three_routes() {
+async fn each_answers_the_routes_that_are_measured() {
     let http = reqwest::Client::builder()
         .no_proxy()
         .build()
@@ -71,6 +74,30 @@ async fn each_answers_its_three_routes() {
         assert_eq!(found, (200, created), "{framework}");
         let (status, _) = answer(http.get(url("/items/2"))).await;
         assert_eq!(status, 404, "{framework}: an id that nobody has");
+    }
+}
+
+#[tokio::test]
+async fn each_on_a_framework_has_a_list_that_ends_and_a_slow_route() {
+    let http = reqwest::Client::builder().no_proxy().build();
+    let http = http.expect("a client");
+    for framework in ["axum", "rocket", "poem", "warp", "actix-web"] {
+        let bare = Bare::start(framework);
+        let url = |path: &str| format!("{}{path}", bare.url);
+        let mut all = Vec::new();
+        for name in ["Ada", "Grace"] {
+            let new = json!({"name": name, "email": "her@example.com"});
+            let (_, created) = answer(http.post(url("/items")).json(&new)).await;
+            all.push(created);
+        }
+
+        let listed = answer(http.get(url("/items"))).await;
+        assert_eq!(listed, (200, json!(all)), "{framework}");
+        let listed = answer(http.get(url("/items?limit=1"))).await;
+        assert_eq!(listed, (200, json!(all[..1])), "{framework}");
+
+        let (status, _) = answer(http.get(url("/slow"))).await;
+        assert_eq!(status, 200, "{framework}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The five by name.
 
+use std::net::SocketAddr;
+
 use chassis::api::Api;
 use chassis::run::RunError;
 use chassis::shutdown::Shutdown;
@@ -8,8 +10,6 @@ use futures_util::future::BoxFuture;
 use product_service::{App, Config};
 use tokio::net::TcpListener;
 
-use crate::defaults;
-
 /// A web framework, and the product API on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Framework {
@@ -17,18 +17,19 @@ pub struct Framework {
     pub name: &'static str,
     api: fn() -> &'static Api,
     serve: fn(TcpListener, App) -> BoxFuture<'static, Result<(), RunError>>,
-    /// Runs the smallest server on it.
-    pub serve_default: fn() -> Result<(), defaults::Failed>,
+    /// Runs the smallest server on it, at this address.
+    pub serve_default: fn(SocketAddr) -> Result<(), bench::Failed>,
 }
 
-/// A framework by its room, which is a module of this crate.
+/// A framework by its room, a module of this crate, and by its smallest server, the
+/// module of that name in `bench`.
 macro_rules! framework {
     ($name:literal, $room:ident) => {
         Framework {
             name: $name,
             api: || &crate::$room::API,
             serve: |listener, app| crate::$room::serve(listener, app).boxed(),
-            serve_default: defaults::$room::serve,
+            serve_default: bench::$room::serve,
         }
     };
 }

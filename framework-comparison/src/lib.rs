@@ -5,7 +5,6 @@ pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod conversation;
-pub mod defaults;
 pub mod framework;
 #[cfg(feature = "poem")]
 pub mod poem;

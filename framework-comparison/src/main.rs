@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::{IsTerminal, stderr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Serve(framework)) => serve(framework),
         Ok(Command::Defaults(format)) => defaults(format),
-        Ok(Command::DefaultServer(framework)) => match (framework.serve_default)() {
+        Ok(Command::DefaultServer(framework)) => match default_server(framework) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error}");
@@ -111,6 +112,11 @@ fn serve(framework: Framework) -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         framework.serve(listener, &config, shutdown).await
     })
+}
+
+/// The smallest server, on a free port.
+fn default_server(framework: Framework) -> Result<(), bench::Failed> {
+    (framework.serve_default)(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
 /// The table of what each gives by itself.

@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use bench::A_WHILE;
 use chassis::run::RunError;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
@@ -20,7 +21,6 @@ use Show::{Answer, Count, Length, Origin};
 
 use crate::Framework;
 use crate::conversation::Conversation;
-use crate::defaults::A_WHILE;
 
 /// What is in the table where there is nothing to ask for: no route of the lab
 /// panics. Its rooms have a test each, with one that does.
@@ -42,11 +42,13 @@ pub struct Finding {
     pub lab: Vec<String>,
 }
 
-/// The paths of a server, where the probes find what they ask for.
+/// The paths of a server, where the probes find what they ask for, and what it takes.
 #[derive(Clone, Copy)]
 struct Paths {
     list: &'static str,
     record: &'static str,
+    /// What the list takes: a [`NAME`], and one more field that it cannot do without.
+    body: &'static str,
     /// Where a handler panics, if one does.
     panic: Option<&'static str>,
     /// A request that takes [`A_WHILE`].
@@ -56,6 +58,7 @@ struct Paths {
 const DEFAULTS: Paths = Paths {
     list: "/items",
     record: "/items/1",
+    body: r#"{"name":"Teapot","email":"teapot@example.com"}"#,
     panic: Some("/panic"),
     slow: || request("GET /slow", "", ""),
 };
@@ -63,6 +66,7 @@ const DEFAULTS: Paths = Paths {
 const LAB: Paths = Paths {
     list: "/api/products",
     record: "/api/products/1",
+    body: r#"{"name":"Teapot","price":19.99}"#,
     panic: None,
     // It asks a user-service that takes its time.
     slow: || {
@@ -72,7 +76,9 @@ const LAB: Paths = Paths {
 };
 
 const JSON: &str = "content-type: application/json\r\n";
-const TEAPOT: &str = r#"{"name":"Teapot","price":19.99}"#;
+
+/// The name in a body, as JSON.
+const NAME: &str = r#""Teapot""#;
 
 const ROUTING: &str = "Routing";
 const BODIES: &str = "JSON in";
@@ -124,7 +130,7 @@ fn probes(paths: Paths) -> Vec<Probe> {
     let panics = ("a panic in the handler", panic.unwrap_or_default(), Answer);
     let groups = [
         (ROUTING, routing(paths)),
-        (BODIES, bodies(paths.list)),
+        (BODIES, bodies(paths)),
         (HTTP, http(paths)),
         (TROUBLE, vec![panics]),
     ];
@@ -174,39 +180,37 @@ fn routing(Paths { list, record, .. }: Paths) -> Vec<Asked> {
     ]
 }
 
-fn bodies(list: &str) -> Vec<Asked> {
+fn bodies(Paths { list, body, .. }: Paths) -> Vec<Asked> {
     let post = |headers: &str, body: &str| request(&format!("POST {list}"), headers, body);
     let json = |body: &str| post(JSON, body);
     let text = "content-type: text/plain\r\n";
-    let large = format!(r#"{{"name":"{}","price":1}}"#, "x".repeat(10 << 20));
+    let named = |name: &str| json(&body.replace(NAME, name));
+    let large = format!(r#""{}""#, "x".repeat(10 << 20));
     vec![
         ("malformed JSON", json("{"), Answer),
         ("a missing field", json(r#"{"name":"Teapot"}"#), Answer),
-        (
-            "a field of the wrong type",
-            json(r#"{"name":1,"price":1}"#),
-            Answer,
-        ),
+        ("a field of the wrong type", named("1"), Answer),
         ("no body", json(""), Answer),
-        ("another content type", post(text, TEAPOT), Answer),
-        ("no content type", post("", TEAPOT), Answer),
+        ("another content type", post(text, body), Answer),
+        ("no content type", post("", body), Answer),
         (
             "a header twice: Content-Type",
-            post(&[JSON, text].concat(), TEAPOT),
+            post(&[JSON, text].concat(), body),
             Answer,
         ),
-        ("a body of 10 MiB", json(&large), Answer),
+        ("a body of 10 MiB", named(&large), Answer),
     ]
 }
 
-fn http(Paths { list, record, .. }: Paths) -> Vec<Asked> {
+fn http(paths: Paths) -> Vec<Asked> {
+    let (list, record, body) = (paths.list, paths.record, paths.body);
     let get = |headers: &str| request(&format!("GET {record}"), headers, "");
     let old = format!("GET {record} HTTP/1.0\r\n\r\n").into_bytes();
     let homeless = format!("GET {record} HTTP/1.1\r\n\r\n").into_bytes();
     let line = format!("POST {list}");
-    let expecting = request(&line, &format!("{JSON}expect: 100-continue\r\n"), TEAPOT);
-    let lengths = request(&line, &format!("{JSON}content-length: 4\r\n"), TEAPOT);
-    let chunks = format!("{:x}\r\n{TEAPOT}\r\n0\r\n\r\n", TEAPOT.len());
+    let expecting = request(&line, &format!("{JSON}expect: 100-continue\r\n"), body);
+    let lengths = request(&line, &format!("{JSON}content-length: 4\r\n"), body);
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let smuggled = format!("{JSON}transfer-encoding: chunked\r\n");
     let smuggled = request(&line, &smuggled, &chunks);
     let long = ask("GET", &format!("{record}?{}", "x".repeat(64 << 10)));
@@ -292,7 +296,7 @@ pub async fn run(program: &Path, frameworks: &[Framework]) -> Result<Vec<Finding
 async fn probe(start: Start<'_>, paths: Paths) -> Result<Vec<String>, RunError> {
     let server = start.start().await?;
     // So that there is a record 1.
-    let teapot = request(&format!("POST {}", paths.list), JSON, TEAPOT);
+    let teapot = request(&format!("POST {}", paths.list), JSON, paths.body);
     let mut conversation = Conversation::open(server.port).await?;
     conversation.ask(&teapot, 1, PATIENCE).await;
     let mut cells = Vec::new();
@@ -462,13 +466,12 @@ impl Start<'_> {
     }
 }
 
-/// What a server that has just started says: "listening on port 8002", or the same
-/// as JSON.
+/// Where a server that has just started says it is: `listening on
+/// http://127.0.0.1:8002`, or a line of JSON with that address.
 fn port_in(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once("port")?;
-    let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let end = digits.find(|c: char| !c.is_ascii_digit());
-    digits[..end.unwrap_or(digits.len())].parse().ok()
+    let (_, rest) = line.split_once("127.0.0.1:")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit());
+    rest[..end.unwrap_or(rest.len())].parse().ok()
 }
 
 impl Server {
