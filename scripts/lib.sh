@@ -41,16 +41,12 @@ SCRATCH=$RUN_DIR/.scratch.$$
 READY_WITHIN=10
 STOP_WITHIN=12
 
-# product-service can be had on each of the five, and as a program of one's own:
-# scripts/swap.sh notes here which framework it is on now, and the path of that program
-# if it is one, for as long as this shop runs.
-SWAPPED=$RUN_DIR/product-service.framework
+# product-service can be had on each of the five, and as a program of one's own: which
+# framework it was started on last is noted here, and the path of that program if it
+# is one.
 CHOICE='axum rocket poem warp actix-web'
 OWN_PROGRAM=''
-if [ -r "$SWAPPED" ]; then
-    { read -r swapped; read -r OWN_PROGRAM; } <"$SWAPPED"
-    case " $CHOICE " in (*" $swapped "*) FRAMEWORKS[PRODUCT]=$swapped ;; esac
-fi
+PRODUCT_NOTE=$RUN_DIR/product-service.framework
 
 # The program that is the service at $1, which is also its package.
 program_for() {
@@ -230,6 +226,17 @@ anything_runs() {
     return 1
 }
 
+# A shop that has crashed leaves its note behind, and a new one begins with Rocket: the
+# note is believed while anything runs, be it only the program that it names.
+if [ -r "$PRODUCT_NOTE" ]; then
+    { read -r noted; read -r OWN_PROGRAM; } <"$PRODUCT_NOTE"
+    if anything_runs; then
+        case " $CHOICE " in (*" $noted "*) FRAMEWORKS[PRODUCT]=$noted ;; esac
+    else
+        OWN_PROGRAM=''
+    fi
+fi
+
 # Resident memory of process $1 in KiB.
 memory_of() {
     local kib='' key value
@@ -357,6 +364,7 @@ launch() {
     set +m
     disown "${LAUNCHED[$1]}" 2>/dev/null
     say "${LAUNCHED[$1]}" >"$RUN_DIR/$name.pid"
+    [ "$1" != $PRODUCT ] || printf '%s\n%s\n' "${FRAMEWORKS[$1]}" "$OWN_PROGRAM" >"$PRODUCT_NOTE"
 }
 
 launch_all() {
@@ -495,6 +503,7 @@ start_shop() {
     # on with its own.
     if ! anything_runs; then
         for i in $ALL; do rm -f "$(log_of "$i")" "$RUN_DIR/${NAMES[i]}.pid"; done
+        rm -f "$PRODUCT_NOTE"
     fi
     say "$BASE_PORT" >"$RUN_DIR/base-port"
     RUNNING_BASE_PORT=$BASE_PORT
@@ -551,7 +560,7 @@ print_table() {
 
 # Once nothing runs, only the logs stay.
 forget_shop() {
-    anything_runs || rm -f "$RUN_DIR/base-port" "$SWAPPED"
+    anything_runs || rm -f "$RUN_DIR/base-port" "$PRODUCT_NOTE"
     return 0
 }
 

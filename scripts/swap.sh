@@ -13,8 +13,8 @@ Nobody who calls it should be able to tell, but for GET /health and empty shelve
     scripts/swap.sh product rocket    as it was
     scripts/swap.sh product poem --program target/debug/mine
 
-It stays on that framework when it is stopped and started again, until the whole
-shop is stopped. The others are built on one framework each.
+It stays on that framework when it is stopped and started again, until nothing of the
+shop runs any more. The others are built on one framework each.
 
 Options
     --program FILE    a program of your own that is product-service on that framework
@@ -74,7 +74,6 @@ trap 'exit 143' TERM
 # Puts it on framework $1, or on the program $2 that is on it, and starts it.
 start_on() {
     FRAMEWORKS[PRODUCT]=$1 OWN_PROGRAM=$2
-    printf '%s\n%s\n' "$1" "$2" >"$SWAPPED"
     start_shop "$PRODUCT"
 }
 

@@ -8,6 +8,7 @@
 //! | [`fake`] | a neighbour that the test answers for, and that remembers what it was asked |
 //! | [`collector`] | what takes the spans of the services, and shows them |
 //! | [`program`] | the built services as processes, that can be killed and come back |
+//! | [`scripts`] | a shop that the scripts start, swap and stop |
 //! | [`ask`] | what clients ask the programs for |
 //! | [`document`] | an `OpenAPI` document: its own rules, and whether an answer is as it says |
 //!
@@ -23,6 +24,7 @@
 //! | `tests/faults.rs` | the programs: each one that is called dies, hangs, is slow or talks nonsense |
 //! | `tests/chaos.rs` | the programs: thousands of orders while they die and hang at random |
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
+//! | `tests/scripts.rs` | the scripts that swap and start: which framework product-service is on |
 //! | `tests/compose.rs` | the lab in containers: its file is the diagram, and locks all of them down |
 //! | `tests/kubernetes.rs` | the manifests: known fields only, and the network is the diagram |
 //! | `tests/docs.rs` | what the documents point at is there, and the variables are all told |
@@ -39,6 +41,7 @@ pub mod fake;
 pub mod faults;
 pub mod program;
 pub mod raw;
+pub mod scripts;
 pub mod shop;
 
 use std::time::Duration;

@@ -1,0 +1,119 @@
+//! A shop that the scripts start, swap and stop, as a person would.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::program::{SERVICES, programs};
+
+/// Longer than any of the scripts takes, with all that each waits for.
+const SCRIPT: Duration = Duration::from_mins(2);
+
+/// A shop of its own, on free ports, of the programs of this build. Dropped, it is
+/// stopped.
+#[derive(Debug)]
+pub struct Shop {
+    base_port: u16,
+    run_dir: PathBuf,
+}
+
+/// What came of a script.
+#[derive(Debug)]
+pub struct Ran {
+    /// Whether it did what it was to do.
+    pub worked: bool,
+    /// All that it wrote.
+    pub said: String,
+}
+
+impl Ran {
+    /// The end of what it wrote.
+    pub fn last_line(&self) -> &str {
+        self.said
+            .trim_end()
+            .lines()
+            .last()
+            .unwrap_or("it said nothing")
+    }
+}
+
+impl Shop {
+    /// One of which nothing runs yet.
+    pub fn new() -> Result<Self, String> {
+        let run_dir = env::temp_dir().join(format!("shop-{}", process::id()));
+        fs::create_dir_all(&run_dir)
+            .map_err(|cause| format!("{} cannot be made: {cause}", run_dir.display()))?;
+        Ok(Self {
+            base_port: five_free_ports().ok_or("no five ports in a row are free from 20000 on")?,
+            run_dir,
+        })
+    }
+
+    /// Runs one of the scripts on this shop.
+    pub async fn run(&self, script: &str, words: &[&str]) -> Result<Ran, String> {
+        let mut command = tokio::process::Command::from(self.command(script));
+        let running = command.args(words).kill_on_drop(true).output();
+        let ended = timeout(SCRIPT, running).await;
+        let ended =
+            ended.map_err(|_| format!("scripts/{script} has not ended within {SCRIPT:?}"))?;
+        let ended = ended.map_err(|cause| format!("scripts/{script} cannot be run: {cause}"))?;
+        let said = [ended.stdout, ended.stderr].concat();
+        Ok(Ran {
+            worked: ended.status.success(),
+            said: String::from_utf8_lossy(&said).into_owned(),
+        })
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
+        let mut command = Command::new(scripts.join(script));
+        command
+            .env("BASE_PORT", self.base_port.to_string())
+            .env("RUN_DIR", &self.run_dir)
+            .env("BIN_DIR", programs())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        // What the demo looks for in the logs has to be there.
+        for variable in ["LOG_LEVEL", "LOG_FORMAT", "RUST_LOG"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Where one of the [`SERVICES`] listens, if it runs.
+    pub fn address(&self, service: &str) -> SocketAddr {
+        let mut ports = (self.base_port..).zip(SERVICES);
+        let found = ports.find(|(_, name)| *name == service);
+        let (port, _) = found.unwrap_or_else(|| panic!("{service} is no service"));
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    /// Where the scripts keep logs and process ids.
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // Whatever could not be stopped or removed, there is nobody left to tell.
+        let _ = self.command("stop.sh").stdout(Stdio::null()).status();
+        let _ = fs::remove_dir_all(&self.run_dir);
+    }
+}
+
+/// The first of five ports in a row that nobody has, below those that a system hands
+/// out by itself.
+fn five_free_ports() -> Option<u16> {
+    let offset = u16::try_from(process::id() % 1000).ok()?;
+    let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 5);
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    candidates
+        .into_iter()
+        .find(|&base| (base..base + 5).all(is_free))
+}
