@@ -64,10 +64,10 @@ impl FromStr for UserId {
 #[serde(rename_all = "camelCase")]
 pub struct NotificationBody {
     #[serde(default)]
-    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, examples("1"))]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("1"))]
     user_id: Field<String>,
     #[serde(default)]
-    #[schema(value_type = String, required = true, min_length = 1, max_length = 1000, examples("Your order #7 has been confirmed"))]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 1000, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("Your order #7 has been confirmed"))]
     message: Field<String>,
     #[serde(default, rename = "type")]
     #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 50, pattern = "^[a-z_]+$", default = "info", examples("order_confirmation"))]

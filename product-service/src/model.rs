@@ -74,7 +74,7 @@ impl FromStr for ProductId {
 #[serde(rename_all = "camelCase")]
 pub struct NewProductBody {
     #[serde(default)]
-    #[schema(value_type = String, required = true, min_length = 1, max_length = 200, examples("Analytical engine"))]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 200, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("Analytical engine"))]
     name: Field<String>,
     #[serde(default)]
     #[schema(value_type = f64, required = true, minimum = 0, maximum = 1_000_000_000, multiple_of = 0.01, examples(19.99))]
@@ -124,7 +124,7 @@ impl NewProduct {
 #[serde(rename_all = "camelCase")]
 pub struct ChangeBody {
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, examples("Difference engine"))]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("Difference engine"))]
     name: Field<String>,
     #[serde(default)]
     #[schema(value_type = f64, required = false, minimum = 0, maximum = 1_000_000_000, multiple_of = 0.01, examples(24.5))]

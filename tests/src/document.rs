@@ -124,11 +124,19 @@ impl Document {
             }
         }
         self.check_body(&response["content"], got)?;
-        if let (Some(body), 200..=299) = (body, got.status) {
-            let content = &self.resolved(&operation.value["requestBody"])["content"];
-            self.check_value(body, &content["application/json"]["schema"], "the request")?;
+        match (body, got.status) {
+            (Some(body), 200..=299) => self.check_request(method, path, body),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether a JSON body is one that the document lets be sent.
+    pub fn check_request(&self, method: &str, path: &str, body: &Value) -> Result<(), String> {
+        let operation = self
+            .operation(method, path)
+            .ok_or("the document has no such operation")?;
+        let content = &self.resolved(&operation.value["requestBody"])["content"];
+        self.check_value(body, &content["application/json"]["schema"], "the request")
     }
 
     fn check_body(&self, content: &Value, got: &Got) -> Result<(), String> {

@@ -184,6 +184,19 @@ impl Checked<'_> {
         self.send("GET", path, None, 200).await
     }
 
+    /// Sends a body in which all is well but for one field, which has white space and
+    /// control characters alone; the document must not let it be sent, either.
+    async fn blank(&mut self, method: &str, path: &str, good: &Value, field: &str) {
+        let mut body = good.clone();
+        body[field] = json!(" \t\u{0}\u{1c}");
+        self.faults.expect(
+            format!("{}: {method} {path}: {field}", self.name),
+            [good, &body].map(|body| self.document.check_request(method, path, body).is_ok()),
+            [true, false],
+        );
+        self.send(method, path, Some(body), 400).await;
+    }
+
     /// Sends bodies that are refused before a field is looked at.
     async fn refused_bodies(&mut self, method: &str, path: &str) {
         for (body, content_type, expected, reason) in [
@@ -293,6 +306,9 @@ impl Checked<'_> {
             400,
         )
         .await;
+        let kettle = json!({"name": "Kettle", "price": 19.99});
+        self.blank("POST", "/api/products", &kettle, "name").await;
+        self.blank("PUT", "/api/products/1", &kettle, "name").await;
         self.refused_bodies("POST", "/api/products").await;
         self.get("/api/products/1").await;
         self.send("GET", "/api/products/9", None, 404).await;
@@ -386,6 +402,8 @@ async fn answers_are_as_the_documents_say() {
             400,
         )
         .await;
+    users.blank("POST", "/api/users", &ada, "name").await;
+    users.blank("PUT", "/api/users/1", &ada, "name").await;
     users.refused_bodies("POST", "/api/users").await;
     users.get("/api/users/1").await;
     users.send("GET", "/api/users/9", None, 404).await;
@@ -452,6 +470,11 @@ async fn answers_are_as_the_documents_say() {
 
     // Notifications.
     let sent = json!({"userId": "someone", "message": "Hello", "type": "greeting"});
+    for field in ["userId", "message"] {
+        notifications
+            .blank("POST", "/api/notifications/send", &sent, field)
+            .await;
+    }
     notifications
         .send("POST", "/api/notifications/send", Some(sent), 201)
         .await;

@@ -48,7 +48,7 @@ impl FromStr for UserId {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct UserBody {
     #[serde(default)]
-    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, examples("Ada Lovelace"))]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("Ada Lovelace"))]
     name: Field<String>,
     #[serde(default)]
     #[schema(value_type = String, required = true, format = Email, max_length = 254, examples("ada@example.com"))]
