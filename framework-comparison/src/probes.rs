@@ -214,7 +214,7 @@ fn http(paths: Paths) -> Vec<Asked> {
     let smuggled = format!("{JSON}transfer-encoding: chunked\r\n");
     let smuggled = request(&line, &smuggled, &chunks);
     let long = ask("GET", &format!("{record}?{}", "x".repeat(64 << 10)));
-    let large = get(&format!("x-large: {}\r\n", "x".repeat(70_000)));
+    let large = |bytes| get(&format!("x-large: {}\r\n", "x".repeat(bytes)));
     vec![
         ("HTTP/1.0", old, Answer),
         ("no Host", homeless, Answer),
@@ -223,7 +223,8 @@ fn http(paths: Paths) -> Vec<Asked> {
         ("Content-Length and chunks", smuggled, Answer),
         ("two Content-Lengths", lengths, Answer),
         ("a URI of 64 KiB", long, Answer),
-        ("a header of 70 KB", large, Answer),
+        ("a header of 70 KB", large(70_000), Answer),
+        ("a header of 300 KB", large(300_000), Answer),
     ]
 }
 
@@ -238,6 +239,14 @@ const WAITING: [&str; 5] = [
 
 /// Those that end the server.
 const ENDING: [&str; 2] = ["SIGTERM, a request in flight", "SIGTERM, half a head open"];
+
+/// What is asked, each with its group, in the order of the table.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let asked = probes(LAB).into_iter();
+    let asked = asked.map(|probe| (probe.group, probe.name));
+    let waited = WAITING.into_iter().chain(ENDING);
+    asked.chain(waited.map(|name| (TROUBLE, name)))
+}
 
 /// Puts all of the frameworks and their rooms in the lab through the probes.
 /// `program` is this very program.
@@ -266,14 +275,7 @@ pub async fn run(program: &Path, frameworks: &[Framework]) -> Result<Vec<Finding
     }
 
     let mut findings = Vec::new();
-    let asked = probes(LAB)
-        .into_iter()
-        .map(|probe| (probe.group, probe.name));
-    let waited = WAITING
-        .into_iter()
-        .chain(ENDING)
-        .map(|name| (TROUBLE, name));
-    for (group, probe) in asked.chain(waited) {
+    for (group, probe) in names() {
         let mut cells = columns
             .iter_mut()
             .map(|column| column.next().unwrap_or_default());

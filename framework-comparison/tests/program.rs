@@ -1,7 +1,10 @@
 //! The program: what it is told, and what it tells of the frameworks.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
+use framework_comparison::probes;
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> Output {
@@ -133,4 +136,28 @@ fn each_framework_does_by_itself_what_it_is_known_for_and_in_the_lab_what_all_do
         let cell = cell.as_str().unwrap_or_default();
         assert!(cell.starts_with("201, exits"), "{framework}: {cell}");
     }
+}
+
+/// In italics they name nothing else.
+#[test]
+fn the_probes_that_the_pages_name_are_there() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/frameworks");
+    let known: Vec<&str> = probes::names().map(|(_, name)| name).collect();
+    let mut named = 0;
+    for page in fs::read_dir(pages).expect("a folder") {
+        let page = page.expect("a file").path();
+        // What is written by scripts/compare.sh has no probes.
+        if page.extension().is_none_or(|end| end != "md") || page.ends_with("results.md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).expect("text");
+        // Every other piece is code.
+        let prose: String = text.split('`').step_by(2).collect();
+        for italics in prose.replace("**", "").split('*').skip(1).step_by(2) {
+            let name = italics.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(known.contains(&name.as_str()), "{}: {name}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named}");
 }
