@@ -8,11 +8,11 @@ RUN_DIR=${RUN_DIR:-run/compare}
 usage() {
     cat <<'USAGE'
 Measures product-service's API on axum, Rocket, poem, warp and actix-web, and on
-bare hyper, which none of them can be faster than. Prints tables, and writes them
-with results.json and charts to docs/frameworks/.
+bare hyper, the floor that they stand on. Prints tables, and writes them with
+results.json and charts to docs/frameworks/.
 
-    scripts/compare.sh            everything: about 45 minutes, and then the builds,
-                                  about 30 (on a laptop of two cores)
+    scripts/compare.sh            everything: about 40 minutes, and then the builds,
+                                  about 15 (on two cores)
     scripts/compare.sh --quick    under five minutes: 32 connections, and no builds
 
 Options

@@ -33,8 +33,7 @@ pub(crate) fn all(results: &Results) -> Vec<(String, String)> {
     let grid = |title, better, lines| Grid {
         title,
         note: format!(
-            "{better} is better. A dot a round ({}), a bar from the least to the greatest, a line at the median.",
-            results.settings.rounds
+            "{better} is better. A dot a round, a bar from the least to the greatest, a line at the median."
         ),
         lines,
     };

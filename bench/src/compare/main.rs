@@ -256,7 +256,7 @@ fn run(options: &Options, command: &str) -> Result<Results, Failed> {
         servers,
     };
     write(&results, &options.out)?;
-    println!("{}", table::whole(&results));
+    println!("{}", table::whole(&results, &[]));
     println!(
         "{} s. Written to {}: results.json, results.md and the charts.",
         began.elapsed().as_secs(),
@@ -266,18 +266,25 @@ fn run(options: &Options, command: &str) -> Result<Results, Failed> {
 }
 
 fn write(results: &Results, out: &Path) -> Result<(), Failed> {
-    let json = serde_json::to_string_pretty(results)?;
-    let mut files = vec![
-        ("results.json".to_owned(), json + "\n"),
-        ("results.md".to_owned(), table::whole(results)),
-    ];
-    files.extend(chart::all(results));
-    for (name, text) in files {
+    let json = serde_json::to_string_pretty(results)? + "\n";
+    for (name, text) in [("results.json".to_owned(), json)]
+        .into_iter()
+        .chain(for_people(results))
+    {
         let path = out.join(name);
         fs::write(&path, text)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
     Ok(())
+}
+
+/// The charts, and the page that shows them: names of files, and what is in them.
+fn for_people(results: &Results) -> Vec<(String, String)> {
+    let mut files = chart::all(results);
+    let pictures: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let page = table::whole(results, &pictures);
+    files.push(("results.md".to_owned(), page));
+    files
 }
 
 /// A run that is under way.
@@ -602,6 +609,23 @@ mod tests {
     fn a_quick_run_of_all_six_is_under_five_minutes() {
         let quick = Plan::quick();
         assert!(quick.seconds_a_round(6) * quick.rounds as u64 <= 270);
+    }
+
+    /// After a change to what is written, `UPDATE_RESULTS=1` writes it of the same figures.
+    #[test]
+    fn the_pages_of_the_docs_are_what_is_written_of_their_figures() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/frameworks");
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let results: Results = serde_json::from_str(&read("results.json")).expect("figures");
+        for (name, text) in for_people(&results) {
+            if std::env::var_os("UPDATE_RESULTS").is_some() {
+                fs::write(folder.join(&name), &text).expect("is written");
+            }
+            assert!(
+                read(&name) == text,
+                "docs/frameworks/{name} is another: UPDATE_RESULTS=1 cargo test -p bench"
+            );
+        }
     }
 
     #[test]

@@ -7,14 +7,18 @@ use crate::load::FixedRate;
 use crate::results::{Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict};
 use crate::stats::Spread;
 
-/// The whole of `results.md`.
-pub(crate) fn whole(results: &Results) -> String {
+/// The whole of `results.md`, with the pictures that lie beside it.
+pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
     let mut text = String::from(
         "<!-- Written by scripts/compare.sh; a change here is gone with the next run. -->\n\n\
          # The frameworks, measured\n\n",
     );
     text += &origin(results);
     text += &how_to_read(results);
+    for picture in pictures {
+        let name = picture.trim_end_matches(".svg");
+        let _ = write!(text, "![{name}]({picture})\n\n");
+    }
     text += &under_load(results);
     text += &fixed_rate(results);
     text += &at_rest(results);
@@ -386,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_table_has_each_server_once_with_spread_share_and_verdict() {
-        let text = whole(&results());
+        let text = whole(&results(), &["throughput.svg"]);
         let section = text.split("### One product, 32 connections\n\n").nth(1);
         let section = section.and_then(|text| text.split("\n##").next());
         assert_eq!(
@@ -408,6 +412,7 @@ mod tests {
             "- command: `scripts/compare.sh --quick`\n",
             "- commit: 0123abc\n",
             "- memory idle, MiB: no difference\n",
+            "\n\n![throughput](throughput.svg)\n\n## As fast",
             "hides pauses (coordinated omission)",
         ] {
             assert!(text.contains(said), "{said} is not in:\n{text}");
