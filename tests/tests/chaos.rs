@@ -147,9 +147,8 @@ async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
     }
 
     let told = shop.agrees(&mut programs, products, notifications).await?;
-    let happened = [&shop.deaths, &shop.hangs].map(|times| times.load(Ordering::SeqCst));
-    good(!happened.contains(&0), "nothing happened")?;
-    let ([deaths, hangs], took) = (happened, began.elapsed().as_secs());
+    let ([deaths, hangs], took) = (shop.happened(), began.elapsed().as_secs());
+    good(deaths > 0 && hangs > 0, "nothing happened")?;
     println!("CHAOS_SEED={seed}: {deaths} deaths, {hangs} times one hung, {took} s; {told}");
     Ok(())
 }
@@ -283,6 +282,11 @@ impl Shop {
         *self.life.lock().expect("no panic")
     }
 
+    /// How often one died, and how often one hung.
+    fn happened(&self) -> [u32; 2] {
+        [&self.deaths, &self.hangs].map(|times| times.load(Ordering::SeqCst))
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no panic")
     }
@@ -349,11 +353,14 @@ impl Shop {
         Ok(program)
     }
 
-    /// Places one order after the other, until there are enough.
+    /// Places one order after the other, until there are enough, and until something has
+    /// happened: on a fast machine all could be placed before anything does.
     async fn client(self: Arc<Self>, mut rng: Rng) -> Result<(), String> {
+        let deadline = Instant::now() + CLIENT_PATIENCE;
         loop {
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
-            if number >= self.plan.orders {
+            let happened = !self.happened().contains(&0) || Instant::now() > deadline;
+            if number >= self.plan.orders && happened {
                 return Ok(());
             }
             let wanted = Sold {
