@@ -13,7 +13,8 @@ results.json and charts to docs/frameworks/.
 
     scripts/compare.sh            everything: about 40 minutes, and then the builds,
                                   about 15 (on two cores)
-    scripts/compare.sh --quick    under five minutes: 32 connections, and no builds
+    scripts/compare.sh --quick    under five minutes, once the servers are built: 32
+                                  connections, and no builds measured
 
 Options
     --quick         six rounds of 1 s each, at 32 connections
