@@ -1,9 +1,9 @@
 //! The API of analytics-service: what each route answers, and the document that
 //! says so. It names no framework; the room of one brings what a request holds.
 
-use chassis::api::{About, Api};
-use chassis::error::ApiError;
-use chassis::reply::Reply;
+use chassis::contract::api::{About, Api};
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
 use utoipa::OpenApi;
 
 use crate::App;

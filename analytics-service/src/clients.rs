@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use chassis::client::{CallError, Upstream, connections};
-use chassis::config::UpstreamUrl;
-use chassis::run::RunError;
+use chassis::serve::run::RunError;
+use chassis::upstream::client::{Upstream, connections};
+use chassis::upstream::error::CallError;
+use chassis::upstream::url::UpstreamUrl;
 use serde::Deserialize;
 use tokio::time::Instant;
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use chassis::config::{ConfigError, Env, ServiceConfig, UpstreamUrl};
-use chassis::resilience::Resilience;
+use chassis::env::{ConfigError, Env};
+use chassis::serve::config::ServiceConfig;
+use chassis::upstream::resilience::Resilience;
+use chassis::upstream::url::UpstreamUrl;
 
 /// All that analytics-service is configured with.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, ServiceConfig};
-use chassis::api::Api;
-use chassis::run::RunError;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
 use tokio::net::TcpListener;
 
 use crate::{App, api};

@@ -4,20 +4,18 @@ pub mod api;
 pub mod clients;
 pub mod config;
 pub mod counters;
-pub mod error;
 pub mod http;
 pub mod model;
-pub mod poll;
 pub mod store;
 pub mod watch;
 
 use std::sync::Arc;
 
-use chassis::api::Api;
-use chassis::client::connections;
-use chassis::run::RunError;
-use chassis::service::{Dependency, Service};
-use chassis::shutdown::Shutdown;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
+use chassis::serve::service::{Dependency, Service};
+use chassis::serve::shutdown::Shutdown;
+use chassis::upstream::client::connections;
 
 use clients::Neighbours;
 pub use config::Config;

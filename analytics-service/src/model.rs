@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use chassis::error::{ApiError, FieldError};
-use chassis::money::Money;
-use chassis::service::UpDown;
-use chassis::time::Timestamp;
+use chassis::contract::error::{ApiError, FieldError};
+use chassis::contract::health::UpDown;
+use chassis::values::money::Money;
+use chassis::values::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};

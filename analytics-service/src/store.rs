@@ -3,13 +3,13 @@
 
 use std::future::Future;
 
-use chassis::client::CallError;
-use chassis::service::UpDown;
-use chassis::time::Timestamp;
+use chassis::contract::health::UpDown;
+use chassis::upstream::error::CallError;
+use chassis::values::time::Timestamp;
 
 use crate::clients::{List, Neighbours};
 use crate::model::{OrderStats, Reading, Source, Summary};
-use crate::poll::{PollDied, SharedPoll};
+use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 
 /// A poll for each neighbour. Whoever reads a total waits for an answer to it
 /// that was asked for after.

@@ -5,17 +5,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::context::Context;
-use chassis::service::UpDown;
-use chassis::shutdown::Shutdown;
-use chassis::time::Timestamp;
+use chassis::contract::health::UpDown;
+use chassis::serve::shutdown::Shutdown;
+use chassis::telemetry::context::Context;
+use chassis::values::time::Timestamp;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::clients::{Neighbour, Probe};
 use crate::model::{Sample, ServiceSample, ServiceState, Window};
-use crate::poll::{PollDied, SharedPoll};
+use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 
 /// How far back the samples go.
 const KEPT: Duration = Duration::from_hours(1);

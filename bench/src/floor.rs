@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bench::Failed;
 use bench::data::Health;
-use chassis::body;
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::reply::Reply;
-use chassis::table::Page;
+use chassis::contract::body;
+use chassis::contract::error::ApiError;
+use chassis::contract::page::Page;
+use chassis::contract::reply::Reply;
+use chassis::values::id::Id;
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};

@@ -1,56 +1,27 @@
-//! What two or more of the shop's services need and that names no web framework.
+//! What two or more of the shop's programs need and that names no web framework.
 //!
-//! In reading order:
+//! A module may import the modules in its row, and no others; `tests/layers.rs` reads
+//! this table and every `use` line. Read it from top to bottom.
 //!
-//! | room | what is in it |
-//! |---|---|
-//! | [`config`] | typed configuration from environment variables |
-//! | [`run`](mod@run), `healthcheck` | the frame of every `main`; asking the one that runs |
-//! | [`service`] | what every service carries; health, readiness |
-//! | [`exchange`] | one request: what is logged, counted, added and refused |
-//! | [`context`] | the ids of the request being answered |
-//! | [`error`] | the one error of the contract |
-//! | [`reply`] | a response in plain data |
-//! | [`api`] | the OpenAPI document; 404, 405 and preflights that follow from it |
-//! | [`body`] | request bodies: limits, JSON, every fault at once |
-//! | [`table`] | records in ascending id, and pages of them |
-//! | [`id`], [`money`], [`time`] | the values on the wire |
-//! | [`client`] | calls to other services |
-//! | [`resilience`], [`breaker`] | how those fail: soon, seldom, and alone |
-//! | [`idempotency`] | changes that are done once, however often they are asked for |
-//! | [`server`], [`connection`], [`shutdown`] | the accept loop under four of the frameworks; time-outs; stopping |
-//! | [`telemetry`], [`export`] | log lines; spans on their way to a collector |
-//! | `testkit` | servers on port 0, stub upstreams (feature `testkit`) |
+//! | module | what it holds | may import |
+//! |---|---|---|
+//! | [`values`] | ids, money, times, the names of headers | |
+//! | [`env`] | environment variables, typed | |
+//! | [`telemetry`] | log lines, metrics, spans, the ids of the current request | `values`, `env` |
+//! | [`contract`] | errors, replies, bodies, pages, idempotency, the `OpenAPI` document | `values`, `telemetry` |
+//! | [`store`] | records in ascending id, up to a limit | `values`, `contract` |
+//! | [`upstream`] | calls to other services: time-out, retry, circuit breaker, bulkhead | `values`, `env`, `telemetry`, `contract` |
+//! | [`serve`] | running a service: configuration, connections, requests, shutdown | all of the above |
+//! | `testkit` | servers on port 0, stub upstreams (feature `testkit`) | all of the above |
+//!
+//! Start with [`serve::exchange`]: it is what happens around every request.
 
-pub mod api;
-pub mod body;
-pub mod breaker;
-pub mod client;
-pub mod config;
-pub mod connection;
-pub mod context;
-pub mod error;
-pub mod exchange;
-pub mod export;
-mod healthcheck;
-pub mod id;
-pub mod idempotency;
-mod metrics;
-pub mod money;
-mod operations;
-mod output;
-mod path;
-pub mod reply;
-pub mod resilience;
-pub mod run;
-pub mod server;
-pub mod service;
-pub mod shutdown;
-mod spans;
-pub mod table;
+pub mod contract;
+pub mod env;
+pub mod serve;
+pub mod store;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
-pub mod time;
-
-pub use run::run;
+pub mod upstream;
+pub mod values;

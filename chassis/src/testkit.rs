@@ -14,11 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::client::{Upstream, connections};
-use crate::config::{Env, UpstreamUrl};
-use crate::resilience::Resilience;
-use crate::run::RunError;
-use crate::shutdown::Shutdown;
+use crate::env::Env;
+use crate::serve::run::RunError;
+use crate::serve::shutdown::Shutdown;
+use crate::upstream::client::{Upstream, connections};
+use crate::upstream::resilience::Resilience;
+use crate::upstream::url::UpstreamUrl;
 
 /// A request that takes longer than this hangs: no test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use chassis::api::Api;
-use chassis::reply::Reply;
-use chassis::shutdown::Shutdown;
-use chassis::table::Page;
-use chassis::{run, server, telemetry};
+use chassis::contract::api::Api;
+use chassis::contract::page::Page;
+use chassis::contract::reply::Reply;
+use chassis::serve::shutdown::Shutdown;
+use chassis::serve::{run, server};
+use chassis::telemetry;
 use framework_comparison::axum as room;
 use product_service::{App, Config, api};
 use serde::Serialize;
@@ -19,7 +20,7 @@ use utoipa::{OpenApi, ToSchema};
 
 fn main() -> ExitCode {
     run(Config::read, async |config| {
-        let _log = telemetry::init(&config.service)?;
+        let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;

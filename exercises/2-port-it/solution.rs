@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::reply::Reply;
-use chassis::shutdown::Shutdown;
-use chassis::table::Page;
-use chassis::{run, server, telemetry};
+use chassis::contract::api::Api;
+use chassis::contract::page::Page;
+use chassis::contract::reply::Reply;
+use chassis::serve::shutdown::Shutdown;
+use chassis::serve::{run, server};
+use chassis::telemetry;
 use framework_comparison::warp as room;
 use notification_service::http::rules::{self, Answer, app, get_or_head};
 use product_service::{App, Config, api};
@@ -18,7 +19,7 @@ use warp::{Filter, Rejection};
 
 fn main() -> ExitCode {
     run(Config::read, async |config| {
-        let _log = telemetry::init(&config.service)?;
+        let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::shutdown::Shutdown;
-use chassis::{run, server};
+use chassis::contract::api::Api;
+use chassis::serve::shutdown::Shutdown;
+use chassis::serve::{run, server};
 use framework_comparison::poem as room;
 use order_service::http::rules;
 use product_service::{App, Config, api};

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::shutdown::Shutdown;
-use chassis::{run, server, telemetry};
+use chassis::contract::api::Api;
+use chassis::serve::shutdown::Shutdown;
+use chassis::serve::{run, server};
+use chassis::telemetry;
 use framework_comparison::poem as room;
 use order_service::http::rules;
 use product_service::{App, Config, api};
@@ -14,7 +15,7 @@ static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
 
 fn main() -> ExitCode {
     run(Config::read, async |config| {
-        let _log = telemetry::init(&config.service)?;
+        let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;

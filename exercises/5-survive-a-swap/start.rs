@@ -4,9 +4,9 @@
 use std::error::Error;
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::config::Env;
-use chassis::shutdown::Shutdown;
+use chassis::contract::api::Api;
+use chassis::env::Env;
+use chassis::serve::shutdown::Shutdown;
 use framework_comparison::poem as room;
 use poem::listener::TcpListener;
 use poem::{EndpointExt, Server};

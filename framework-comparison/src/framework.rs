@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use chassis::api::Api;
-use chassis::run::RunError;
-use chassis::shutdown::Shutdown;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
+use chassis::serve::shutdown::Shutdown;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use product_service::{App, Config};

@@ -7,9 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chassis::config::Env;
-use chassis::shutdown::Shutdown;
-use chassis::{run, server, telemetry};
+use chassis::env::Env;
+use chassis::serve::shutdown::Shutdown;
+use chassis::serve::{run, server};
+use chassis::telemetry;
 use framework_comparison::framework::ALL;
 use framework_comparison::report::Format;
 use framework_comparison::{Framework, probes};
@@ -107,7 +108,7 @@ fn command(mut arguments: lexopt::Parser) -> Result<Command, String> {
 fn serve(framework: Framework) -> ExitCode {
     run::until_stopped(async || {
         let config = Config::read(Env::process())?;
-        let _log = telemetry::init(&config.service)?;
+        let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
         framework.serve(listener, &config, shutdown).await

@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::run::RunError;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
 use order_service::http::rules::{self, Answer, Failure, IdempotencyKey, Json, PageOf, Path};
 use poem::web::Data;
 use poem::{Route, get, handler, patch};

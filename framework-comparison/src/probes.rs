@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use bench::A_WHILE;
-use chassis::run::RunError;
+use chassis::serve::run::RunError;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};

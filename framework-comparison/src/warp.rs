@@ -3,10 +3,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
-use chassis::run::RunError;
-use chassis::table::Page;
+use chassis::contract::api::Api;
+use chassis::contract::idempotency::Key;
+use chassis::contract::page::Page;
+use chassis::serve::run::RunError;
+use chassis::values::headers::IDEMPOTENCY_KEY;
 use notification_service::http::rules::{
     self, Answer, Failure, app, get_or_head, json, page, parameter,
 };

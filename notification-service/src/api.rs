@@ -3,11 +3,11 @@
 
 use std::fmt::Display;
 
-use chassis::api::{About, Api};
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::reply::{Message, Reply};
-use chassis::table::Page;
+use chassis::contract::api::{About, Api};
+use chassis::contract::error::ApiError;
+use chassis::contract::page::Page;
+use chassis::contract::reply::{Message, Reply};
+use chassis::values::id::Id;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use utoipa::OpenApi;
 

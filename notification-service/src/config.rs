@@ -1,6 +1,7 @@
 //! The environment variables of notification-service.
 
-use chassis::config::{ConfigError, Env, ServiceConfig};
+use chassis::env::{ConfigError, Env};
+use chassis::serve::config::ServiceConfig;
 
 /// All that notification-service is configured with.
 #[derive(Clone, Debug)]

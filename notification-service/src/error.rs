@@ -1,7 +1,7 @@
 //! What can go wrong with notifications, and what a client is told.
 
-use chassis::error::ApiError;
-use chassis::id::Id;
+use chassis::contract::error::ApiError;
+use chassis::values::id::Id;
 
 /// Why a notification could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ pub mod rules;
 
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::run::RunError;
-use chassis::table::Page;
+use chassis::contract::api::Api;
+use chassis::contract::page::Page;
+use chassis::serve::run::RunError;
 use tokio::net::TcpListener;
 use warp::{Filter, Rejection};
 

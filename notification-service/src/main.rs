@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use chassis::shutdown::Shutdown;
-use chassis::{run, server, telemetry};
+use chassis::serve::shutdown::Shutdown;
+use chassis::serve::{run, server};
+use chassis::telemetry;
 use notification_service::{App, Config, http};
 
 fn main() -> ExitCode {
     run(Config::read, async |config| {
-        let _log = telemetry::init(&config.service)?;
+        let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &http::API, shutdown)?;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chassis::id::Id;
-use chassis::table::{Capacity, Full, Listing, Page, Table};
-use chassis::time::Timestamp;
+use chassis::contract::page::{Listing, Page};
+use chassis::store::{Capacity, Full, Table};
+use chassis::values::id::Id;
+use chassis::values::time::Timestamp;
 use parking_lot::RwLock;
 
 use crate::error::NotificationError;

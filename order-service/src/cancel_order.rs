@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use chassis::client::CallError;
-use chassis::id::Id;
+use chassis::upstream::error::CallError;
+use chassis::values::id::Id;
 use tokio::time::timeout;
 
 use crate::App;

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use chassis::client::{CallError, Upstream};
-use chassis::id::Id;
+use chassis::upstream::client::Upstream;
+use chassis::upstream::error::CallError;
+use chassis::values::id::Id;
 use serde::{Deserialize, Serialize};
 
 use crate::error::OrderError;

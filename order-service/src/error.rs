@@ -1,9 +1,9 @@
 //! What can go wrong with orders, and what a client is told.
 
-use chassis::client::CallError;
-use chassis::error::{ApiError, FieldError};
-use chassis::id::Id;
-use chassis::table::Full;
+use chassis::contract::error::{ApiError, FieldError};
+use chassis::store::Full;
+use chassis::upstream::error::CallError;
+use chassis::values::id::Id;
 
 use crate::model::{PRODUCT_NOT_FOUND, USER_NOT_FOUND};
 

@@ -4,8 +4,8 @@ pub mod rules;
 
 use std::sync::{Arc, LazyLock};
 
-use chassis::api::Api;
-use chassis::run::RunError;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
 use poem::web::Data;
 use poem::{Route, get, handler, post};
 use tokio::net::TcpListener;

@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use chassis::body::{Field, Form, whole};
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::money::{Money, Number};
-use chassis::time::Timestamp;
+use chassis::contract::body::{Field, Form, whole};
+use chassis::contract::error::ApiError;
+use chassis::values::id::Id;
+use chassis::values::money::{Money, Number};
+use chassis::values::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

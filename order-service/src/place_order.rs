@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chassis::idempotency::{Key, KeyError, Once};
+use chassis::contract::idempotency::{Key, KeyError, Once};
 
 use crate::App;
 use crate::error::OrderError;
@@ -15,7 +15,7 @@ pub type Placed = Result<Arc<Order>, OrderError>;
 /// Places an order, unless one with this key was placed before.
 ///
 /// Runs to its end even if the client hangs up, or stock could be taken for no
-/// order: see [`Shutdown::finish`](chassis::shutdown::Shutdown::finish).
+/// order: see [`Shutdown::finish`](chassis::serve::shutdown::Shutdown::finish).
 pub async fn place_order_once(
     app: App,
     key: Option<Key>,
@@ -51,7 +51,7 @@ async fn place_order(app: &App, new: NewOrder) -> Placed {
         });
     }
 
-    app.orders.has_room()?;
+    app.orders.check_capacity()?;
 
     // From here on stock is taken, and nothing below can fail but that others
     // take the last of the room.

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chassis::client::{Call, CallError, Upstream};
-use chassis::context::Context;
-use chassis::id::Id;
-use chassis::money::Money;
-use chassis::shutdown::{GRACE, Shutdown};
+use chassis::serve::shutdown::{GRACE, Shutdown};
+use chassis::telemetry::context::Context;
+use chassis::upstream::call::Call;
+use chassis::upstream::client::Upstream;
+use chassis::upstream::error::CallError;
+use chassis::values::id::Id;
+use chassis::values::money::Money;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use chassis::id::Id;
-use chassis::money::Money;
-use chassis::table::{Capacity, Full, Listing, Page, Table};
-use chassis::time::Timestamp;
+use chassis::contract::page::{Listing, Page};
+use chassis::store::{Capacity, Full, Table};
+use chassis::values::id::Id;
+use chassis::values::money::Money;
+use chassis::values::time::Timestamp;
 use parking_lot::RwLock;
 
 use crate::error::OrderError;
@@ -41,8 +42,8 @@ impl OrderStore {
     }
 
     /// Whether one more order could be saved now.
-    pub fn has_room(&self) -> Result<(), Full> {
-        self.orders.read().table.has_room()
+    pub fn check_capacity(&self) -> Result<(), Full> {
+        self.orders.read().table.check_capacity()
     }
 
     /// Adds a confirmed order whose user has not been told yet.

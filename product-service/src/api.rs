@@ -1,12 +1,12 @@
 //! The API of product-service: what each route answers, and the document that says
 //! so. It names no framework; the room of one brings what a request holds.
 
-use chassis::api::{About, Api};
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::idempotency::{Key, KeyHeader};
-use chassis::reply::{Message, Reply};
-use chassis::table::Page;
+use chassis::contract::api::{About, Api};
+use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::{Key, KeyHeader};
+use chassis::contract::page::Page;
+use chassis::contract::reply::{Message, Reply};
+use chassis::values::id::Id;
 use utoipa::OpenApi;
 
 use crate::App;

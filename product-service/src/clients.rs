@@ -1,7 +1,8 @@
 //! The service that product-service calls, in its own words.
 
-use chassis::client::{CallError, Upstream};
-use chassis::id::Id;
+use chassis::upstream::client::Upstream;
+use chassis::upstream::error::CallError;
+use chassis::values::id::Id;
 use serde::Deserialize;
 
 use crate::error::ProductError;

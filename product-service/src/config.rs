@@ -1,7 +1,9 @@
 //! The environment variables of product-service.
 
-use chassis::config::{ConfigError, Env, ServiceConfig, UpstreamUrl};
-use chassis::resilience::Resilience;
+use chassis::env::{ConfigError, Env};
+use chassis::serve::config::ServiceConfig;
+use chassis::upstream::resilience::Resilience;
+use chassis::upstream::url::UpstreamUrl;
 
 /// All that product-service is configured with.
 #[derive(Clone, Debug)]

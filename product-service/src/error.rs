@@ -1,8 +1,8 @@
 //! What can go wrong with products, and what a client is told.
 
-use chassis::client::CallError;
-use chassis::error::{ApiError, FieldError};
-use chassis::id::Id;
+use chassis::contract::error::{ApiError, FieldError};
+use chassis::upstream::error::CallError;
+use chassis::values::id::Id;
 
 use crate::model::{MAX_STOCK, USER_NOT_FOUND};
 

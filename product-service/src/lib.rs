@@ -11,12 +11,12 @@ pub mod store;
 
 use std::sync::Arc;
 
-use chassis::api::Api;
-use chassis::client::{Upstream, connections};
-use chassis::idempotency::Keys;
-use chassis::run::RunError;
-use chassis::service::{Dependency, Service};
-use chassis::shutdown::Shutdown;
+use chassis::contract::api::Api;
+use chassis::contract::idempotency::Keys;
+use chassis::serve::run::RunError;
+use chassis::serve::service::{Dependency, Service};
+use chassis::serve::shutdown::Shutdown;
+use chassis::upstream::client::{Upstream, connections};
 
 use clients::Sellers;
 pub use config::Config;

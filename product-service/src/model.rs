@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use chassis::body::{Field, Form, money, text, whole};
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::money::{Money, Number};
-use chassis::time::Timestamp;
+use chassis::contract::body::{Field, Form, money, text, whole};
+use chassis::contract::error::ApiError;
+use chassis::values::id::Id;
+use chassis::values::money::{Money, Number};
+use chassis::values::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -311,7 +311,7 @@ mod tests {
             (r#"{"delta":"1"}"#, None, "a string"),
             ("{}", None, "missing"),
         ] {
-            let body: StockBody = chassis::body::parse(json.as_bytes()).expect(reason);
+            let body: StockBody = chassis::contract::body::parse(json.as_bytes()).expect(reason);
             let change = StockChange::parse(Id::ZERO.next(), body).ok();
             assert_eq!(change.map(|change| change.delta), expected, "{reason}");
         }

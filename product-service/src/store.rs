@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use chassis::id::Id;
-use chassis::table::{Capacity, Full, Listing, Page, Table};
-use chassis::time::Timestamp;
+use chassis::contract::page::{Listing, Page};
+use chassis::store::{Capacity, Full, Table};
+use chassis::values::id::Id;
+use chassis::values::time::Timestamp;
 use parking_lot::RwLock;
 
 use crate::error::ProductError;
@@ -99,7 +100,7 @@ impl ProductStore {
 mod tests {
     use std::thread;
 
-    use chassis::money::Money;
+    use chassis::values::money::Money;
 
     use super::*;
     use crate::model::SellerChange;

@@ -1,7 +1,7 @@
 //! The five real servers in one process, on free ports.
 
-use chassis::config::UpstreamUrl;
 use chassis::testkit::{Server, env};
+use chassis::upstream::url::UpstreamUrl;
 use framework_comparison::{Framework, framework};
 use futures_util::future::join_all;
 use serde_json::{Value, json};

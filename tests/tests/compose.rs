@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use chassis::shutdown::GRACE;
+use chassis::serve::shutdown::GRACE;
 use regex_lite::Regex;
 use shop_tests::program::{CALLS, SERVICES};
 use yaml_serde::Value;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chassis::config::Env;
+use chassis::env::Env;
 use regex_lite::Regex;
 use serde_json::json;
 use shop_tests::shop::{self, Shop};

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chassis::body::MAX_BODY;
-use chassis::config::{ConfigError, Env, ServiceConfig};
-use chassis::shutdown::GRACE;
+use chassis::contract::body::MAX_BODY;
+use chassis::env::{ConfigError, Env};
+use chassis::serve::config::ServiceConfig;
+use chassis::serve::shutdown::GRACE;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec, Probe, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use chassis::config::UpstreamUrl;
 use chassis::testkit::{Got, Server, Stub};
+use chassis::upstream::url::UpstreamUrl;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! The environment variables of user-service.
 
-use chassis::config::{ConfigError, Env, ServiceConfig};
+use chassis::env::{ConfigError, Env};
+use chassis::serve::config::ServiceConfig;
 
 /// All that user-service is configured with.
 #[derive(Clone, Debug)]

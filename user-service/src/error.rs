@@ -1,8 +1,8 @@
 //! What can go wrong with users, and what a client is told.
 
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::table::Full;
+use chassis::contract::error::ApiError;
+use chassis::store::Full;
+use chassis::values::id::Id;
 
 /// Why a user could not be read or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

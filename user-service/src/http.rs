@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use chassis::api::Api;
-use chassis::run::RunError;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
 use tokio::net::TcpListener;
 
 use crate::model::{UserBody, UserId};

@@ -9,10 +9,10 @@ pub mod store;
 
 use std::sync::Arc;
 
-use chassis::api::Api;
-use chassis::run::RunError;
-use chassis::service::Service;
-use chassis::shutdown::Shutdown;
+use chassis::contract::api::Api;
+use chassis::serve::run::RunError;
+use chassis::serve::service::Service;
+use chassis::serve::shutdown::Shutdown;
 
 pub use config::Config;
 use store::UserStore;

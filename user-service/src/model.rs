@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use chassis::body::{Field, Form, text};
-use chassis::error::ApiError;
-use chassis::id::Id;
-use chassis::time::Timestamp;
+use chassis::contract::body::{Field, Form, text};
+use chassis::contract::error::ApiError;
+use chassis::values::id::Id;
+use chassis::values::time::Timestamp;
 use email_address::{EmailAddress, Options};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use chassis::id::Id;
-use chassis::table::{Capacity, Listing, Page, Table};
-use chassis::time::Timestamp;
+use chassis::contract::page::{Listing, Page};
+use chassis::store::{Capacity, Table};
+use chassis::values::id::Id;
+use chassis::values::time::Timestamp;
 use parking_lot::RwLock;
 
 use crate::error::UserError;

@@ -24,13 +24,14 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{
     Error, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, guard,
 };
-use chassis::connection::{Connection, MAX_HEAD, Phase};
-use chassis::error::ApiError;
-use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
-use chassis::run::RunError;
-use chassis::service::Service;
-use chassis::shutdown::GRACE;
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+use chassis::serve::connection::{Connection, MAX_HEAD, Phase};
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::run::RunError;
+use chassis::serve::service::Service;
+use chassis::serve::shutdown::GRACE;
+use chassis::values::headers::REQUEST_ID;
 use futures_util::stream::poll_fn;
 use futures_util::{FutureExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -362,7 +363,7 @@ impl ResponseError for Failure {
 
 #[cfg(test)]
 mod tests {
-    use chassis::config::Env;
+    use chassis::env::Env;
     use chassis::testkit::Server;
 
     use super::*;

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("HOST", "127.0.0.1"),
     ("PORT", "0"),
-    ("RUST_LOG", "warn,chassis::server=info"),
+    ("RUST_LOG", "warn,chassis::serve::server=info"),
     // As many as a fast machine creates in a round.
     ("MAX_RECORDS", "100000000"),
 ];

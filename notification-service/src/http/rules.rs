@@ -9,14 +9,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
-use chassis::body::{self, MAX_BODY};
-use chassis::error::ApiError;
-use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
-use chassis::run::RunError;
-use chassis::server;
-use chassis::service::Service;
-use chassis::table::Page;
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::error::ApiError;
+use chassis::contract::page::Page;
+use chassis::contract::reply::Reply;
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::run::RunError;
+use chassis::serve::server;
+use chassis::serve::service::Service;
+use chassis::values::headers::REQUEST_ID;
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
@@ -329,7 +330,7 @@ async fn read(
 
 #[cfg(test)]
 mod tests {
-    use chassis::config::Env;
+    use chassis::env::Env;
     use chassis::testkit::Server;
 
     use super::*;

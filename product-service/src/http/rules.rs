@@ -8,15 +8,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chassis::body::{self, MAX_BODY};
-use chassis::error::ApiError;
-use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
-use chassis::reply::Reply;
-use chassis::run::RunError;
-use chassis::server;
-use chassis::service::Service;
-use chassis::table::Page;
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
+use chassis::contract::page::Page;
+use chassis::contract::reply::Reply;
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::run::RunError;
+use chassis::serve::server;
+use chassis::serve::service::Service;
+use chassis::values::headers::IDEMPOTENCY_KEY;
+use chassis::values::headers::REQUEST_ID;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -408,7 +410,7 @@ fn origin(uri: &Uri) -> Origin<'static> {
 
 #[cfg(test)]
 mod tests {
-    use chassis::config::Env;
+    use chassis::env::Env;
     use chassis::testkit::Server;
 
     use super::*;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use chassis::config::UpstreamUrl;
 use chassis::testkit::{Got, Server, Stub, env};
+use chassis::upstream::url::UpstreamUrl;
 use futures_util::future::join_all;
 use product_service::{App, Config};
 use reqwest::Method;

@@ -14,14 +14,15 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, RequestExt, Router};
-use chassis::body::{self, MAX_BODY};
-use chassis::error::ApiError;
-use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
-use chassis::run::RunError;
-use chassis::server;
-use chassis::service::Service;
-use chassis::table::Page;
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::error::ApiError;
+use chassis::contract::page::Page;
+use chassis::contract::reply::Reply;
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::run::RunError;
+use chassis::serve::server;
+use chassis::serve::service::Service;
+use chassis::values::headers::REQUEST_ID;
 use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -232,7 +233,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 #[cfg(test)]
 mod tests {
-    use chassis::config::Env;
+    use chassis::env::Env;
     use chassis::testkit::Server;
 
     use super::*;

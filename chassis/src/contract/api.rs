@@ -1,0 +1,387 @@
+//! The `OpenAPI` document of a service, and what follows from it: the routes that
+//! exist, the methods each has, and the page to read and try them on.
+//!
+//! The document is the one list of routes. What a framework's router does not
+//! match is answered from it, so that a 404, a 405 with its `Allow` and a
+//! preflight are the same on all five.
+
+use std::fmt;
+use std::sync::Arc;
+
+use matchit::Router;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, RefOr, Response};
+use utoipa::{OpenApi as _, ToSchema};
+
+use crate::contract::error::{ApiError, ErrorBody};
+use crate::contract::operations::Operations;
+use crate::contract::path::decode_unreserved;
+use crate::contract::reply::Reply;
+
+/// Request headers that a page from another origin may send.
+const ALLOWED_HEADERS: &str =
+    "Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, *";
+
+/// The routes that no limit on requests holds for.
+const ALWAYS_OPEN: [&str; 3] = ["/health", "/health/ready", "/metrics"];
+
+/// What a service says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// The name of the service.
+    pub name: &'static str,
+    /// The framework it is built on.
+    pub framework: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// What it is for, in a sentence.
+    pub description: &'static str,
+}
+
+/// The routes of a service.
+pub struct Api {
+    pub(crate) about: About,
+    document: Vec<u8>,
+    // Templates are the same in matchit and in OpenAPI.
+    routes: Router<Route>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("about", &self.about)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One path with its methods.
+#[derive(Debug)]
+pub struct Route {
+    /// The path with its parameters in braces, such as `/api/users/{id}`.
+    pub template: String,
+    /// The methods it has, as `Allow` lists them.
+    allow: String,
+    always_open: bool,
+}
+
+impl Api {
+    /// The API that `document` describes, with the routes and the errors that
+    /// every service has added to it.
+    pub fn new(about: About, document: OpenApi) -> Self {
+        let document = complete(about, document);
+        let mut routes = Router::new();
+        for (template, item) in &document.paths.paths {
+            let inserted = routes.insert(template, Route::new(template, item));
+            inserted.expect("no two routes of a service are the same");
+        }
+        let document = serde_json::to_vec(&document).expect("an OpenAPI document is JSON");
+        Self {
+            about,
+            document,
+            routes,
+        }
+    }
+
+    /// The whole document.
+    pub fn document(&'static self) -> Reply {
+        Reply::ok("application/json", self.document.as_slice())
+    }
+
+    /// The route that a path belongs to. A literal segment is a better match
+    /// than a parameter.
+    pub fn route(&self, path: &str) -> Option<&Route> {
+        self.routes
+            .at(&decode_unreserved(path))
+            .ok()
+            .map(|found| found.value)
+    }
+
+    /// What is said to a request that the framework's router does not match: a
+    /// preflight is answered, the rest is refused with 404 or 405.
+    pub fn unrouted(&self, method: &str, path: &str) -> Reply {
+        match self.route(path) {
+            None => ApiError::not_found(format!(
+                "There is nothing at {path}; GET /docs lists what there is"
+            ))
+            .reply(),
+            Some(route) if method == "OPTIONS" => Reply::no_content()
+                .with_header("allow", route.allow.clone())
+                .with_header("access-control-allow-methods", route.allow.clone())
+                .with_header("access-control-allow-headers", ALLOWED_HEADERS)
+                .with_header("access-control-max-age", "86400"),
+            Some(route) => ApiError::method_not_allowed(method, &route.allow).reply(),
+        }
+    }
+
+    /// The page to read the document on and to try it.
+    pub fn page(&self) -> Reply {
+        let html = include_str!("docs.html").replace("{service}", self.about.name);
+        Reply::ok("text/html; charset=utf-8", html.into_bytes())
+    }
+
+    /// A file that the page loads. It is Swagger UI, from inside the binary: the
+    /// page works with no internet access.
+    pub fn page_file(&self, name: &str) -> Reply {
+        let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
+        let content_type = match name {
+            "swagger-ui.css" => "text/css; charset=utf-8",
+            "swagger-ui-bundle.js" => "text/javascript; charset=utf-8",
+            _ => return ApiError::not_found(format!("The page has no file {name:?}")).reply(),
+        };
+        match utoipa_swagger_ui::serve(name, config) {
+            Ok(Some(file)) => Reply::ok(content_type, file.bytes.into_owned())
+                .with_header("cache-control", "max-age=86400"),
+            Ok(None) => ApiError::internal(format!("{name} is not in the binary")).reply(),
+            Err(cause) => ApiError::internal(cause).reply(),
+        }
+    }
+}
+
+impl Route {
+    /// Whether it answers however many requests there are: those who look after
+    /// a service have to get through when it has too much to do.
+    pub(crate) fn is_always_open(&self) -> bool {
+        self.always_open
+    }
+
+    fn new(template: &str, item: &PathItem) -> Self {
+        let operations = [
+            ("GET", &item.get),
+            ("HEAD", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        let mut methods: Vec<_> = operations
+            .iter()
+            .filter(|(_, operation)| operation.is_some())
+            .map(|(method, _)| *method)
+            .collect();
+        methods.push("OPTIONS");
+        Self {
+            template: template.to_owned(),
+            allow: methods.join(", "),
+            always_open: ALWAYS_OPEN.contains(&template),
+        }
+    }
+}
+
+fn complete(about: About, mut document: OpenApi) -> OpenApi {
+    document.merge(Operations::openapi());
+    document.info = Info::builder()
+        .title(about.name)
+        .version(about.version)
+        .description(Some(format!(
+            "{} Built on {}.",
+            about.description, about.framework
+        )))
+        .build();
+    for (template, item) in &mut document.paths.paths {
+        let has_parameter = template.contains('{');
+        for operation in [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.patch,
+            &mut item.delete,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            add_errors(
+                operation,
+                has_parameter,
+                !ALWAYS_OPEN.contains(&template.as_str()),
+            );
+            add_headers(operation);
+        }
+    }
+    document
+}
+
+/// What any operation of its kind can answer, besides what is written at it.
+fn add_errors(operation: &mut Operation, has_parameter: bool, has_limit: bool) {
+    const OVERLOADED: &str = "`overloaded`: too many requests at once";
+    let has_body = operation.request_body.is_some();
+    let creates = operation.responses.responses.contains_key("201");
+    let has_query = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| match parameter {
+            RefOr::T(parameter) => {
+                parameter.parameter_in == utoipa::openapi::path::ParameterIn::Query
+            }
+            RefOr::Ref(_) => false,
+        });
+    let errors = [
+        (
+            has_body,
+            "400",
+            "`invalid_json` or `validation_failed`: the body is not as described",
+        ),
+        (
+            has_query,
+            "400",
+            "`validation_failed`: a query parameter is not as described",
+        ),
+        (has_parameter, "404", "`not_found`: there is no such id"),
+        (
+            has_body,
+            "408",
+            "`request_timeout`: the body did not arrive in time",
+        ),
+        (has_body, "413", "`payload_too_large`: a body over 64 KiB"),
+        (
+            has_body,
+            "415",
+            "`unsupported_media_type`: the body is not said to be JSON",
+        ),
+        (true, "500", "`internal`: a bug; the log has the detail"),
+        (has_limit, "503", OVERLOADED),
+        (
+            creates,
+            "507",
+            "`store_full`: there are as many records as may be",
+        ),
+    ];
+    for (applies, status, description) in errors {
+        if applies {
+            operation
+                .responses
+                .responses
+                .entry(status.to_owned())
+                .or_insert_with(|| RefOr::T(error_response(description)));
+        }
+    }
+    // A status that stands at the operation without a body is an error too.
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.content.is_empty()
+            && status.starts_with(['4', '5'])
+        {
+            *response = error_response(&response.description);
+        }
+    }
+    // So is one that stands there for another reason to try again later.
+    if has_limit && let Some(RefOr::T(response)) = operation.responses.responses.get_mut("503") {
+        if response.description != OVERLOADED {
+            response.description = format!("{}; or {OVERLOADED}", response.description);
+        }
+        let seconds = header("After how many seconds to try again");
+        response.headers.insert("Retry-After".to_owned(), seconds);
+    }
+}
+
+fn error_response(description: &str) -> Response {
+    let body = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(ErrorBody::name())))
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", body)
+        .build()
+}
+
+fn add_headers(operation: &mut Operation) {
+    // What is told in pages is a list of records; an array alone need not be one.
+    let is_list = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(one) if one.name == "limit"));
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else {
+            continue;
+        };
+        let mut add = |name: &str, description: &str| {
+            response
+                .headers
+                .insert(name.to_owned(), header(description));
+        };
+        add("X-Request-Id", "The id of the request, as in the log");
+        if status == "201" {
+            add("Location", "Where the new record is");
+        }
+        if status == "200" && is_list {
+            add(
+                "X-Total-Count",
+                "The count of all records, not only of this page",
+            );
+            add("Link", "The next page, while more follow");
+        }
+    }
+}
+
+fn header(description: &str) -> RefOr<Header> {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let header = HeaderBuilder::new()
+        .schema(Some(text))
+        .description(Some(description))
+        .build();
+    RefOr::T(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::contract::operations::Operations;
+
+    static API: LazyLock<Api> = LazyLock::new(|| {
+        let about = About {
+            name: "test",
+            framework: "none",
+            version: "0",
+            description: "A test.",
+        };
+        Api::new(about, Operations::openapi())
+    });
+
+    #[test]
+    fn a_path_belongs_to_the_most_literal_route() {
+        for (path, template, reason) in [
+            ("/health", Some("/health"), "literal"),
+            ("/%68ealth", Some("/health"), "the same, encoded"),
+            ("/docs/x", Some("/docs/{file}"), "a parameter"),
+            (
+                "/docs/a%2Fb",
+                Some("/docs/{file}"),
+                "a parameter with an encoded slash",
+            ),
+            ("/docs/", None, "a parameter is never empty"),
+            ("/docs", Some("/docs"), "one segment"),
+            ("/health/", None, "a trailing slash is another path"),
+            ("//health", None, "so is a doubled one"),
+            ("health", None, "no slash"),
+            ("*", None, "the whole server"),
+            ("", None, "nothing"),
+        ] {
+            assert_eq!(
+                API.route(path).map(|route| route.template.as_str()),
+                template,
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn allow_lists_the_methods_of_the_route() {
+        let reply = API.unrouted("DELETE", "/health");
+        assert_eq!(reply.status, 405);
+        assert!(
+            reply
+                .headers
+                .iter()
+                .any(|(name, value)| *name == "allow" && value == "GET, HEAD, OPTIONS"),
+            "{reply:?}"
+        );
+        assert_eq!(API.unrouted("OPTIONS", "/health").status, 204);
+        assert_eq!(API.unrouted("OPTIONS", "/nowhere").status, 404);
+    }
+}

@@ -1,0 +1,208 @@
+//! The one error of the contract, whatever layer it comes from.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An error as a client sees it, and its cause as the log does.
+///
+/// Each service maps its own errors to this one (`error.rs`), and each
+/// framework's room turns it into a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) details: Vec<FieldError>,
+    pub(super) allow: Option<String>,
+    pub(super) cause: Option<String>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// The field at fault.
+    pub field: String,
+    /// What is wrong with it, for a person.
+    pub message: String,
+}
+
+impl FieldError {
+    /// `field` is wrong in the way that `message` says.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// The JSON of every error.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody<'a> {
+    /// A sentence for a person.
+    pub(super) error: &'a str,
+    /// For a program.
+    pub(super) code: &'a str,
+    /// The id in the `X-Request-Id` header and in the log.
+    pub(super) request_id: &'a str,
+    /// The fields at fault, all of them at once.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) details: &'a [FieldError],
+}
+
+impl ApiError {
+    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            allow: None,
+            cause: None,
+        }
+    }
+
+    /// 400: the body is not one whole JSON object.
+    pub fn invalid_json(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_json", message)
+    }
+
+    /// 400: fields have a value of the wrong JSON type.
+    pub fn wrong_type(details: Vec<FieldError>) -> Self {
+        let message = sentence("The body has a field of the wrong type", &details);
+        Self {
+            details,
+            ..Self::new(400, "invalid_json", message)
+        }
+    }
+
+    /// 400: required fields are missing, or values are not allowed.
+    pub fn validation(details: Vec<FieldError>) -> Self {
+        let message = match details.as_slice() {
+            [only] => only.message.clone(),
+            _ => sentence("The request is not valid", &details),
+        };
+        Self {
+            details,
+            ..Self::new(400, "validation_failed", message)
+        }
+    }
+
+    /// 404: no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(404, "not_found", message)
+    }
+
+    /// 404: there is no record of this kind with this id.
+    pub fn no_such(kind: &str, id: impl Display) -> Self {
+        Self::not_found(format!("There is no {kind} {id}"))
+    }
+
+    /// 404: what the path names a record by cannot be read.
+    pub fn undecodable() -> Self {
+        Self::not_found("A part of the path is not UTF-8, so it names nothing")
+    }
+
+    /// 405: the route exists, the method does not; `allow` lists those that do.
+    pub fn method_not_allowed(method: &str, allow: &str) -> Self {
+        let message = format!("{method} is not allowed here; use {allow}");
+        Self {
+            allow: Some(allow.to_owned()),
+            ..Self::new(405, "method_not_allowed", message)
+        }
+    }
+
+    /// 408: the body did not arrive in time.
+    pub fn request_timeout(limit: Duration) -> Self {
+        let message = format!(
+            "The body did not arrive within {} s; send it all at once",
+            limit.as_secs_f64()
+        );
+        Self::new(408, "request_timeout", message)
+    }
+
+    /// 409: the request does not fit the state of the record.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(409, "conflict", message)
+    }
+
+    /// 409: fewer in stock than asked for; the message says how many are left.
+    pub fn insufficient_stock(message: impl Into<String>) -> Self {
+        Self::new(409, "insufficient_stock", message)
+    }
+
+    /// 413: a body over the limit, in bytes.
+    pub fn payload_too_large(limit: usize) -> Self {
+        Self::new(
+            413,
+            "payload_too_large",
+            format!("The body is over the limit of {limit} bytes"),
+        )
+    }
+
+    /// 415: a body that does not say it is JSON.
+    pub fn unsupported_media_type(content_type: Option<&str>) -> Self {
+        let message = match content_type {
+            Some(other) => {
+                format!("The body is {other:?}; send it with Content-Type: application/json")
+            }
+            None => "The body has no Content-Type; send it with Content-Type: application/json"
+                .to_owned(),
+        };
+        Self::new(415, "unsupported_media_type", message)
+    }
+
+    /// 500: a bug. `cause` goes to the log, not to the client.
+    pub fn internal(cause: impl Display) -> Self {
+        Self {
+            cause: Some(cause.to_string()),
+            ..Self::new(
+                500,
+                "internal",
+                "Something went wrong on our side; the log has the details",
+            )
+        }
+    }
+
+    /// 503: `service`, which this request needs, does not answer. `cause` goes
+    /// to the log.
+    pub fn dependency_unavailable(service: &str, cause: impl Display) -> Self {
+        Self {
+            cause: Some(format!("{service}: {cause}")),
+            ..Self::new(
+                503,
+                "dependency_unavailable",
+                format!("{service} is not available; nothing was changed, try again in a moment"),
+            )
+        }
+    }
+
+    /// 503: as many requests are being answered as may be at once.
+    pub fn overloaded(limit: u32) -> Self {
+        let message =
+            format!("All {limit} requests that may be answered at once are; try again in a moment");
+        Self::new(503, "overloaded", message)
+    }
+
+    /// 507: the store has as many records as it may have.
+    pub fn store_full(limit: usize) -> Self {
+        let message = format!(
+            "The store is full, at its limit of {limit} records; delete some, or raise MAX_RECORDS"
+        );
+        Self::new(507, "store_full", message)
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+fn sentence(start: &str, details: &[FieldError]) -> String {
+    let faults: Vec<_> = details.iter().map(|fault| fault.message.as_str()).collect();
+    format!("{start}: {}", faults.join("; "))
+}

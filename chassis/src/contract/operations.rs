@@ -1,0 +1,51 @@
+//! How the routes that every service has are described in its document. The
+//! handlers are in each service, in its framework's own way; the functions here
+//! only carry the descriptions.
+#![expect(
+    dead_code,
+    reason = "utoipa hangs a description on a function; nobody calls these"
+)]
+
+use crate::contract::error::{ErrorBody, FieldError};
+use crate::contract::health::{Health, Readiness};
+
+/// The operations of every service.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(health, ready, metrics, openapi_json, docs, docs_file), components(schemas(ErrorBody<'_>, FieldError)))]
+pub(crate) struct Operations;
+
+/// Whether the service is alive
+///
+/// Never calls another service.
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "Alive", body = Health)))]
+fn health() {}
+
+/// Whether the service can do its work
+#[utoipa::path(get, path = "/health/ready", tag = "operations", responses(
+    (status = 200, description = "It can, if perhaps without something it can do without", body = Readiness),
+    (status = 503, description = "A dependency it needs is down, or it is shutting down", body = Readiness),
+))]
+fn ready() {}
+
+/// Counters and timings for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+))]
+fn metrics() {}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)))]
+fn openapi_json() {}
+
+/// This document, to read and try in a browser
+#[utoipa::path(get, path = "/docs", tag = "operations", responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
+fn docs() {}
+
+/// A file of the page
+#[utoipa::path(get, path = "/docs/{file}", tag = "operations",
+    params(("file" = String, Path, description = "`swagger-ui.css` or `swagger-ui-bundle.js`")),
+    responses((status = 200, description = "The file", content(
+        (String = "text/css"), (String = "text/javascript"),
+    ))),
+)]
+fn docs_file() {}

@@ -1,0 +1,155 @@
+//! Pages of a list: which one a client asks for, and what it gets.
+
+use std::sync::Arc;
+
+use utoipa::IntoParams;
+
+use crate::contract::error::{ApiError, FieldError};
+use crate::values::id::Id;
+
+/// The most records on a page, and how many there are if none is asked for.
+const MAX_LIMIT: usize = 1000;
+const DEFAULT_LIMIT: usize = 100;
+
+/// Which part of a list is asked for: `?limit=` and `?after=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// The most records on the page.
+    #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
+    pub(crate) limit: usize,
+    /// The id of the last record of the page before.
+    #[param(required = false, value_type = String, pattern = "^(0|[1-9][0-9]{0,18})$")]
+    pub(crate) after: Id,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            limit: DEFAULT_LIMIT,
+            after: Id::ZERO,
+        }
+    }
+}
+
+impl Page {
+    /// Reads a query string; parameters that are not about paging are ignored.
+    pub fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+        let mut page = Self::default();
+        let mut faults = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match name.as_ref() {
+                "limit" => match value.parse() {
+                    Ok(limit @ 1..=MAX_LIMIT) => page.limit = limit,
+                    _ => faults.push(FieldError::new(
+                        "limit",
+                        format!("limit is {value:?}, expected 1 to {MAX_LIMIT}"),
+                    )),
+                },
+                "after" => match value.parse() {
+                    Ok(after) => page.after = after,
+                    // Where every list starts.
+                    Err(_) if value == "0" => page.after = Id::ZERO,
+                    Err(_) => faults.push(FieldError::new(
+                        "after",
+                        format!("after is {value:?}, expected the id of a record"),
+                    )),
+                },
+                _ => {}
+            }
+        }
+        if faults.is_empty() {
+            Ok(page)
+        } else {
+            Err(ApiError::validation(faults))
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct Listing<T> {
+    /// The records, in ascending id.
+    pub records: Vec<Arc<T>>,
+    /// The count of all, not only of this page.
+    pub total: usize,
+    /// Where to go on, if more follow.
+    pub next: Option<Next>,
+}
+
+/// Where the next page of a list starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The most records on the page.
+    pub limit: usize,
+    /// The last record of the page before it.
+    pub after: Id,
+}
+
+impl<T> Listing<T> {
+    /// No records: what an index that does not exist holds.
+    pub fn empty() -> Self {
+        Self {
+            records: Vec::new(),
+            total: 0,
+            next: None,
+        }
+    }
+
+    /// The records of `page` from those that follow its start; `total` is the count of
+    /// all in the list.
+    pub(crate) fn take(
+        page: Page,
+        total: usize,
+        mut following: impl Iterator<Item = (Id, Arc<T>)>,
+    ) -> Self {
+        let mut records = Vec::with_capacity(page.limit.min(total));
+        let mut last = page.after;
+        for (id, record) in following.by_ref().take(page.limit) {
+            last = id;
+            records.push(record);
+        }
+        let next = following.next().map(|_| Next {
+            limit: page.limit,
+            after: last,
+        });
+        Self {
+            records,
+            total,
+            next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_parameter_is_refused_and_all_of_them_are_named() {
+        for (query, faults, reason) in [
+            ("limit=0", 1, "no page has no records"),
+            ("limit=1001", 1, "more than a page may have"),
+            ("limit=", 1, "empty"),
+            ("limit=ten", 1, "not a number"),
+            ("after=-1", 1, "not an id"),
+            ("limit=0&after=x", 2, "both at once"),
+        ] {
+            let error = Page::parse(Some(query)).expect_err(reason);
+            assert_eq!(error.status(), 400, "{reason}");
+            assert_eq!(
+                format!("{error:?}").matches("FieldError").count(),
+                faults,
+                "{reason}"
+            );
+        }
+        for (query, reason) in [
+            (None, "no query"),
+            (Some(""), "an empty one"),
+            (Some("q=1"), "another parameter"),
+            (Some("after=0"), "the beginning"),
+        ] {
+            assert_eq!(Page::parse(query), Ok(Page::default()), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A response in plain data. Each framework's adapter turns it into a response of its own.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::contract::error::{ApiError, ErrorBody};
+use crate::contract::page::{Listing, Next};
+use crate::telemetry::context::Context;
+use crate::values::id::{Id, NotAnId};
+
+/// How long a client is asked to wait before it tries again, in seconds.
+const RETRY_AFTER: &str = "1";
+
+const JSON: &str = "application/json";
+
+/// A status, headers and a body.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// Header names in lower case, and their values.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The whole body.
+    pub body: Cow<'static, [u8]>,
+}
+
+/// The answer where there is no record left to give.
+#[derive(Serialize, ToSchema)]
+pub struct Message {
+    /// What was done.
+    message: &'static str,
+}
+
+impl Reply {
+    /// A body of `content_type`, status 200.
+    pub fn ok(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self {
+            status: 200,
+            headers: vec![("content-type", Cow::Borrowed(content_type))],
+            body: body.into(),
+        }
+    }
+
+    /// No body at all, status 204.
+    pub fn no_content() -> Self {
+        Self {
+            status: 204,
+            headers: Vec::new(),
+            body: Cow::Borrowed(&[]),
+        }
+    }
+
+    /// `value` as JSON.
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
+        Self::json_sized(status, value, 256)
+    }
+
+    /// A sentence in place of a record that is gone.
+    pub fn message(message: &'static str) -> Self {
+        Self::json(200, &Message { message })
+    }
+
+    /// A created record, with where it is found.
+    pub fn created(location: String, record: &impl Serialize) -> Self {
+        Self::json(201, record).with_header("location", location)
+    }
+
+    /// A page of the list at `path`, with the count of all and, while more
+    /// follow, where the next page is.
+    pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
+        // A record of the shop is about 200 bytes of JSON: sizing the buffer
+        // for all of them saves copying it over as it grows.
+        let reply = Self::json_sized(200, &listing.records, 2 + 256 * listing.records.len())
+            .with_header("x-total-count", listing.total.to_string());
+        match listing.next {
+            Some(Next { limit, after }) => reply.with_header(
+                "link",
+                format!("<{path}?limit={limit}&after={after}>; rel=\"next\""),
+            ),
+            None => reply,
+        }
+    }
+
+    /// The same with one more header; `name` is in lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn json_sized(status: u16, value: &impl Serialize, bytes: usize) -> Self {
+        let mut body = Vec::with_capacity(bytes);
+        match serde_json::to_writer(&mut body, value) {
+            Ok(()) => Self {
+                status,
+                ..Self::ok(JSON, body)
+            },
+            Err(cause) => ApiError::internal(cause).reply(),
+        }
+    }
+}
+
+impl ApiError {
+    /// The response. The request id comes from the request being answered, and
+    /// the cause is left with it for the log line.
+    pub fn reply(self) -> Reply {
+        let context = Context::current();
+        let body = ErrorBody {
+            error: &self.message,
+            code: self.code,
+            request_id: context.request_id(),
+            details: &self.details,
+        };
+        let mut reply = Reply::json(self.status, &body);
+        if let Some(allow) = self.allow {
+            reply = reply.with_header("allow", allow);
+        }
+        if self.status == 503 {
+            reply = reply.with_header("retry-after", RETRY_AFTER);
+        }
+        if matches!(self.status, 408 | 413) {
+            // What was not read of the body would be taken for the next request.
+            reply = reply.with_header("connection", "close");
+        }
+        if let Some(cause) = self.cause {
+            context.record_cause(cause);
+        }
+        reply
+    }
+}
+
+impl Id {
+    /// The id of a `kind` in a path. A malformed one is as unknown as one that was
+    /// never given.
+    pub fn in_path(kind: &str, text: &str) -> Result<Self, ApiError> {
+        text.parse()
+            .map_err(|NotAnId| ApiError::no_such(kind, text))
+    }
+}

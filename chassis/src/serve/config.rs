@@ -1,0 +1,157 @@
+//! What every service is configured with, read from environment variables.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::env::{Env, Parameter};
+use crate::telemetry::TelemetryConfig;
+
+/// What every service is configured with.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The name in health, logs and metrics.
+    pub name: String,
+    /// What it says about itself.
+    pub telemetry: TelemetryConfig,
+    /// How much it takes on.
+    pub limits: Limits,
+}
+
+/// How much a service takes on, so that no client can take all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most requests that are answered at once; one more is refused.
+    pub in_flight: u32,
+    /// The most records in a store; one more is refused.
+    pub records: u32,
+    /// How long the head of a request may take to arrive.
+    pub head: Duration,
+    /// How long the body of a request may take to arrive.
+    pub body: Duration,
+    /// How long a connection is kept with no request on it. Longer than
+    /// services keep theirs to each other ([`client`](crate::upstream::client)), or a call
+    /// could meet a connection that is just being closed.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight: 1024,
+            records: 1_000_000,
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+        }
+    }
+}
+
+impl Limits {
+    fn read(env: &mut Env<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            in_flight: env.number("MAX_IN_FLIGHT", default.in_flight, 1..=1_000_000),
+            records: env.number("MAX_RECORDS", default.records, 1..=100_000_000),
+            head: env.milliseconds("HEAD_TIMEOUT_MS", default.head),
+            body: env.milliseconds("BODY_TIMEOUT_MS", default.body),
+            idle: env.milliseconds("IDLE_TIMEOUT_MS", default.idle),
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// Reads the variables that every service has; `name` and `port` are this
+    /// service's own.
+    pub fn read(env: &mut Env<'_>, name: &str, port: u16) -> Self {
+        let host = env.get("HOST", IpAddr::from([127, 0, 0, 1]));
+        let port = env.get("PORT", port);
+        let name = env.get("SERVICE_NAME", ServiceName(name.to_owned())).0;
+        Self {
+            listen: SocketAddr::new(host, port),
+            telemetry: TelemetryConfig::read(env, &name),
+            name,
+            limits: Limits::read(env),
+        }
+    }
+}
+
+struct ServiceName(String);
+
+impl Parameter for ServiceName {
+    const EXPECTED: &'static str = "1 to 64 letters, digits, dots, dashes or underscores";
+    fn parse(value: &str) -> Option<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        (value.len() <= 64 && value.chars().all(allowed)).then(|| Self(value.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::config::LogFormat;
+    use crate::upstream::url::UpstreamUrl;
+
+    fn env(variables: &'static [(&'static str, &'static str)]) -> Env<'static> {
+        Env::new(|name| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_set_runs_locally() {
+        let mut env = env(&[("PORT", "")]);
+        let config = ServiceConfig::read(&mut env, "user-service", 8001);
+        let config = env.finish(config).expect("the defaults are good");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8001");
+        assert_eq!(config.name, "user-service");
+        assert_eq!(config.telemetry.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn every_bad_value_is_reported_at_once_with_its_name_value_and_what_was_expected() {
+        let mut env = env(&[
+            ("HOST", "localhost"),
+            ("PORT", "80000"),
+            ("LOG_LEVEL", "loud"),
+            ("RUST_LOG", "a=b=c"),
+            ("LOG_FORMAT", "xml"),
+            ("SERVICE_NAME", "two words"),
+            ("USER_SERVICE_URL", "https://users"),
+            ("MAX_IN_FLIGHT", "0"),
+            ("BODY_TIMEOUT_MS", "10s"),
+        ]);
+        let config = ServiceConfig::read(&mut env, "user-service", 8001);
+        env.get("USER_SERVICE_URL", UpstreamUrl::local(8001));
+        let error = env.finish(config).expect_err("nine bad values").to_string();
+        assert_eq!(error.lines().count(), 9, "{error}");
+        assert!(
+            error.contains(r#"PORT is "80000", expected a port from 0 to 65535"#),
+            "{error}"
+        );
+        assert!(
+            error.contains(r#"USER_SERVICE_URL is "https://users", expected"#),
+            "{error}"
+        );
+        assert!(
+            error.contains(r#"MAX_IN_FLIGHT is "0", expected a whole number from 1 to 1000000"#),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn rust_log_wins_over_log_level() {
+        let mut env = env(&[("LOG_LEVEL", "error"), ("RUST_LOG", "debug")]);
+        let config = ServiceConfig::read(&mut env, "user-service", 8001);
+        assert!(
+            config
+                .telemetry
+                .filter
+                .would_enable("anything", &tracing::Level::DEBUG)
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! What every service carries, and its answers to `/health`, `/health/ready` and
+//! `/metrics`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+
+use crate::contract::api::Api;
+use crate::contract::error::ApiError;
+use crate::contract::health::{DependencyState, Health, Readied, Readiness, UpDown};
+use crate::contract::reply::Reply;
+use crate::serve::config::{Limits, ServiceConfig};
+use crate::serve::shutdown::Shutdown;
+use crate::store::Capacity;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::client::Upstream;
+use crate::upstream::metrics::Calls;
+use crate::values::time::{Timestamp, milliseconds};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One running service. Shared by all of its requests.
+#[derive(Debug)]
+pub struct Service {
+    name: String,
+    api: &'static Api,
+    metrics: Metrics,
+    dependencies: Vec<Dependency>,
+    shutdown: Shutdown,
+    limits: Limits,
+    permits: Semaphore,
+    started: Instant,
+}
+
+/// A service that this one calls.
+#[derive(Debug)]
+pub struct Dependency {
+    /// How it is reached.
+    pub upstream: Upstream,
+    /// Whether this service cannot do its work without it.
+    pub required: bool,
+}
+
+impl Service {
+    /// A service that has just started.
+    pub fn new(
+        config: &ServiceConfig,
+        api: &'static Api,
+        dependencies: Vec<Dependency>,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        let upstreams = dependencies.iter().map(|one| one.upstream.clone());
+        let calls = Calls::to(upstreams.collect());
+        Arc::new(Self {
+            name: config.name.clone(),
+            api,
+            metrics: Metrics::new(&config.name, config.limits.records, Box::new(calls)),
+            dependencies,
+            shutdown,
+            permits: Semaphore::new(config.limits.in_flight as usize),
+            limits: config.limits,
+            started: Instant::now(),
+        })
+    }
+
+    /// The routes it has.
+    pub fn api(&self) -> &'static Api {
+        self.api
+    }
+
+    /// When it stops, and what it finishes first.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// How much it takes on.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many records its store may have.
+    pub fn capacity(&self) -> Capacity {
+        Capacity::new(self.limits.records as usize, self.metrics.records.clone())
+    }
+
+    /// The permits for requests in flight.
+    pub(crate) fn permits(&self) -> &Semaphore {
+        &self.permits
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// `GET /health`: alive. Calls no other service.
+    pub fn health(&self) -> Reply {
+        Reply::json(
+            200,
+            &Health {
+                status: "healthy",
+                service: self.name.clone(),
+                framework: self.api.about.framework,
+                version: self.api.about.version,
+                time: Timestamp::now(),
+                uptime_seconds: self.started.elapsed().as_secs(),
+            },
+        )
+    }
+
+    /// `GET /health/ready`: whether it can do its work. Asks every dependency,
+    /// all at once.
+    pub async fn ready(&self) -> Reply {
+        let dependencies = join_all(self.dependencies.iter().map(Dependency::state)).await;
+        let down = |required| {
+            dependencies
+                .iter()
+                .any(|one| one.required == required && !one.can_be_called())
+        };
+        let status = if self.shutdown.is_requested() || down(true) {
+            Readied::Unavailable
+        } else if down(false) {
+            Readied::Degraded
+        } else {
+            Readied::Ready
+        };
+        let code = if status == Readied::Unavailable {
+            503
+        } else {
+            200
+        };
+        Reply::json(
+            code,
+            &Readiness {
+                status,
+                service: self.name.clone(),
+                dependencies,
+            },
+        )
+    }
+
+    /// `GET /metrics`, for Prometheus.
+    pub fn metrics_text(&self) -> Reply {
+        match self.metrics.text() {
+            Ok(text) => Reply::ok(OPENMETRICS, text.into_bytes()),
+            Err(cause) => ApiError::internal(cause).reply(),
+        }
+    }
+}
+
+impl Dependency {
+    /// One that this service cannot do its work without.
+    pub fn required(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            required: true,
+        }
+    }
+
+    /// One that this service can do without.
+    pub fn optional(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            required: false,
+        }
+    }
+
+    async fn state(&self) -> DependencyState {
+        let latency = self.upstream.ping().await.ok();
+        DependencyState {
+            name: self.upstream.name(),
+            required: self.required,
+            status: if latency.is_some() {
+                UpDown::Up
+            } else {
+                UpDown::Down
+            },
+            circuit: self.upstream.circuit(),
+            latency_ms: latency.map(milliseconds),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Records in ascending id, and pages of them.
+//!
+//! A page is a range of a B-tree, so it costs the same at a thousand records
+//! and at a million; a hash map would have to be sorted for each page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::contract::error::ApiError;
+use crate::contract::page::{Listing, Page};
+use crate::values::id::Id;
+
+/// How many records there may be, and how many there are. Cheap to clone; it
+/// belongs to one table.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    most: usize,
+    records: Gauge,
+}
+
+impl Capacity {
+    pub(crate) fn new(most: usize, records: Gauge) -> Self {
+        Self { most, records }
+    }
+}
+
+/// No limit, which is what a test wants.
+impl Default for Capacity {
+    fn default() -> Self {
+        Self::new(usize::MAX, Gauge::default())
+    }
+}
+
+/// There are as many records as there may be: so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full(usize);
+
+impl From<Full> for ApiError {
+    fn from(Full(most): Full) -> Self {
+        Self::store_full(most)
+    }
+}
+
+/// Records of one kind, numbered from 1. Not a store by itself: each store
+/// keeps its table and its indexes together under one lock.
+///
+/// Records are shared, so that a page is taken out by counting references and
+/// written as JSON after the lock is let go.
+#[derive(Debug)]
+pub struct Table<T> {
+    last: Id,
+    records: BTreeMap<Id, Arc<T>>,
+    capacity: Capacity,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self::new(Capacity::default())
+    }
+}
+
+impl<T> Table<T> {
+    /// No records yet, and never more than `capacity` has.
+    pub fn new(capacity: Capacity) -> Self {
+        Self {
+            last: Id::ZERO,
+            records: BTreeMap::new(),
+            capacity,
+        }
+    }
+
+    /// Whether one more record may be added.
+    pub fn check_capacity(&self) -> Result<(), Full> {
+        let most = self.capacity.most;
+        if self.len() < most {
+            Ok(())
+        } else {
+            Err(Full(most))
+        }
+    }
+
+    /// Adds the record that `make` makes of its id.
+    pub fn insert(&mut self, make: impl FnOnce(Id) -> T) -> Result<Arc<T>, Full> {
+        self.check_capacity()?;
+        self.last = self.last.next();
+        let record = Arc::new(make(self.last));
+        self.records.insert(self.last, Arc::clone(&record));
+        self.capacity.records.inc();
+        Ok(record)
+    }
+
+    /// The record with this id.
+    pub fn get(&self, id: Id) -> Option<&Arc<T>> {
+        self.records.get(&id)
+    }
+
+    /// The record with this id, to change.
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut Arc<T>> {
+        self.records.get_mut(&id)
+    }
+
+    /// Takes a record out. Its id is never given to another.
+    pub fn remove(&mut self, id: Id) -> Option<Arc<T>> {
+        let removed = self.records.remove(&id)?;
+        self.capacity.records.dec();
+        Some(removed)
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// A page of all records.
+    pub fn page(&self, page: Page) -> Listing<T> {
+        let following = self
+            .records
+            .range((Bound::Excluded(page.after), Bound::Unbounded));
+        Listing::take(
+            page,
+            self.len(),
+            following.map(|(id, record)| (*id, Arc::clone(record))),
+        )
+    }
+
+    /// A page of the records that an index names.
+    pub fn page_of(&self, index: &BTreeSet<Id>, page: Page) -> Listing<T> {
+        let following = index.range((Bound::Excluded(page.after), Bound::Unbounded));
+        let records = following.filter_map(|id| self.records.get_key_value(id));
+        Listing::take(
+            page,
+            index.len(),
+            records.map(|(id, record)| (*id, Arc::clone(record))),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ids<T: Copy>(listing: &Listing<T>) -> Vec<T> {
+        listing.records.iter().map(|record| **record).collect()
+    }
+
+    #[test]
+    fn ids_count_up_from_one_and_are_never_used_again() {
+        let mut table = Table::default();
+        let add = |table: &mut Table<Id>| *table.insert(|id| id).expect("room");
+        assert_eq!(add(&mut table).to_string(), "1");
+        let second = add(&mut table);
+        table.remove(second);
+        assert_eq!(add(&mut table).to_string(), "3");
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_full_table_takes_one_more_when_one_is_gone_and_the_gauge_follows() {
+        let records = Gauge::default();
+        let mut table = Table::new(Capacity::new(2, records.clone()));
+        let first = *table.insert(|id| id).expect("room for two");
+        table.insert(|id| id).expect("room for one more");
+        assert_eq!(table.insert(|id| id), Err(Full(2)));
+        assert_eq!(records.get(), 2);
+
+        table.remove(first);
+        assert!(table.remove(first).is_none(), "it is gone already");
+        assert_eq!((records.get(), table.check_capacity()), (1, Ok(())));
+        let third = table.insert(|id| id).expect("room again");
+        assert_eq!(third.to_string(), "3", "what was refused took no id");
+    }
+
+    proptest! {
+        #[test]
+        fn following_the_pages_visits_every_record_once_in_order(
+            count in 0..200_usize,
+            removed in prop::collection::btree_set(1..200_u64, 0..60),
+            limit in 1..=50_usize,
+        ) {
+            let mut table = Table::default();
+            let mut expected: BTreeSet<Id> = (0..count).map(|_| *table.insert(|id| id).expect("room")).collect();
+            for n in removed {
+                let id = n.to_string().parse().expect("an id");
+                table.remove(id);
+                expected.remove(&id);
+            }
+
+            let mut page = Page { limit, after: Id::ZERO };
+            let mut visited = Vec::new();
+            loop {
+                let listing = table.page(page);
+                prop_assert_eq!(listing.total, expected.len());
+                prop_assert!(listing.records.len() <= limit);
+                prop_assert_eq!(ids(&listing), ids(&table.page_of(&expected, page)));
+                visited.extend(ids(&listing));
+                let Some(next) = listing.next else { break };
+                page.after = next.after;
+            }
+            prop_assert_eq!(visited, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The request being answered: its id and its trace, wherever they are needed.
+//!
+//! The context travels with the task, not through every signature, so that a
+//! log line, an error body and an outbound call anywhere below a handler have
+//! the right ids without anybody remembering to pass them.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use uuid::Uuid;
+
+use crate::telemetry::export;
+use crate::values::headers::{REQUEST_ID, TRACEPARENT, TRACESTATE};
+
+/// As many characters as everybody has to forward, by the standard.
+const TRACESTATE_MAX: usize = 512;
+
+/// The flag that says that a trace is recorded.
+const SAMPLED: u8 = 1;
+
+tokio::task_local! {
+    static CURRENT: Context;
+}
+
+/// The ids of one request. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context(Arc<Ids>);
+
+#[derive(Debug)]
+struct Ids {
+    request_id: String,
+    trace: Trace,
+    /// The span of whoever called, if they said so.
+    parent: Option<u64>,
+    /// What other tracing systems on the way have noted, as it came.
+    tracestate: Option<String>,
+    cause: OnceLock<String>,
+}
+
+/// The position of this service in a distributed trace
+/// ([W3C Trace Context](https://www.w3.org/TR/trace-context/)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) id: u128,
+    pub(crate) span: u64,
+    pub(crate) flags: u8,
+}
+
+impl Context {
+    /// The context of a request with these headers. An id that is not 1–128
+    /// characters of `[A-Za-z0-9._-]`, or a trace that does not parse, is
+    /// replaced by a new one: it would end up in logs and other services.
+    pub fn new(request_id: Option<&str>, traceparent: Option<&str>) -> Self {
+        let parent = traceparent.and_then(Trace::parse);
+        Self::below(parent, Trace::below(parent), request_id, None)
+    }
+
+    /// The context of a request that has come in; `header` finds a header by its
+    /// name in lower case. Whether its trace is recorded is for the sampler to
+    /// say, where spans are exported, and for the caller where they are not.
+    pub(crate) fn received<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+        let parent = header(TRACEPARENT).and_then(Trace::parse);
+        let mut trace = Trace::below(parent);
+        if let Some(exporter) = export::exporter() {
+            let sampled = exporter.samples(trace.id, parent.map(Trace::is_sampled));
+            trace.flags = trace.flags & !SAMPLED | u8::from(sampled);
+        }
+        // It means nothing without the parent that it came with.
+        let tracestate = parent.and_then(|_| header(TRACESTATE).and_then(bounded));
+        Self::below(parent, trace, header(REQUEST_ID), tracestate)
+    }
+
+    fn below(
+        parent: Option<Trace>,
+        trace: Trace,
+        request_id: Option<&str>,
+        tracestate: Option<&str>,
+    ) -> Self {
+        let request_id = request_id.filter(|id| is_request_id(id));
+        Self(Arc::new(Ids {
+            request_id: request_id.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned),
+            trace,
+            parent: parent.map(|parent| parent.span),
+            tracestate: tracestate.map(ToOwned::to_owned),
+            cause: OnceLock::new(),
+        }))
+    }
+
+    /// The context of the request that this task answers; outside of a request,
+    /// one with new ids.
+    pub fn current() -> Self {
+        CURRENT
+            .try_with(Clone::clone)
+            .unwrap_or_else(|_| Self::new(None, None))
+    }
+
+    /// Calls `read` with the context of the request that this task answers, if
+    /// there is one.
+    pub fn with_current<T>(read: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(read).ok()
+    }
+
+    /// Runs `future` as part of this request.
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// Runs `work` as part of this request.
+    pub fn enter<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
+    /// The id in `X-Request-Id`.
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    /// The id of the whole trace, 32 hexadecimal digits when printed.
+    pub fn trace_id(&self) -> impl fmt::Display {
+        Hex(self.0.trace.id)
+    }
+
+    /// The `traceparent` of this request.
+    pub fn traceparent(&self) -> String {
+        self.0.trace.traceparent()
+    }
+
+    /// The `tracestate` that goes along on a call to another service.
+    pub(crate) fn tracestate(&self) -> Option<&str> {
+        self.0.tracestate.as_deref()
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        self.0.trace
+    }
+
+    /// The span of whoever called, if they said so.
+    pub(crate) fn parent(&self) -> Option<u64> {
+        self.0.parent
+    }
+
+    /// Leaves the cause of a failure for the request's log line; the first wins.
+    pub fn record_cause(&self, cause: String) {
+        // A second cause follows from the first.
+        let _ = self.0.cause.set(cause);
+    }
+
+    /// What the request failed of, if it did.
+    pub fn cause(&self) -> Option<&str> {
+        self.0.cause.get().map(String::as_str)
+    }
+}
+
+struct Hex(u128);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As two halves, which are printed faster than the whole.
+        let (high, low) = Uuid::from_u128(self.0).as_u64_pair();
+        write!(f, "{high:016x}{low:016x}")
+    }
+}
+
+fn is_request_id(id: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=128).contains(&id.len()) && id.bytes().all(allowed)
+}
+
+impl Trace {
+    /// Reads `version-trace-parent-flags`. A version above 00 may add fields at
+    /// the end; 00 may not, and ff is forbidden.
+    fn parse(header: &str) -> Option<Self> {
+        let mut parts = header.split('-');
+        let [version, trace_id, span_id, flags] =
+            [(); 4].map(|()| parts.next().unwrap_or_default());
+        let known = version.len() == 2 && is_lower_hex(version) && version != "ff";
+        let sized = trace_id.len() == 32 && span_id.len() == 16 && flags.len() == 2;
+        let whole = version != "00" || parts.next().is_none();
+        if !(known && sized && whole && [trace_id, span_id, flags].into_iter().all(is_lower_hex)) {
+            return None;
+        }
+        let trace = Self {
+            id: u128::from_str_radix(trace_id, 16).ok()?,
+            span: u64::from_str_radix(span_id, 16).ok()?,
+            flags: u8::from_str_radix(flags, 16).ok()?,
+        };
+        (trace.id != 0 && trace.span != 0).then_some(trace)
+    }
+
+    pub(crate) fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    pub(crate) fn traceparent(self) -> String {
+        let Self { id, span, flags } = self;
+        format!("00-{id:032x}-{span:016x}-{flags:02x}")
+    }
+
+    /// A new span under `parent`, or at the root of a new, unsampled trace.
+    pub(crate) fn below(parent: Option<Self>) -> Self {
+        let random = Uuid::new_v4();
+        let root = Self {
+            id: random.as_u128(),
+            span: random.as_u64_pair().1,
+            flags: 0,
+        };
+        match parent {
+            Some(parent) => Self {
+                span: root.span,
+                ..parent
+            },
+            None => root,
+        }
+    }
+}
+
+/// As much of a `tracestate` as is forwarded: whole entries, the newest first, in
+/// at most [`TRACESTATE_MAX`] characters. Further lines of the header hold older
+/// entries; they are let go as well.
+fn bounded(tracestate: &str) -> Option<&str> {
+    let printable = |b: u8| (b' '..=b'~').contains(&b);
+    let kept = match tracestate.get(..=TRACESTATE_MAX) {
+        Some(too_long) => &tracestate[..too_long.rfind(',')?],
+        None => tracestate,
+    };
+    (!kept.is_empty() && tracestate.bytes().all(printable)).then_some(kept)
+}
+
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_request_id_is_kept_and_a_bad_one_replaced() {
+        let long = "x".repeat(128);
+        for good in ["a", "demo-1.2_3", &long] {
+            assert_eq!(Context::new(Some(good), None).request_id(), good);
+        }
+        let too_long = "x".repeat(129);
+        for bad in ["", "two words", "<script>", "naïve", &too_long] {
+            let context = Context::new(Some(bad), None);
+            assert!(
+                Uuid::parse_str(context.request_id()).is_ok(),
+                "{bad:?} became {}",
+                context.request_id()
+            );
+        }
+    }
+
+    #[test]
+    fn a_trace_goes_on_under_a_span_of_our_own() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let ours = Context::new(None, Some(parent)).traceparent();
+        assert!(
+            ours.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && ours.ends_with("-01"),
+            "{ours}"
+        );
+        assert_ne!(ours, parent);
+    }
+
+    #[test]
+    fn a_trace_that_does_not_parse_is_replaced() {
+        for (bad, reason) in [
+            ("", "empty"),
+            (
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+                "no flags",
+            ),
+            (
+                "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+                "upper case",
+            ),
+            (
+                "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+                "no trace",
+            ),
+            (
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+                "no parent",
+            ),
+            (
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+                "too long for version 00",
+            ),
+            (
+                "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "a forbidden version",
+            ),
+            (
+                "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "a sign",
+            ),
+        ] {
+            assert_eq!(Trace::parse(bad), None, "{reason}");
+        }
+        assert!(
+            Trace::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some(),
+            "a later version may add"
+        );
+    }
+
+    #[test]
+    fn a_tracestate_goes_along_as_it_came_up_to_a_bound() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let kept = |parent: &str, state: &str| {
+            let context = Context::received(|name| match name {
+                TRACEPARENT => Some(parent),
+                TRACESTATE => Some(state),
+                _ => None,
+            });
+            context.tracestate().map(ToOwned::to_owned)
+        };
+        let (full, long) = ("a".repeat(TRACESTATE_MAX), "b".repeat(TRACESTATE_MAX));
+        let two = format!("a=1,{long}");
+        for (state, expected, reason) in [
+            ("a=1, b@c=x/y z", Some("a=1, b@c=x/y z"), "as it came"),
+            ("?", Some("?"), "what is in it is not ours to judge"),
+            ("", None, "nothing"),
+            ("a=\u{e4}", None, "no header holds that"),
+            ("a=1\n", None, "nor that"),
+            (&full, Some(full.as_str()), "as long as it may be"),
+            (&two, Some("a=1"), "the oldest entries go first"),
+            (&format!("{full}b"), None, "no whole entry fits"),
+        ] {
+            assert_eq!(kept(parent, state).as_deref(), expected, "{reason}");
+        }
+        assert_eq!(
+            kept("00-0-0-01", "a=1"),
+            None,
+            "not without its traceparent"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_context_is_the_same_all_through_a_request() {
+        let context = Context::new(Some("outer"), None);
+        let seen = context
+            .scope(async { Context::current().request_id().to_owned() })
+            .await;
+        assert_eq!(seen, "outer");
+        assert_ne!(Context::current().request_id(), "outer");
+    }
+}

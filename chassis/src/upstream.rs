@@ -1,0 +1,11 @@
+//! Calls to other services, and how they fail: fast, rarely, and without taking
+//! their caller along.
+
+pub mod breaker;
+pub mod call;
+pub mod client;
+pub mod error;
+pub mod metrics;
+pub mod resilience;
+pub mod shared_poll;
+pub mod url;

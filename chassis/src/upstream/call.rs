@@ -1,0 +1,304 @@
+//! One call to another service: one or more attempts, each of them
+//!
+//! ```text
+//! a bulkhead permit ▸ admission by the circuit breaker ▸ a time-out ▸ HTTP
+//! ```
+//!
+//! A call is repeated before its deadline where that is safe and may help. The
+//! settings are [`Resilience`](crate::upstream::resilience::Resilience).
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::telemetry::context::Context;
+use crate::telemetry::spans;
+use crate::upstream::breaker::{Change, Pass};
+use crate::upstream::client::{Guarded, Upstream};
+use crate::upstream::error::CallError;
+use crate::values::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
+
+/// The largest answer that is read, in bytes. No answer of the shop to another
+/// service comes near it.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// A call to be made.
+#[derive(Debug)]
+#[must_use = "a call is made when its answer is asked for"]
+pub struct Call<'a> {
+    upstream: &'a Upstream,
+    method: Method,
+    path: &'a str,
+    body: Option<Bytes>,
+    key: Option<&'a str>,
+}
+
+/// A good answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|cause| CallError::Unusable(format!("not the JSON expected: {cause}")))
+    }
+
+    fn total_count(&self) -> Result<u64, CallError> {
+        let count = self
+            .headers
+            .get("x-total-count")
+            .and_then(|count| count.to_str().ok());
+        count
+            .and_then(|count| count.parse().ok())
+            .ok_or_else(|| CallError::Unusable("no X-Total-Count".to_owned()))
+    }
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(upstream: &'a Upstream, method: Method, path: &'a str) -> Self {
+        Self {
+            upstream,
+            method,
+            path,
+            body: None,
+            key: None,
+        }
+    }
+
+    pub(super) fn with_body(self, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("what services say to each other is JSON");
+        Self {
+            body: Some(body.into()),
+            ..self
+        }
+    }
+
+    /// With an `Idempotency-Key`: repeated, it is done once.
+    pub fn with_key(self, key: &'a str) -> Self {
+        Self {
+            key: Some(key),
+            ..self
+        }
+    }
+
+    /// Makes the call; the answer's body is of no interest.
+    pub async fn done(self) -> Result<(), CallError> {
+        self.make(|_| Ok(())).await
+    }
+
+    /// Makes the call, for the JSON in its answer.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        self.make(Answer::json).await
+    }
+
+    /// Makes the call, for the text in its answer.
+    pub async fn text(self) -> Result<String, CallError> {
+        self.make(|answer| {
+            let text = str::from_utf8(&answer.body).map(str::to_owned);
+            text.map_err(|cause| CallError::Unusable(format!("not UTF-8: {cause}")))
+        })
+        .await
+    }
+
+    /// Makes the call, for the record that it answers with, or `None` if the
+    /// service says that there is none.
+    pub async fn find<T: DeserializeOwned>(self) -> Result<Option<T>, CallError> {
+        match self.json().await {
+            Ok(record) => Ok(Some(record)),
+            Err(CallError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the call, for the count of all in a list, from `X-Total-Count`.
+    pub async fn total_count(self) -> Result<u64, CallError> {
+        self.make(Answer::total_count).await
+    }
+
+    /// As many attempts as are safe, helpful and in time.
+    async fn make<T>(self, read: impl Fn(&Answer) -> Result<T, CallError>) -> Result<T, CallError> {
+        let Guarded {
+            name,
+            resilience,
+            metrics,
+            ..
+        } = &*self.upstream.guarded;
+        let deadline = self.upstream.deadline;
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + resilience.deadline);
+        let repeatable = self.method.is_safe() || self.key.is_some();
+        // If an earlier attempt may have taken effect and the last one was never
+        // sent, return the earlier, ambiguous error.
+        let mut in_doubt = None;
+        let mut tried = 0;
+        let error = loop {
+            let error = match self.attempt(deadline, &read).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = resilience.pause(tried);
+            let again = repeatable
+                && error.is_transient()
+                && tried < resilience.retries
+                && Instant::now() + pause < deadline;
+            if !again {
+                break error;
+            }
+            if error.in_doubt() {
+                in_doubt = Some(error);
+            }
+            metrics.retries.inc();
+            sleep(pause).await;
+            tried += 1;
+        };
+        let error = match in_doubt {
+            Some(before) if !error.in_doubt() && !error.is_answer() => before,
+            _ => error,
+        };
+        tracing::debug!(upstream = name, path = self.path, %error, "call failed");
+        Err(error)
+    }
+
+    /// One attempt, as bulkhead, breaker and deadline allow.
+    async fn attempt<T>(
+        &self,
+        deadline: Instant,
+        read: impl Fn(&Answer) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let Guarded {
+            resilience,
+            breaker,
+            bulkhead,
+            metrics,
+            ..
+        } = &*self.upstream.guarded;
+        let began = Instant::now();
+        let _permit = match bulkhead.as_ref().map(Semaphore::try_acquire) {
+            Some(Err(_)) => {
+                let full = CallError::BulkheadFull(resilience.bulkhead.unwrap_or_default());
+                metrics.ended(Some(&full));
+                return Err(full);
+            }
+            permit => permit,
+        };
+        let pass = match breaker.as_ref().map(|breaker| breaker.admit(began)) {
+            Some(Err(rest)) => {
+                let open = CallError::CircuitOpen(rest);
+                metrics.ended(Some(&open));
+                return Err(open);
+            }
+            Some(Ok(pass)) => Some(pass),
+            None => None,
+        };
+        let left = deadline.saturating_duration_since(began);
+        let limit = self.upstream.timeout.min(left);
+        let under_way = metrics.under_way();
+        let answered = self.exchange(limit).await;
+        drop(under_way);
+        let result = answered.and_then(|answer| read(&answer));
+        // An attempt that had less than its own time-out says nothing about the service.
+        let cut_by_deadline =
+            limit < self.upstream.timeout && matches!(result, Err(CallError::TimedOut(_)));
+        if let Some(pass) = pass.filter(|_| !cut_by_deadline) {
+            self.judge(pass, result.as_ref().err());
+        }
+        metrics.attempted(result.as_ref().err(), began.elapsed());
+        result
+    }
+
+    /// Tells the breaker how it went. A 4xx is an answer, not a failure.
+    fn judge(&self, pass: Pass<'_>, error: Option<&CallError>) {
+        let upstream = self.upstream.name();
+        let change = match error {
+            Some(error) if !error.is_answer() => pass.failed(Instant::now()),
+            _ => pass.succeeded(),
+        };
+        match (change, error) {
+            (Change::Opened, Some(error)) => {
+                tracing::warn!(upstream, %error, "circuit open: it failed too often in a row");
+            }
+            (Change::Closed, _) => tracing::info!(upstream, "circuit closed: it answers again"),
+            _ => {}
+        }
+    }
+
+    /// The bare request and its answer, which has `limit` to arrive.
+    pub(super) async fn exchange(&self, limit: Duration) -> Result<Answer, CallError> {
+        let context = Context::current();
+        let path = self.path;
+        let url = self.upstream.guarded.base.join(path);
+        let url =
+            url.map_err(|cause| CallError::Unusable(format!("{path} is no path: {cause}")))?;
+        let mut span = spans::client(&context, self.upstream.name(), &self.method, &url);
+        let mut request = span
+            .inject(self.upstream.http.request(self.method.clone(), url))
+            .header(REQUEST_ID, context.request_id());
+        if let Some(key) = self.key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(body) = &self.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone());
+        }
+        let answering = async {
+            let response = request.send().await.map_err(CallError::from_reqwest)?;
+            span.answered(response.status().as_u16());
+            read(response).await
+        };
+        let answered = timeout(limit, answering).await;
+        let result = answered.unwrap_or(Err(CallError::TimedOut(limit)));
+        if let Err(error) = &result {
+            span.failed(error.outcome());
+        }
+        result
+    }
+}
+
+/// The contract's error, as much of it as a caller needs.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    code: String,
+}
+
+async fn read(mut response: Response) -> Result<Answer, CallError> {
+    let status = response.status();
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(CallError::from_reqwest)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(CallError::Unusable(format!("more than {MAX_ANSWER} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return Ok(Answer {
+            headers: std::mem::take(response.headers_mut()),
+            body: body.freeze(),
+        });
+    }
+    if status.is_server_error() {
+        return Err(CallError::Failed(status.as_u16()));
+    }
+    // A 4xx counts as an answer only in the contract's words: a 404 from
+    // something else at that address must not become "User not found".
+    match serde_json::from_slice::<Refusal>(&body) {
+        Ok(refusal) if status.is_client_error() => Err(CallError::Refused {
+            status: status.as_u16(),
+            code: refusal.code,
+            message: refusal.error,
+        }),
+        _ => Err(CallError::Unusable(format!("status {}", status.as_u16()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! Calls to stub services that fail in each way there is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::contract::health::CircuitState;
+use crate::testkit::Stub;
+use crate::upstream::resilience::{Circuit, Resilience};
+
+const NOT_FOUND: &str = r#"{"error":"There is no user 7","code":"not_found","requestId":"x"}"#;
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+struct User {
+    id: String,
+}
+
+/// What a look-up of user 7 makes of this answer: found, not found, or the
+/// kind of failure.
+async fn looked_up(stub: Stub) -> &'static str {
+    let upstream = stub.upstream().with_timeout(Duration::from_millis(300));
+    match upstream.get("/api/users/7").find::<User>().await {
+        Ok(Some(_)) => "found",
+        Ok(None) => "not found",
+        Err(CallError::Refused { .. }) => "refused",
+        Err(CallError::Unreachable(_)) => "unreachable",
+        Err(CallError::TimedOut(_)) => "timed out",
+        Err(CallError::Broken(_)) => "broken",
+        Err(CallError::Failed(_)) => "failed",
+        Err(CallError::Unusable(_)) => "unusable",
+        Err(CallError::CircuitOpen(_)) => "circuit open",
+        Err(CallError::BulkheadFull(_)) => "bulkhead full",
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_never_not_found() {
+    let huge = format!(r#"{{"id":"7","more":"{}"}}"#, "x".repeat(MAX_ANSWER));
+    let half = |_: &str| "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{".to_owned();
+    for (stub, expected, reason) in [
+        (
+            Stub::answering("200 OK", r#"{"id":"7"}"#).await,
+            "found",
+            "the record",
+        ),
+        (
+            Stub::answering("404 Not Found", NOT_FOUND).await,
+            "not found",
+            "in the contract's words",
+        ),
+        (
+            Stub::answering("404 Not Found", "<h1>404</h1>").await,
+            "unusable",
+            "something else at that address",
+        ),
+        (
+            Stub::answering("400 Bad Request", NOT_FOUND).await,
+            "refused",
+            "another refusal",
+        ),
+        (
+            Stub::answering("500 Internal Server Error", NOT_FOUND).await,
+            "failed",
+            "broken",
+        ),
+        (
+            Stub::answering("503 Service Unavailable", "").await,
+            "failed",
+            "overloaded",
+        ),
+        (
+            Stub::answering("302 Found", "").await,
+            "unusable",
+            "nobody redirects here",
+        ),
+        (Stub::answering("200 OK", "{").await, "unusable", "garbage"),
+        (
+            Stub::answering("200 OK", r#"{"name":"Ada"}"#).await,
+            "unusable",
+            "not the record",
+        ),
+        (
+            Stub::answering("200 OK", &huge).await,
+            "unusable",
+            "far too much",
+        ),
+        (
+            Stub::sending(|_| "what?".to_owned()).await,
+            "broken",
+            "no HTTP",
+        ),
+        (Stub::sending(half).await, "broken", "closed half-way"),
+        (
+            Stub::sending(|_| String::new()).await,
+            "broken",
+            "closed at once",
+        ),
+        (Stub::hanging().await, "timed out", "too slow"),
+        (Stub::refusing().await, "unreachable", "nobody there"),
+    ] {
+        assert_eq!(looked_up(stub).await, expected, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_ids_of_the_request_go_along() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let context = Context::new(Some("demo-1"), Some(parent));
+    let expected = format!("traceparent: {}", context.traceparent());
+    let stub = Stub::replying(move |request| {
+        let along = request.contains("x-request-id: demo-1") && request.contains(&expected);
+        let status = if along {
+            "200 OK"
+        } else {
+            "500 Internal Server Error"
+        };
+        (status, r#"{"id":"7"}"#.to_owned())
+    })
+    .await;
+    let upstream = stub.upstream();
+    context
+        .scope(async {
+            let got = upstream.get("/api/users/7").done().await;
+            got.expect("both went along");
+            let body = serde_json::json!({});
+            let posted = upstream.post("/api/users", &body).done().await;
+            posted.expect("here too");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_count_is_read_from_the_headers_alone() {
+    let head = "HTTP/1.1 200 OK\r\nx-total-count: 12\r\ncontent-length: 9000\r\n\r\n";
+    let stub = Stub::sending(move |_| head.to_owned()).await;
+    let upstream = stub.upstream();
+    let count = upstream.head("/api/users?limit=1").total_count().await;
+    assert_eq!(count, Ok(12));
+
+    let stub = Stub::answering("200 OK", "[]").await;
+    let upstream = stub.upstream();
+    let count = upstream.get("/api/users").total_count().await;
+    assert!(count.is_err(), "no count is not a count of nothing");
+}
+
+/// Quick to fail: a time-out of 100 ms, and hardly a pause before a retry.
+fn quick() -> Resilience {
+    Resilience {
+        timeout: Duration::from_millis(100),
+        backoff: Duration::from_millis(1),
+        ..Resilience::default()
+    }
+}
+
+/// One that fails with `failure` for the first `times`, and then answers;
+/// and how often it was asked.
+async fn failing(times: u32, failure: &'static str) -> (Stub, Arc<AtomicU32>) {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let stub = Stub::sending(move |_| {
+        let body = r#"{"id":"7"}"#;
+        if counted.fetch_add(1, Ordering::SeqCst) < times {
+            failure.to_owned()
+        } else {
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 10\r\nconnection: close\r\n\r\n{body}")
+        }
+    })
+    .await;
+    (stub, asked)
+}
+
+const UNAVAILABLE: &str =
+    "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const INTERNAL: &str =
+    "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_call_is_repeated_where_that_is_safe_and_may_help() {
+    let body = serde_json::json!({"delta": -2});
+    for (method, key, failure, times, good, asked, reason) in [
+        ("GET", None, UNAVAILABLE, 0, true, 1, "nothing failed"),
+        ("GET", None, UNAVAILABLE, 2, true, 3, "it passes"),
+        ("GET", None, UNAVAILABLE, 3, false, 3, "at most two retries"),
+        ("GET", None, "", 2, true, 3, "a connection that broke"),
+        ("GET", None, INTERNAL, 1, false, 1, "a 500 does not pass"),
+        (
+            "PATCH",
+            None,
+            UNAVAILABLE,
+            1,
+            false,
+            1,
+            "it may be done twice",
+        ),
+        (
+            "PATCH",
+            Some("k"),
+            UNAVAILABLE,
+            2,
+            true,
+            3,
+            "its key is known",
+        ),
+        ("POST", None, "", 1, false, 1, "it may be done twice"),
+    ] {
+        let (stub, count) = failing(times, failure).await;
+        let upstream = stub.upstream_with(quick());
+        let call = match method {
+            "GET" => upstream.get("/"),
+            "PATCH" => upstream.patch("/", &body),
+            _ => upstream.post("/", &body),
+        };
+        let call = Call { key, ..call };
+        let got = call.done().await;
+        let seen = (got.is_ok(), count.load(Ordering::SeqCst));
+        assert_eq!(seen, (good, asked), "{method} {reason}: {got:?}");
+        assert_eq!(upstream.metrics().retries.get(), u64::from(asked - 1));
+    }
+}
+
+#[tokio::test]
+async fn retries_end_with_the_deadline() {
+    let stub = Stub::hanging().await;
+    let patient = Resilience {
+        retries: 10,
+        ..quick()
+    };
+    let upstream = stub.upstream_with(patient);
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(250);
+    let error = upstream.before(deadline).get("/").done().await;
+    assert!(matches!(error, Err(CallError::TimedOut(_))), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(upstream.metrics().retries.get() <= 3);
+}
+
+#[tokio::test]
+async fn a_doubt_outlasts_the_attempts_after_it() {
+    // The first change may have been made; the others were not even sent.
+    let stub = Stub::hanging().await;
+    let one_failure = Circuit {
+        failures: 1,
+        ..Circuit::default()
+    };
+    let upstream = stub.upstream_with(Resilience {
+        circuit: Some(one_failure),
+        ..quick()
+    });
+    let call = upstream.patch("/", &()).with_key("k");
+    let error = call.done().await.expect_err("it hangs");
+    assert!(error.in_doubt(), "{error}");
+    let error = upstream.get("/").done().await.expect_err("open");
+    assert!(!error.in_doubt(), "{error}");
+}
+
+#[tokio::test]
+async fn a_circuit_opens_after_five_failures_and_closes_when_the_service_is_back() {
+    let once = Resilience {
+        retries: 0,
+        circuit: Some(Circuit {
+            open: Duration::from_millis(50),
+            ..Circuit::default()
+        }),
+        ..quick()
+    };
+    for (failure, reason) in [
+        (UNAVAILABLE, "overloaded"),
+        (INTERNAL, "broken"),
+        ("what?", "no HTTP"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{", "garbage"),
+    ] {
+        let (stub, asked) = failing(5, failure).await;
+        let upstream = stub.upstream_with(once);
+        for _ in 0..5 {
+            assert_eq!(upstream.circuit(), CircuitState::Closed, "{reason}");
+            let got = upstream.get("/").json::<User>().await;
+            got.expect_err(reason);
+        }
+        assert_eq!(upstream.circuit(), CircuitState::Open, "{reason}");
+        let got = upstream.get("/").json::<User>().await;
+        assert!(matches!(got, Err(CallError::CircuitOpen(_))), "{reason}");
+        assert_eq!(asked.load(Ordering::SeqCst), 5, "{reason}: left alone");
+
+        sleep(Duration::from_millis(60)).await;
+        let got = upstream.get("/").json::<User>().await;
+        got.expect("it is back");
+        assert_eq!(upstream.circuit(), CircuitState::Closed, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_opens_no_circuit() {
+    let stub = Stub::answering("404 Not Found", NOT_FOUND).await;
+    let upstream = stub.upstream_with(quick());
+    for _ in 0..10 {
+        let got = upstream.get("/api/users/7").find::<User>().await;
+        assert_eq!(got, Ok(None));
+    }
+    assert_eq!(upstream.circuit(), CircuitState::Closed);
+}
+
+#[tokio::test]
+async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
+    let stub = Stub::hanging().await;
+    let narrow = Resilience {
+        bulkhead: Some(2),
+        retries: 0,
+        ..Resilience::default()
+    };
+    let upstream = stub.upstream_with(narrow);
+    let two = [(); 2].map(|()| {
+        let upstream = upstream.clone();
+        tokio::spawn(async move { upstream.get("/").done().await })
+    });
+    while upstream.metrics().under_way_now() < 2 && !two[0].is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let refused = upstream.get("/").done().await;
+    assert_eq!(refused, Err(CallError::BulkheadFull(2)));
+    assert!(two.iter().all(|call| !call.is_finished()), "it hangs still");
+    for call in two {
+        call.await.expect("no panic").expect_err("it hangs");
+    }
+    assert_eq!(upstream.metrics().under_way_now(), 0);
+    let got = upstream.get("/").done().await;
+    assert!(matches!(got, Err(CallError::TimedOut(_))), "room again");
+}
+
+#[tokio::test]
+async fn switched_off_there_are_time_outs_and_nothing_else() {
+    let (stub, asked) = failing(u32::MAX, UNAVAILABLE).await;
+    let upstream = stub.upstream_with(Resilience {
+        retries: 0,
+        circuit: None,
+        bulkhead: None,
+        ..quick()
+    });
+    for _ in 0..20 {
+        let got = upstream.get("/").done().await;
+        assert_eq!(got, Err(CallError::Failed(503)));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 20);
+    assert_eq!(upstream.circuit(), CircuitState::Closed);
+}

@@ -1,0 +1,75 @@
+//! Where another service is found.
+
+use std::net::SocketAddr;
+
+use reqwest::Url;
+
+use crate::env::Parameter;
+
+/// Where a neighbour is found: `http://host:port`, checked at start-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamUrl(Url);
+
+impl UpstreamUrl {
+    /// A neighbour on this machine.
+    pub fn local(port: u16) -> Self {
+        let url = format!("http://127.0.0.1:{port}");
+        Self(Url::parse(&url).expect("a loopback URL parses"))
+    }
+
+    /// The URL of an address, for tests that start a neighbour on a free port.
+    pub fn of(address: SocketAddr) -> Self {
+        Self(Url::parse(&format!("http://{address}")).expect("a socket address makes a URL"))
+    }
+
+    pub(crate) fn origin(&self) -> &Url {
+        &self.0
+    }
+
+    /// The URL without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+}
+
+impl Parameter for UpstreamUrl {
+    const EXPECTED: &'static str = "a URL such as http://127.0.0.1:8001, with no path";
+    fn parse(value: &str) -> Option<Self> {
+        let url = Url::parse(value).ok()?;
+        let plain = url.scheme() == "http"
+            && url.has_host()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        plain.then_some(Self(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_a_plain_http_origin() {
+        for (good, reason) in [
+            ("http://127.0.0.1:8001", "the default"),
+            ("http://user-service:8001", "a name on a container network"),
+            ("http://[::1]:8001/", "IPv6, and a slash at the end"),
+        ] {
+            let url = UpstreamUrl::parse(good).expect(reason);
+            assert!(!url.as_str().ends_with('/'), "{reason}");
+        }
+        for (bad, reason) in [
+            ("user-service:8001", "no scheme"),
+            ("https://user-service", "no TLS here"),
+            ("http://user-service/api", "a path would be doubled"),
+            ("http://user@host", "credentials do not belong in a URL"),
+            ("http://host?x=1", "nor does a query"),
+            ("nonsense", "not a URL"),
+        ] {
+            assert!(UpstreamUrl::parse(bad).is_none(), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The values on the wire: ids, money, times and the names of headers.
+
+pub mod headers;
+pub mod id;
+pub mod money;
+pub mod time;
