@@ -1,7 +1,17 @@
 #!/usr/bin/env bash
 # The story of the shop, told by placing orders. `scripts/demo.sh --help`
+# Finds the repository, also through symbolic links.
+unset CDPATH
+SCRIPT=${BASH_SOURCE[0]:-}
+while [ -L "$SCRIPT" ]; do
+    cd -P -- "$(dirname -- "$SCRIPT")" && SCRIPT=$(readlink -- "${SCRIPT##*/}") || exit 1
+done
+if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scripts/lib.sh ]; then
+    echo 'This script needs the other files of its repository: run it there, or through a symbolic link.' >&2
+    exit 1
+fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. scripts/lib.sh || exit 1
 
 usage() {
     cat <<'USAGE'
@@ -40,7 +50,7 @@ done
 
 if [ -n "$COMPOSED" ]; then
     # shellcheck source-path=SCRIPTDIR source=compose.sh
-    . "$ROOT/scripts/compose.sh"
+    . scripts/compose.sh || exit 1
 fi
 
 # ------------------------------------------------------------ how it is told
@@ -234,7 +244,7 @@ tidy_up() {
     # A `read` may have been under way, with an IFS of its own.
     IFS=$' \t\n'
     trap - EXIT
-    rm -f "$SCRATCH"*
+    rm -f "${SCRATCH:?}"*
     if [ "$status" -gt 128 ]; then
         say ''
         say 'Interrupted.'
@@ -252,7 +262,7 @@ tidy_up() {
             (*) bring_back ;;
         esac
     fi
-    rm -f "$SCRATCH"*
+    rm -f "${SCRATCH:?}"*
     # A clock that was running has nothing to say any more.
     TIMEFORMAT=''
     exit "$status"

@@ -1,7 +1,8 @@
-//! A shop that the scripts start, swap and stop, as a person would.
+//! The scripts of the repository, and a shop that they start, swap and stop.
 
 use std::env;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
@@ -13,6 +14,32 @@ use crate::program::{SERVICES, programs};
 
 /// Longer than any of the scripts takes, with all that each waits for.
 const SCRIPT: Duration = Duration::from_mins(2);
+
+/// Every script of the repository: each file in `scripts/`, `.ci/` and `exercises/` that
+/// begins with `#!/`.
+pub fn all() -> io::Result<Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
+    let mut folders = vec![
+        root.join("scripts"),
+        root.join(".ci"),
+        root.join("exercises"),
+    ];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read(&path)?.starts_with(b"#!/") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
 
 /// A shop of its own, on free ports, of the programs of this build. Dropped, it is
 /// stopped.
