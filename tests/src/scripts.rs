@@ -6,6 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -72,11 +73,14 @@ impl Ran {
 impl Shop {
     /// One of which nothing runs yet.
     pub fn new() -> Result<Self, String> {
-        let run_dir = env::temp_dir().join(format!("shop-{}", process::id()));
+        static SHOPS: AtomicU16 = AtomicU16::new(0);
+        let number = SHOPS.fetch_add(1, Ordering::Relaxed);
+        let run_dir = env::temp_dir().join(format!("shop-{}-{number}", process::id()));
         fs::create_dir_all(&run_dir)
             .map_err(|cause| format!("{} cannot be made: {cause}", run_dir.display()))?;
         Ok(Self {
-            base_port: five_free_ports().ok_or("no five ports in a row are free from 20000 on")?,
+            base_port: five_free_ports(number)
+                .ok_or("no five ports in a row are free from 20000 on")?,
             run_dir,
         })
     }
@@ -134,10 +138,11 @@ impl Drop for Shop {
     }
 }
 
-/// The first of five ports in a row that nobody has, below those that a system hands
-/// out by itself.
-fn five_free_ports() -> Option<u16> {
-    let offset = u16::try_from(process::id() % 1000).ok()?;
+/// The first of five free ports in a row, for the shop with this number, below those that
+/// a system hands out by itself. Shops of one process search from different ports on, since
+/// a shop takes its ports only when it starts.
+fn five_free_ports(shop: u16) -> Option<u16> {
+    let offset = u16::try_from(process::id() % 1000).ok()? + shop % 10 * 100;
     let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 5);
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     candidates

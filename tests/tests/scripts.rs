@@ -1,4 +1,5 @@
-//! The scripts: run from elsewhere they delete nothing, and a swap outlives the service.
+//! The scripts: run from elsewhere they delete nothing, the demo runs the steps that it is
+//! asked for, and a swap outlives the service.
 
 use std::env;
 use std::fs;
@@ -93,6 +94,61 @@ async fn a_swap_outlives_product_service_and_not_the_shop() {
     assert_eq!(framework(&shop, &alone).await, "warp", "with nobody else");
     let all = run(&shop, "start.sh", &[]).await;
     assert_eq!(framework(&shop, &all).await, "warp", "one of them ran");
+}
+
+#[tokio::test]
+async fn each_step_of_the_demo_runs_alone_after_those_it_needs() {
+    let shop = Shop::new().expect("five ports");
+    run(&shop, "start.sh", &[]).await;
+    let list = run(&shop, "demo.sh", &["--list"]).await;
+    let steps: Vec<_> = list
+        .said
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(
+        steps.starts_with(&["health", "user", "product"]),
+        "{}",
+        list.said
+    );
+    for step in steps {
+        let alone = run(&shop, "demo.sh", &["--only", step]).await;
+        assert!(alone.said.contains("checks passed"), "{}", alone.said);
+        let unasked = step != "analytics" && alone.said.contains("Proof: analytics");
+        assert!(!unasked, "{step}: {}", alone.said);
+    }
+}
+
+#[tokio::test]
+async fn the_demo_skips_a_step_and_those_that_need_it() {
+    let shop = Shop::new().expect("five ports");
+    run(&shop, "start.sh", &[]).await;
+    let words = ["--skip", "order", "--skip", "outage"];
+    let ran = run(&shop, "demo.sh", &words).await;
+    for part in [
+        "1/7  Is everyone there?",
+        "checks passed in 7 steps",
+        "- The customer orders two: skipped as asked",
+        "- Proof: the stock is down: needs the step \"order\"",
+        "- An order while notification-service is out: skipped as asked",
+    ] {
+        assert!(ran.said.contains(part), "{part}: {}", ran.said);
+    }
+    for (words, refusal) in [
+        (
+            &["--skip", "lunch"][..],
+            "--skip is \"lunch\", expected a step",
+        ),
+        (&["--only"], "--only is \"\", expected a step"),
+        (
+            &["--only", "user", "--skip", "user"],
+            "no step is left to run",
+        ),
+    ] {
+        let refused = shop.run("demo.sh", words).await.expect("it ends");
+        assert!(!refused.worked, "{}", refused.said);
+        assert!(refused.said.contains(refusal), "{}", refused.said);
+    }
 }
 
 /// How a user may come to run a script that is not where they are.
