@@ -14,7 +14,10 @@ import subprocess
 import sys
 import time
 
-from readme_tour import BASE_PORT, settled, shifted
+try:
+    from readme_tour import BASE_PORT, document, settled, shifted
+except ModuleNotFoundError:
+    sys.exit("lab_exercises.py needs readme_tour.py beside it: run it in its repository")
 
 END = "----- end of the block -----"
 VARYING = [
@@ -54,8 +57,7 @@ def matches(expected, got):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as document:
-        wanted = list(exercises(document.read()))
+    wanted = list(exercises(document()))
     script = "".join(f"{shifted(commands)}\necho; echo '{END}'\n" for commands, _ in wanted)
     shell = subprocess.Popen(
         ["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True

@@ -6,6 +6,7 @@ What cannot be the same twice counts as the same: times, request ids, uptimes an
 latencies. BASE_PORT shifts the ports, as it does in the scripts.
 """
 
+import argparse
 import json
 import os
 import re
@@ -46,11 +47,17 @@ def shifted(command):
     return re.sub(r"localhost:800([1-5])", lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}", command)
 
 
+def document():
+    """The text of the document that the command line names."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("document", help="a Markdown file")
+    with open(parser.parse_args().document, encoding="utf-8") as file:
+        return file.read()
+
+
 def main():
     ran = failed = 0
-    with open(sys.argv[1], encoding="utf-8") as document:
-        pairs = list(examples(document.read()))
-    for command, expected in pairs:
+    for command, expected in examples(document()):
         done = subprocess.run(["bash", "-c", shifted(command)], capture_output=True, text=True, timeout=30)
         ran += 1
         try:

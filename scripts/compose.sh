@@ -133,7 +133,7 @@ start_lab() {
         [ "${STATES[i]}" = running ] && continue
         if port_in_use "${PORTS[i]}"; then
             complain "Port ${PORTS[i]} is in use by another program$(listener_on "${PORTS[i]}"), and ${NAMES[i]} wants it."
-            complain "Stop that program, or move the lab: BASE_PORT=18001 scripts/$(basename -- "$0") ..."
+            complain "Stop that program, or move the lab: BASE_PORT=18001 scripts/${SCRIPT##*/} ..."
             return 1
         fi
     done
@@ -173,7 +173,7 @@ wait_until_healthy() {
 # ------------------------------------------------------------------ what is slow
 
 # There is such a file while a service is being slowed down.
-slow_file() { printf '%s/slow-%s-%s' "$RUN_DIR" "$PROJECT" "${NAMES[$1]}"; }
+slow_file() { printf '%s/slow-%s-%s' "${RUN_DIR:?}" "${PROJECT:?}" "${NAMES[$1]}"; }
 is_slow() { [ -e "$(slow_file "$1")" ]; }
 
 # Stops and continues the process of the service at $1, again and again, until its

@@ -1,7 +1,19 @@
 #!/usr/bin/env bash
 # The story of the shop, told by placing orders. `scripts/demo.sh --help`
+# Finds the repository, also through symbolic links.
+unset CDPATH
+SCRIPT=${BASH_SOURCE[0]:-}
+while [ -L "$SCRIPT" ]; do
+    cd -P -- "$(dirname -- "$SCRIPT")" && SCRIPT=$(readlink -- "${SCRIPT##*/}") || exit 1
+done
+if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scripts/lib.sh ]; then
+    echo 'This script needs the other files of its repository: run it there, or through a symbolic link.' >&2
+    exit 1
+fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. scripts/lib.sh || exit 1
+# shellcheck source-path=SCRIPTDIR source=demo_steps.sh
+. scripts/demo_steps.sh || exit 1
 
 usage() {
     cat <<'USAGE'
@@ -14,6 +26,11 @@ and what was checked of it.
     scripts/demo.sh --keep            leaves the shop running
     scripts/demo.sh --release         the optimised build
     scripts/demo.sh --compose         in containers, by scripts/lab.sh's rules
+    scripts/demo.sh --list            the names of the steps, and which others each needs
+    scripts/demo.sh --skip cancel     without this step and the steps that need it
+    scripts/demo.sh --only stock      this step alone, after the steps that it needs
+
+--skip and --only can be given several times.
 
 A shop that already runs is used as it is and left running. The exit status is 1
 if any check failed or the story could not go on.
@@ -25,42 +42,97 @@ Environment
 USAGE
 }
 
-PAUSE='' KEEP='' COMPOSED=''
+# Whether there is a step called $1.
+is_step() {
+    local row
+    for row in "${STEPS[@]}"; do [ "${row%%|*}" = "$1" ] && return; done
+    return 1
+}
+
+list_steps() {
+    local row name needs title
+    for row in "${STEPS[@]}"; do
+        IFS='|' read -r name needs title <<<"$row"
+        printf '%-13s  %s%s\n' "$name" "$title" "${needs:+ (needs ${needs// /, })}"
+    done
+}
+
+PAUSE='' KEEP='' COMPOSED='' ONLY='' WITHOUT=''
 while [ $# -gt 0 ]; do
     case $1 in
         (--pause) PAUSE=yes ;;
         (--keep) KEEP=yes ;;
         (--release) PROFILE=release ;;
         (--compose) COMPOSED=yes ;;
+        (--list) list_steps && exit 0 ;;
+        (--skip | --only)
+            is_step "${2:-}" || misused "$1 is \"${2:-}\", expected a step; --list shows them"
+            if [ "$1" = --only ]; then ONLY="$ONLY $2"; else WITHOUT="$WITHOUT $2"; fi
+            shift
+            ;;
         (-h | --help) usage && exit 0 ;;
-        (*) misused "unknown argument $1; there are --pause, --keep, --release, --compose and --help" ;;
+        (*) misused "unknown argument $1; --help shows those there are" ;;
     esac
     shift
 done
 
 if [ -n "$COMPOSED" ]; then
     # shellcheck source-path=SCRIPTDIR source=compose.sh
-    . "$ROOT/scripts/compose.sh"
+    . scripts/compose.sh || exit 1
 fi
 
 # ------------------------------------------------------------ how it is told
 
 NEWLINE=$'\n' RETURN=$'\r'
-STEPS=14
 STEP=0
 PASSED=0
 FAILED=0
 FAILURES='' SKIPPED=''
 
-# A new step: its title, and why it is there, a line an argument.
-step() {
+# Sets CHOSEN to the rows of the steps to run: of those asked for, and of those that
+# they need.
+choose_steps() {
+    local i row name needs need title wanted="$ONLY " names=' '
+    for ((i = ${#STEPS[@]} - 1; i >= 0; i--)); do
+        IFS='|' read -r name needs title <<<"${STEPS[i]}"
+        case $wanted in (*" $name "*) wanted="$wanted$needs " ;; esac
+    done
+    CHOSEN=()
+    for row in "${STEPS[@]}"; do
+        IFS='|' read -r name needs title <<<"$row"
+        [ -z "$ONLY" ] || case $wanted in (*" $name "*) ;; (*) continue ;; esac
+        case "$WITHOUT " in
+            (*" $name "*)
+                SKIPPED="$SKIPPED    - $title: skipped as asked"$'\n'
+                continue
+                ;;
+        esac
+        for need in $needs; do
+            case $names in (*" $need "*) continue ;; esac
+            SKIPPED="$SKIPPED    - $title: needs the step \"$need\""$'\n'
+            continue 2
+        done
+        names="$names$name "
+        CHOSEN+=("$row")
+    done
+    [ ${#CHOSEN[@]} -gt 0 ] || misused 'no step is left to run; --list shows what each needs'
+}
+
+# Runs the step in the row $1.
+run_step() {
+    local name needs title
+    IFS='|' read -r name needs title <<<"$1"
     if [ "$STEP" -gt 0 ] && [ -n "$PAUSE" ]; then
         printf '\n    %s' "${DIM}Enter goes on.$PLAIN "
         IFS= read -r _ || PAUSE=''
     fi
     STEP=$((STEP + 1))
-    printf '\n%s\n' "$BOLD$STEP/$STEPS  $1$PLAIN"
-    shift
+    printf '\n%s\n' "$BOLD$STEP/${#CHOSEN[@]}  $title$PLAIN"
+    "step_${name//-/_}"
+}
+
+# What a step shows and why, a line an argument.
+why() {
     printf '    %s\n' "$@"
     say ''
 }
@@ -234,7 +306,7 @@ tidy_up() {
     # A `read` may have been under way, with an IFS of its own.
     IFS=$' \t\n'
     trap - EXIT
-    rm -f "$SCRATCH"*
+    rm -f "${SCRATCH:?}"*
     if [ "$status" -gt 128 ]; then
         say ''
         say 'Interrupted.'
@@ -252,7 +324,7 @@ tidy_up() {
             (*) bring_back ;;
         esac
     fi
-    rm -f "$SCRATCH"*
+    rm -f "${SCRATCH:?}"*
     # A clock that was running has nothing to say any more.
     TIMEFORMAT=''
     exit "$status"
@@ -334,6 +406,7 @@ bring_back() {
     return 1
 }
 
+choose_steps
 need_curl
 if [ -n "$COMPOSED" ]; then need_docker; else choose_ports; fi
 BEGAN=$SECONDS
@@ -347,7 +420,7 @@ mkdir -p "$RUN_DIR" || exit 1
 say "${BOLD}The shop: five services, five frameworks, one story$PLAIN"
 say ''
 
-# The last step reads the logs: they have to hold every request.
+# The step "logs" reads the logs: they have to hold every request.
 unset RUST_LOG
 export LOG_LEVEL=info LOG_FORMAT=json
 open_shop || exit 1
@@ -366,227 +439,7 @@ BEGAN=$SECONDS
 # New for each run, so that the demo can run again and again on the same shop.
 RUN="$(date +%s)-$$"
 
-step 'Is everyone there?' \
-    'Each service answers GET /health by itself: alive, and who it is. Five frameworks,' \
-    'one shape of answer.'
-HEALTH=('' '' '' '' '')
-for place in $ALL; do
-    command_line "curl $(base_url "$place")/health"
-    receive curl -sS -i -m 5 "$(base_url "$place")/health"
-    HEALTH[place]=${BODY:-$STATUS}
-    say "    $DIM${HEALTH[place]}$PLAIN"
-done
-say ''
-for place in $ALL; do
-    check "$place" 'the framework' "${FRAMEWORKS[place]}" \
-        "$(field framework "${HEALTH[place]}" || printf '%s' "${HEALTH[place]}")"
-    check "$place" 'the state' healthy \
-        "$(field status "${HEALTH[place]}" || printf '%s' "${HEALTH[place]}")"
-done
-
-step 'A customer signs up' \
-    'user-service keeps the users. 201 says that something was created, and the' \
-    'Location header where.'
-EMAIL="ada.$RUN@example.com"
-ask $USER POST /api/users "{\"name\":\"Ada Lovelace\",\"email\":\"$EMAIL\"}"
-USER_ID=$(field id "$BODY")
-check $USER 'the status' 201 "$STATUS"
-check $USER 'the email' "$EMAIL" "$(field email "$BODY")"
-check $USER 'Location' "/api/users/$USER_ID" "$(header Location)"
-[ -n "$USER_ID" ] || cannot_go_on 'without a user nobody can order.'
-
-step 'A product goes on sale' \
-    'product-service keeps the stock. It does not believe that the seller exists: it' \
-    'asks user-service.'
-ask $PRODUCT POST /api/products \
-    "{\"name\":\"Mechanical keyboard\",\"price\":19.99,\"stock\":10,\"sellerId\":\"$USER_ID\"}"
-PRODUCT_ID=$(field id "$BODY")
-check $PRODUCT 'the status' 201 "$STATUS"
-check $PRODUCT 'the stock' 10 "$(field stock "$BODY")"
-check $PRODUCT 'the price' 19.99 "$(field price "$BODY")"
-[ -n "$PRODUCT_ID" ] || cannot_go_on 'without a product there is nothing to order.'
-
-step 'What analytics knows so far' \
-    'analytics-service owns nothing; it asks the others. These are the totals before' \
-    'the order, to compare with afterwards.'
-ask $ANALYTICS GET /api/analytics/orders
-check $ANALYTICS 'the status' 200 "$STATUS"
-TOTAL_BEFORE=$(field total "$BODY")
-REVENUE_BEFORE=$(cents "$(field revenue "$BODY")")
-
-step 'The customer orders two' \
-    'order-service asks user-service and product-service at once, takes the stock, saves' \
-    'the order and tells notification-service. The request id that we choose here goes' \
-    'along to each of them; the last step looks for it.'
-REQUEST_ID="demo-$RUN"
-ask $ORDER POST /api/orders \
-    "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":2}" "X-Request-Id: $REQUEST_ID"
-ORDER_ID=$(field id "$BODY")
-check $ORDER 'the status' 201 "$STATUS"
-check $ORDER 'the order' confirmed "$(field status "$BODY")"
-check $ORDER 'the total price' 39.98 "$(field totalPrice "$BODY")"
-check $ORDER 'the notification' sent "$(field notification "$BODY")"
-check $ORDER 'X-Request-Id' "$REQUEST_ID" "$(header X-Request-Id)"
-{ [ "$STATUS" = 201 ] && [ -n "$ORDER_ID" ]; } ||
-    cannot_go_on 'without an order there is nothing to prove.'
-
-step 'Proof: the stock is down' \
-    'Ten less two. order-service told product-service to take them (PATCH .../stock), in' \
-    'one step that no other order can come between.'
-ask $PRODUCT GET "/api/products/$PRODUCT_ID"
-check $PRODUCT 'the stock' 8 "$(field stock "$BODY")"
-STOCK=8
-
-step 'Proof: the customer was told' \
-    'notification-service has the confirmation, and finds it by the user.'
-ask $NOTIFICATION GET "/api/notifications/$USER_ID"
-check $NOTIFICATION 'the status' 200 "$STATUS"
-check_has $NOTIFICATION 'the list' "\"Your order #$ORDER_ID has been confirmed\"" "${BODY:-$STATUS}"
-check $NOTIFICATION 'X-Total-Count' 1 "$(header X-Total-Count)"
-
-step 'Proof: analytics counts it' \
-    'A total asked for right after a write counts that write. Money is exact: 19.99 twice' \
-    'is 39.98, to the cent.'
-ask $ANALYTICS GET /api/analytics/orders
-check $ANALYTICS 'the number of orders more than before' 1 \
-    "$(above "$TOTAL_BEFORE" "$(field total "$BODY")")"
-check $ANALYTICS 'the revenue more than before, in cents,' 3998 \
-    "$(above "$REVENUE_BEFORE" "$(cents "$(field revenue "$BODY")")")"
-
-step 'An order for nobody' \
-    'No such user: the order is refused, and says why. Every error of every service has' \
-    'this shape: a sentence for people, a code for programs, the request id for the logs.'
-ask $ORDER POST /api/orders "{\"userId\":\"999999999\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
-check $ORDER 'the status' 400 "$STATUS"
-check $ORDER 'the code' validation_failed "$(field code "$BODY")"
-check $ORDER 'the error' 'User not found' "$(field error "$BODY")"
-
-step 'An order that makes no sense' \
-    'Quantity 0, and no product at all. The answer names every fault at once, so that a' \
-    'form can show them all.'
-ask $ORDER POST /api/orders "{\"userId\":\"$USER_ID\",\"quantity\":0}"
-check $ORDER 'the status' 400 "$STATUS"
-check $ORDER 'the code' validation_failed "$(field code "$BODY")"
-check_has $ORDER 'the error' '"field":"productId"' "$BODY"
-check_has $ORDER 'the error' '"field":"quantity"' "$BODY"
-
-step 'An order for more than there is' \
-    'Eight are left, nine are asked for. The refusal says how many there are, and takes' \
-    'none.'
-ask $ORDER POST /api/orders \
-    "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":$((STOCK + 1))}"
-REFUSAL=$(field error "$BODY")
-check $ORDER 'the status' 409 "$STATUS"
-check $ORDER 'the code' insufficient_stock "$(field code "$BODY")"
-check_has $ORDER 'the sentence' "$STOCK" "$REFUSAL"
-say ''
-ask $PRODUCT GET "/api/products/$PRODUCT_ID"
-check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
-
-step 'An order while notification-service is out' \
-    'An order needs the user and the product; the confirmation is best effort. So with' \
-    'notification-service stopped, the order goes through and says "failed" where the' \
-    'confirmation stands.'
-if can_take_out; then
-    if [ -n "$COMPOSED" ]; then
-        stopping='scripts/lab.sh break notification-service stop'
-        starting='scripts/lab.sh mend'
-    else
-        stopping=$(by_hand scripts/stop.sh notification-service)
-        starting=$(by_hand scripts/start.sh notification-service)
-    fi
-    command_line "$stopping"
-    say ''
-    OUT=yes
-    take_out | sed 's/^/    /'
-    say ''
-    ask $ORDER POST /api/orders \
-        "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
-    check $ORDER 'the status' 201 "$STATUS"
-    check $ORDER 'the order' confirmed "$(field status "$BODY")"
-    check $ORDER 'the notification' failed "$(field notification "$BODY")"
-    STOCK=$((STOCK - 1))
-    say ''
-    ask $PRODUCT GET "/api/products/$PRODUCT_ID"
-    check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
-    say ''
-    say '    order-service says so about itself, too: degraded, but not unavailable.'
-    say ''
-    ask $ORDER GET /health/ready
-    check $ORDER 'the status' 200 "$STATUS"
-    check $ORDER 'its state' degraded "$(field status "$BODY")"
-    say ''
-    command_line "$starting"
-    say ''
-    bring_back || cannot_go_on 'notification-service does not come back.'
-    say ''
-    ask $ORDER GET /health/ready
-    check $ORDER 'its state' ready "$(field status "$BODY")"
-elif is_foreign $NOTIFICATION; then
-    skip 'notification-service was not started by scripts/start.sh, so it is not stopped here'
-else
-    failed $NOTIFICATION "it should be running, but has ended; $(log_hint) may say why"
-fi
-
-step 'The customer thinks again' \
-    'Cancelling gives the stock back, once: the second time is a conflict.'
-ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
-check $ORDER 'the status' 200 "$STATUS"
-check $ORDER 'the order' cancelled "$(field status "$BODY")"
-say ''
-ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
-check $ORDER 'the status' 409 "$STATUS"
-check $ORDER 'the code' conflict "$(field code "$BODY")"
-say ''
-ask $PRODUCT GET "/api/products/$PRODUCT_ID"
-check $PRODUCT 'the stock' "$((STOCK + 2))" "$(field stock "$BODY")"
-
-# A line of a log in short; one that is not JSON as it is.
-in_short() {
-    local line time
-    while IFS= read -r line; do
-        if time=$(field timestamp "$line"); then
-            time=${time#*T}
-            printf '    %s%s  %-20s  %-5s  %-28s  %s  %6s ms%s\n' "$DIM" "${time%Z}" \
-                "$(field service "$line")" "$(field method "$line")" "$(field path "$line")" \
-                "$(field status "$line")" "$(field durationMs "$line")" "$PLAIN"
-        else
-            printf '    %s\n' "$line"
-        fi
-    done
-}
-
-step 'One request id through all the logs' \
-    "The order above carried X-Request-Id: $REQUEST_ID." \
-    'Every service that had a part in it logged that id; here are those lines in short.'
-foreign=''
-for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
-    is_foreign "$place" && foreign=yes
-done
-if [ -n "$foreign" ]; then
-    skip "not all of the services log into $RUN_DIR/: scripts/start.sh did not start them"
-elif ! logged $ORDER | grep '"message":"request"' >/dev/null; then
-    skip 'this shop was started with a LOG_LEVEL or LOG_FORMAT that hides the request lines'
-else
-    if [ -n "$COMPOSED" ]; then
-        command_line "scripts/lab.sh logs | grep $REQUEST_ID"
-    else
-        command_line "grep -h $REQUEST_ID $RUN_DIR/*.log | sort"
-    fi
-    say ''
-    for place in $ALL; do logged "$place"; done | grep -- "$REQUEST_ID" | sort | in_short
-    say ''
-    for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
-        case $place in
-            ("$USER") path="/api/users/$USER_ID" ;;
-            ("$PRODUCT") path="/api/products/$PRODUCT_ID/stock" ;;
-            ("$ORDER") path=/api/orders ;;
-            (*) path=/api/notifications/send ;;
-        esac
-        check "$place" "the log's line for $path" there \
-            "$(logged "$place" | grep -- "$REQUEST_ID" | grep -F "\"path\":\"$path\"" >/dev/null && printf there)"
-    done
-fi
+for row in "${CHOSEN[@]}"; do run_step "$row"; done
 
 summary
 if [ -z "$MINE" ] || [ -n "$KEEP" ]; then

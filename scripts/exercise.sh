@@ -1,7 +1,17 @@
 #!/usr/bin/env bash
 # The exercises of the workshop. `scripts/exercise.sh --help`
+# Finds the repository, also through symbolic links.
+unset CDPATH
+SCRIPT=${BASH_SOURCE[0]:-}
+while [ -L "$SCRIPT" ]; do
+    cd -P -- "$(dirname -- "$SCRIPT")" && SCRIPT=$(readlink -- "${SCRIPT##*/}") || exit 1
+done
+if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scripts/lib.sh ]; then
+    echo 'This script needs the other files of its repository: run it there, or through a symbolic link.' >&2
+    exit 1
+fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. scripts/lib.sh || exit 1
 
 usage() {
     cat <<'USAGE'
@@ -90,7 +100,7 @@ start() {
         exit 1
     fi
     mkdir -p exercises/src/bin && cp "$folder/start.rs" "$yours" || exit 1
-    rm -f "$told"
+    rm -f "${told:?}"
     cat "$folder/README.md"
     say ''
     say "Work on   $BOLD$yours$PLAIN"

@@ -2,8 +2,18 @@
 # Measures the figures of docs and README on this machine. `scripts/figures.sh --help`
 # Where the raw numbers, the logs and the process ids of its own shops are.
 RUN_DIR=run/figures
+# Finds the repository, also through symbolic links.
+unset CDPATH
+SCRIPT=${BASH_SOURCE[0]:-}
+while [ -L "$SCRIPT" ]; do
+    cd -P -- "$(dirname -- "$SCRIPT")" && SCRIPT=$(readlink -- "${SCRIPT##*/}") || exit 1
+done
+if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scripts/lib.sh ]; then
+    echo 'This script needs the other files of its repository: run it there, or through a symbolic link.' >&2
+    exit 1
+fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. scripts/lib.sh || exit 1
 
 usage() {
     cat <<'USAGE'

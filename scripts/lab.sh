@@ -1,9 +1,19 @@
 #!/usr/bin/env bash
 # The shop in containers, to look into and to break. `scripts/lab.sh --help`
+# Finds the repository, also through symbolic links.
+unset CDPATH
+SCRIPT=${BASH_SOURCE[0]:-}
+while [ -L "$SCRIPT" ]; do
+    cd -P -- "$(dirname -- "$SCRIPT")" && SCRIPT=$(readlink -- "${SCRIPT##*/}") || exit 1
+done
+if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scripts/lib.sh ]; then
+    echo 'This script needs the other files of its repository: run it there, or through a symbolic link.' >&2
+    exit 1
+fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. scripts/lib.sh || exit 1
 # shellcheck source-path=SCRIPTDIR source=compose.sh
-. "$ROOT/scripts/compose.sh"
+. scripts/compose.sh || exit 1
 
 usage() {
     cat <<'USAGE'

@@ -1,14 +1,12 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # what is set here is used by the scripts that read this file
 #
-# What start.sh, stop.sh, swap.sh, health.sh and demo.sh share: the five services and
-# where they are found, the building, starting and stopping of them, and how
-# the scripts talk. Written for bash 3.2 and BSD tools (macOS) as well as Linux.
+# What the scripts share: the five services, how to build, start and stop them, and
+# how to print. Each script reads this file in the root of the repository. Works with
+# bash 3.2 and BSD tools (macOS) as well as on Linux.
 
 set -u
 
-# From the repository's root, wherever the script was called from.
-CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
 ROOT=$PWD
 
 # Numbers have a point in every locale; letters stay as they are.
@@ -61,7 +59,7 @@ program_for() {
 is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 
 base_url() { printf 'http://127.0.0.1:%s' "$((BASE_PORT + $1))"; }
-log_of() { printf '%s/%s.log' "$RUN_DIR" "${NAMES[$1]}"; }
+log_of() { printf '%s/%s.log' "${RUN_DIR:?}" "${NAMES[$1]}"; }
 
 # The place of the service called $1; fails if there is none.
 place_of() {
@@ -104,7 +102,7 @@ by_hand() {
 
 # Ends the script over a wrong argument.
 misused() {
-    complain "$(basename -- "$0"): $1"
+    complain "${SCRIPT##*/}: $1"
     exit 2
 }
 
@@ -475,7 +473,7 @@ sort_out() {
             FOREIGN="$FOREIGN$i "
         else
             complain "Port $port is in use by another program$(listener_on "$port"), and ${NAMES[i]} wants it."
-            complain "Stop that program, or move the shop: $(by_hand "BASE_PORT=$((port > 40000 ? 18001 : BASE_PORT + 10000)) scripts/$(basename -- "$0")")"
+            complain "Stop that program, or move the shop: $(by_hand "BASE_PORT=$((port > 40000 ? 18001 : BASE_PORT + 10000)) scripts/${SCRIPT##*/}")"
             return 1
         fi
     done
@@ -489,7 +487,7 @@ start_shop() {
     STARTED=''
     if [ -n "$RUNNING_BASE_PORT" ] && [ "$RUNNING_BASE_PORT" != "$BASE_PORT" ]; then
         complain "The shop of $RUN_DIR/ already runs, from port $RUNNING_BASE_PORT on, not $BASE_PORT."
-        complain "Stop it with $(by_hand scripts/stop.sh), or keep the other shop apart: RUN_DIR=run-$BASE_PORT BASE_PORT=$BASE_PORT scripts/$(basename -- "$0")"
+        complain "Stop it with $(by_hand scripts/stop.sh), or keep the other shop apart: RUN_DIR=run-$BASE_PORT BASE_PORT=$BASE_PORT scripts/${SCRIPT##*/}"
         return 1
     fi
     sort_out "$@" || return 1
@@ -502,8 +500,8 @@ start_shop() {
     # A new shop begins new logs; a service that comes back to a running one goes
     # on with its own.
     if ! anything_runs; then
-        for i in $ALL; do rm -f "$(log_of "$i")" "$RUN_DIR/${NAMES[i]}.pid"; done
-        rm -f "$PRODUCT_NOTE"
+        for i in $ALL; do rm -f "$(log_of "$i")" "${RUN_DIR:?}/${NAMES[i]}.pid"; done
+        rm -f "${PRODUCT_NOTE:?}"
     fi
     say "$BASE_PORT" >"$RUN_DIR/base-port"
     RUNNING_BASE_PORT=$BASE_PORT
@@ -560,7 +558,7 @@ print_table() {
 
 # Once nothing runs, only the logs stay.
 forget_shop() {
-    anything_runs || rm -f "$RUN_DIR/base-port" "$PRODUCT_NOTE"
+    anything_runs || rm -f "${RUN_DIR:?}/base-port" "${PRODUCT_NOTE:?}"
     return 0
 }
 
@@ -577,7 +575,7 @@ stop_services() {
             pids[i]=$pid
             waiting="$waiting $i"
         else
-            rm -f "$RUN_DIR/${NAMES[i]}.pid"
+            rm -f "${RUN_DIR:?}/${NAMES[i]}.pid"
         fi
     done
     if [ -z "$waiting" ]; then
@@ -599,7 +597,7 @@ stop_services() {
                 waiting="$waiting $i"
                 continue
             fi
-            rm -f "$RUN_DIR/${NAMES[i]}.pid"
+            rm -f "${RUN_DIR:?}/${NAMES[i]}.pid"
         done
         [ -z "$waiting" ] && break
         if [ $((SECONDS - began)) -gt 2 ] && [ -z "$told" ]; then

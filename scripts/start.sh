@@ -1,7 +1,17 @@
 #!/usr/bin/env bash
 # Builds and starts the shop, or the services named. `scripts/start.sh --help`
+# Finds the repository, also through symbolic links.
+unset CDPATH
+SCRIPT=${BASH_SOURCE[0]:-}
+while [ -L "$SCRIPT" ]; do
+    cd -P -- "$(dirname -- "$SCRIPT")" && SCRIPT=$(readlink -- "${SCRIPT##*/}") || exit 1
+done
+if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scripts/lib.sh ]; then
+    echo 'This script needs the other files of its repository: run it there, or through a symbolic link.' >&2
+    exit 1
+fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+. scripts/lib.sh || exit 1
 
 usage() {
     cat <<'USAGE'
@@ -57,7 +67,7 @@ interrupted() {
     TIMEFORMAT=''
     exit "$1"
 }
-trap 'rm -f "$SCRATCH"*' EXIT
+trap 'rm -f "${SCRATCH:?}"*' EXIT
 trap 'interrupted 130' INT
 trap 'interrupted 143' TERM
 trap 'interrupted 129' HUP

@@ -1,10 +1,12 @@
-//! A shop that the scripts start, swap and stop, as a person would.
+//! The scripts of the repository, and a shop that they start, swap and stop.
 
 use std::env;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,6 +15,32 @@ use crate::program::{SERVICES, programs};
 
 /// Longer than any of the scripts takes, with all that each waits for.
 const SCRIPT: Duration = Duration::from_mins(2);
+
+/// Every script of the repository: each file in `scripts/`, `.ci/` and `exercises/` that
+/// begins with `#!/`.
+pub fn all() -> io::Result<Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
+    let mut folders = vec![
+        root.join("scripts"),
+        root.join(".ci"),
+        root.join("exercises"),
+    ];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read(&path)?.starts_with(b"#!/") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
 
 /// A shop of its own, on free ports, of the programs of this build. Dropped, it is
 /// stopped.
@@ -45,11 +73,14 @@ impl Ran {
 impl Shop {
     /// One of which nothing runs yet.
     pub fn new() -> Result<Self, String> {
-        let run_dir = env::temp_dir().join(format!("shop-{}", process::id()));
+        static SHOPS: AtomicU16 = AtomicU16::new(0);
+        let number = SHOPS.fetch_add(1, Ordering::Relaxed);
+        let run_dir = env::temp_dir().join(format!("shop-{}-{number}", process::id()));
         fs::create_dir_all(&run_dir)
             .map_err(|cause| format!("{} cannot be made: {cause}", run_dir.display()))?;
         Ok(Self {
-            base_port: five_free_ports().ok_or("no five ports in a row are free from 20000 on")?,
+            base_port: five_free_ports(number)
+                .ok_or("no five ports in a row are free from 20000 on")?,
             run_dir,
         })
     }
@@ -107,10 +138,11 @@ impl Drop for Shop {
     }
 }
 
-/// The first of five ports in a row that nobody has, below those that a system hands
-/// out by itself.
-fn five_free_ports() -> Option<u16> {
-    let offset = u16::try_from(process::id() % 1000).ok()?;
+/// The first of five free ports in a row, for the shop with this number, below those that
+/// a system hands out by itself. Shops of one process search from different ports on, since
+/// a shop takes its ports only when it starts.
+fn five_free_ports(shop: u16) -> Option<u16> {
+    let offset = u16::try_from(process::id() % 1000).ok()? + shop % 10 * 100;
     let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 5);
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     candidates

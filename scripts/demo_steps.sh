@@ -1,0 +1,264 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2086 # demo.sh uses what is set here; a place is a number
+#
+# The steps of demo.sh. To add one, write a row here and a function below: the function of
+# the step "too-many" is step_too_many. The rows stand in the order in which the steps run;
+# a step comes after those it needs.
+
+# name | steps it needs | title
+STEPS=(
+    'health||Is everyone there?'
+    'user||A customer signs up'
+    'product|user|A product goes on sale'
+    'totals||What analytics knows so far'
+    'order|product|The customer orders two'
+    'stock|order|Proof: the stock is down'
+    'notification|order|Proof: the customer was told'
+    'analytics|totals order|Proof: analytics counts it'
+    'unknown-user|product|An order for nobody'
+    'invalid|user|An order that makes no sense'
+    'too-many|product|An order for more than there is'
+    'outage|product|An order while notification-service is out'
+    'cancel|order|The customer thinks again'
+    'logs|order|One request id through all the logs'
+)
+
+step_health() {
+    why 'Each service answers GET /health by itself: alive, and who it is. Five frameworks,' \
+        'one shape of answer.'
+    local place health
+    health=('' '' '' '' '')
+    for place in $ALL; do
+        command_line "curl $(base_url "$place")/health"
+        receive curl -sS -i -m 5 "$(base_url "$place")/health"
+        health[place]=${BODY:-$STATUS}
+        say "    $DIM${health[place]}$PLAIN"
+    done
+    say ''
+    for place in $ALL; do
+        check "$place" 'the framework' "${FRAMEWORKS[place]}" \
+            "$(field framework "${health[place]}" || printf '%s' "${health[place]}")"
+        check "$place" 'the state' healthy \
+            "$(field status "${health[place]}" || printf '%s' "${health[place]}")"
+    done
+}
+
+step_user() {
+    why 'user-service keeps the users. 201 says that something was created, and the' \
+        'Location header where.'
+    local email="ada.$RUN@example.com"
+    ask $USER POST /api/users "{\"name\":\"Ada Lovelace\",\"email\":\"$email\"}"
+    USER_ID=$(field id "$BODY")
+    check $USER 'the status' 201 "$STATUS"
+    check $USER 'the email' "$email" "$(field email "$BODY")"
+    check $USER 'Location' "/api/users/$USER_ID" "$(header Location)"
+    [ -n "$USER_ID" ] || cannot_go_on 'without a user nobody can order.'
+}
+
+step_product() {
+    why 'product-service keeps the stock. It does not believe that the seller exists: it' \
+        'asks user-service.'
+    STOCK=10
+    ask $PRODUCT POST /api/products \
+        "{\"name\":\"Mechanical keyboard\",\"price\":19.99,\"stock\":$STOCK,\"sellerId\":\"$USER_ID\"}"
+    PRODUCT_ID=$(field id "$BODY")
+    check $PRODUCT 'the status' 201 "$STATUS"
+    check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
+    check $PRODUCT 'the price' 19.99 "$(field price "$BODY")"
+    [ -n "$PRODUCT_ID" ] || cannot_go_on 'without a product there is nothing to order.'
+}
+
+step_totals() {
+    why 'analytics-service owns nothing; it asks the others. These are the totals before' \
+        'the order, to compare with afterwards.'
+    ask $ANALYTICS GET /api/analytics/orders
+    check $ANALYTICS 'the status' 200 "$STATUS"
+    TOTAL_BEFORE=$(field total "$BODY")
+    REVENUE_BEFORE=$(cents "$(field revenue "$BODY")")
+}
+
+step_order() {
+    why 'order-service asks user-service and product-service at once, takes the stock, saves' \
+        'the order and tells notification-service. The request id that we choose here goes' \
+        'along to each of them, and each logs it.'
+    REQUEST_ID="demo-$RUN"
+    ask $ORDER POST /api/orders \
+        "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":2}" "X-Request-Id: $REQUEST_ID"
+    ORDER_ID=$(field id "$BODY")
+    check $ORDER 'the status' 201 "$STATUS"
+    check $ORDER 'the order' confirmed "$(field status "$BODY")"
+    check $ORDER 'the total price' 39.98 "$(field totalPrice "$BODY")"
+    check $ORDER 'the notification' sent "$(field notification "$BODY")"
+    check $ORDER 'X-Request-Id' "$REQUEST_ID" "$(header X-Request-Id)"
+    { [ "$STATUS" = 201 ] && [ -n "$ORDER_ID" ]; } ||
+        cannot_go_on 'without an order there is nothing to prove.'
+    STOCK=$((STOCK - 2))
+}
+
+step_stock() {
+    why 'Two fewer. order-service told product-service to take them (PATCH .../stock), in one' \
+        'step that no other order can come between.'
+    ask $PRODUCT GET "/api/products/$PRODUCT_ID"
+    check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
+}
+
+step_notification() {
+    why 'notification-service has the confirmation, and finds it by the user.'
+    ask $NOTIFICATION GET "/api/notifications/$USER_ID"
+    check $NOTIFICATION 'the status' 200 "$STATUS"
+    check_has $NOTIFICATION 'the list' "\"Your order #$ORDER_ID has been confirmed\"" "${BODY:-$STATUS}"
+    check $NOTIFICATION 'X-Total-Count' 1 "$(header X-Total-Count)"
+}
+
+step_analytics() {
+    why 'A total asked for right after a write counts that write. Money is exact: 19.99 twice' \
+        'is 39.98, to the cent.'
+    ask $ANALYTICS GET /api/analytics/orders
+    check $ANALYTICS 'the number of orders more than before' 1 \
+        "$(above "$TOTAL_BEFORE" "$(field total "$BODY")")"
+    check $ANALYTICS 'the revenue more than before, in cents,' 3998 \
+        "$(above "$REVENUE_BEFORE" "$(cents "$(field revenue "$BODY")")")"
+}
+
+step_unknown_user() {
+    why 'No such user: the order is refused, and says why. Every error of every service has' \
+        'this shape: a sentence for people, a code for programs, the request id for the logs.'
+    ask $ORDER POST /api/orders "{\"userId\":\"999999999\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
+    check $ORDER 'the status' 400 "$STATUS"
+    check $ORDER 'the code' validation_failed "$(field code "$BODY")"
+    check $ORDER 'the error' 'User not found' "$(field error "$BODY")"
+}
+
+step_invalid() {
+    why 'Quantity 0, and no product at all. The answer names every fault at once, so that a' \
+        'form can show them all.'
+    ask $ORDER POST /api/orders "{\"userId\":\"$USER_ID\",\"quantity\":0}"
+    check $ORDER 'the status' 400 "$STATUS"
+    check $ORDER 'the code' validation_failed "$(field code "$BODY")"
+    check_has $ORDER 'the error' '"field":"productId"' "$BODY"
+    check_has $ORDER 'the error' '"field":"quantity"' "$BODY"
+}
+
+step_too_many() {
+    why 'One more than are left. The refusal says how many there are, and takes none.'
+    local refusal
+    ask $ORDER POST /api/orders \
+        "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":$((STOCK + 1))}"
+    refusal=$(field error "$BODY")
+    check $ORDER 'the status' 409 "$STATUS"
+    check $ORDER 'the code' insufficient_stock "$(field code "$BODY")"
+    check_has $ORDER 'the sentence' "$STOCK" "$refusal"
+    say ''
+    ask $PRODUCT GET "/api/products/$PRODUCT_ID"
+    check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
+}
+
+step_outage() {
+    why 'An order needs the user and the product; the confirmation is best effort. So with' \
+        'notification-service stopped, the order goes through and says "failed" where the' \
+        'confirmation stands.'
+    local stopping starting
+    if can_take_out; then
+        if [ -n "$COMPOSED" ]; then
+            stopping='scripts/lab.sh break notification-service stop'
+            starting='scripts/lab.sh mend'
+        else
+            stopping=$(by_hand scripts/stop.sh notification-service)
+            starting=$(by_hand scripts/start.sh notification-service)
+        fi
+        command_line "$stopping"
+        say ''
+        OUT=yes
+        take_out | sed 's/^/    /'
+        say ''
+        ask $ORDER POST /api/orders \
+            "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
+        check $ORDER 'the status' 201 "$STATUS"
+        check $ORDER 'the order' confirmed "$(field status "$BODY")"
+        check $ORDER 'the notification' failed "$(field notification "$BODY")"
+        STOCK=$((STOCK - 1))
+        say ''
+        ask $PRODUCT GET "/api/products/$PRODUCT_ID"
+        check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
+        say ''
+        say '    order-service says so about itself, too: degraded, but not unavailable.'
+        say ''
+        ask $ORDER GET /health/ready
+        check $ORDER 'the status' 200 "$STATUS"
+        check $ORDER 'its state' degraded "$(field status "$BODY")"
+        say ''
+        command_line "$starting"
+        say ''
+        bring_back || cannot_go_on 'notification-service does not come back.'
+        say ''
+        ask $ORDER GET /health/ready
+        check $ORDER 'its state' ready "$(field status "$BODY")"
+    elif is_foreign $NOTIFICATION; then
+        skip 'notification-service was not started by scripts/start.sh, so it is not stopped here'
+    else
+        failed $NOTIFICATION "it should be running, but has ended; $(log_hint) may say why"
+    fi
+}
+
+step_cancel() {
+    why 'Cancelling gives the stock back, once: the second time is a conflict.'
+    ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
+    check $ORDER 'the status' 200 "$STATUS"
+    check $ORDER 'the order' cancelled "$(field status "$BODY")"
+    say ''
+    ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
+    check $ORDER 'the status' 409 "$STATUS"
+    check $ORDER 'the code' conflict "$(field code "$BODY")"
+    say ''
+    ask $PRODUCT GET "/api/products/$PRODUCT_ID"
+    STOCK=$((STOCK + 2))
+    check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
+}
+
+# A line of a log in short; one that is not JSON as it is.
+in_short() {
+    local line time
+    while IFS= read -r line; do
+        if time=$(field timestamp "$line"); then
+            time=${time#*T}
+            printf '    %s%s  %-20s  %-5s  %-28s  %s  %6s ms%s\n' "$DIM" "${time%Z}" \
+                "$(field service "$line")" "$(field method "$line")" "$(field path "$line")" \
+                "$(field status "$line")" "$(field durationMs "$line")" "$PLAIN"
+        else
+            printf '    %s\n' "$line"
+        fi
+    done
+}
+
+step_logs() {
+    why "The order above carried X-Request-Id: $REQUEST_ID." \
+        'Every service that had a part in it logged that id; here are those lines in short.'
+    local place path foreign=''
+    for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
+        is_foreign "$place" && foreign=yes
+    done
+    if [ -n "$foreign" ]; then
+        skip "not all of the services log into $RUN_DIR/: scripts/start.sh did not start them"
+    elif ! logged $ORDER | grep '"message":"request"' >/dev/null; then
+        skip 'this shop was started with a LOG_LEVEL or LOG_FORMAT that hides the request lines'
+    else
+        if [ -n "$COMPOSED" ]; then
+            command_line "scripts/lab.sh logs | grep $REQUEST_ID"
+        else
+            command_line "grep -h $REQUEST_ID $RUN_DIR/*.log | sort"
+        fi
+        say ''
+        for place in $ALL; do logged "$place"; done | grep -- "$REQUEST_ID" | sort | in_short
+        say ''
+        for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
+            case $place in
+                ("$USER") path="/api/users/$USER_ID" ;;
+                ("$PRODUCT") path="/api/products/$PRODUCT_ID/stock" ;;
+                ("$ORDER") path=/api/orders ;;
+                (*) path=/api/notifications/send ;;
+            esac
+            check "$place" "the log's line for $path" there \
+                "$(logged "$place" | grep -- "$REQUEST_ID" | grep -F "\"path\":\"$path\"" >/dev/null && printf there)"
+        done
+    fi
+}
