@@ -1,5 +1,5 @@
-//! What the READMEs and `docs/` point at is there, the tables of variables have
-//! those that are read, and the runbook is about the alerts that there are.
+//! Links and paths in the READMEs and `docs/` resolve, the tables of variables list
+//! those that the services read, and the runbook describes the alerts that exist.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,41 @@ fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<It
         .filter_map(move |rest| Some(rest.split_once(close)?.0))
 }
 
+/// The anchors that GitHub gives the headings of a document.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).expect("a document");
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = words
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_map_of_the_docs_leads_to_every_page() {
+    let map = fs::read_to_string(root().join("docs/README.md")).expect("the map");
+    for entry in fs::read_dir(root().join("docs"))
+        .expect("a folder")
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let link = if entry.path().is_dir() {
+            format!("]({name}/README.md)")
+        } else {
+            format!("]({name})")
+        };
+        assert!(
+            name == "README.md" || map.contains(&link),
+            "docs/README.md does not link {name}"
+        );
+    }
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let mut links = 0;
@@ -46,10 +81,20 @@ fn every_link_leads_somewhere() {
         let text = fs::read_to_string(&document).expect("a document");
         let folder = document.parent().expect("a folder");
         for link in between(&text, "](", ")").filter(|link| !link.contains("://")) {
-            let path = link.split('#').next().unwrap_or_default();
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() {
+                document.clone()
+            } else {
+                folder.join(path)
+            };
             assert!(
-                folder.join(path).exists(),
+                target.exists(),
                 "{}: {link} leads nowhere",
+                document.display()
+            );
+            assert!(
+                anchor.is_empty() || anchors(&target).contains(anchor),
+                "{}: no heading of {path} gives the anchor #{anchor}",
                 document.display()
             );
             links += 1;
@@ -74,7 +119,7 @@ fn every_path_that_is_named_exists() {
             .step_by(2)
             .chain(between(&text, "```sh\n", "```"));
         for word in code.flat_map(str::split_whitespace) {
-            let rooms = [
+            let folders = [
                 "src/",
                 "scripts/",
                 "docs/",
@@ -83,8 +128,10 @@ fn every_path_that_is_named_exists() {
                 ".ci/",
                 "chassis/src/",
             ];
-            if rooms.iter().any(|room| word.starts_with(room)) && !word.contains(['<', '*', '{']) {
-                // A room that all services have is named without any of them.
+            if folders.iter().any(|start| word.starts_with(start))
+                && !word.contains(['<', '*', '{'])
+            {
+                // A file that all services have is named without the service.
                 let exists = [folder, &root(), &root().join("user-service")]
                     .iter()
                     .any(|start| start.join(word).exists());
@@ -124,8 +171,8 @@ fn variables() -> BTreeSet<String> {
 #[test]
 fn the_tables_of_variables_have_those_that_the_services_read() {
     let read = |path: &str| fs::read_to_string(root().join(path)).expect("a document");
-    let readme = read("README.md");
-    let (_, section) = readme
+    let configuration = read("docs/configuration.md");
+    let (_, section) = configuration
         .split_once("## Environment variables\n")
         .expect("the section");
     let section = section.split("\n## ").next().expect("its text");
