@@ -1,7 +1,7 @@
-//! Records in ascending id, and pages of them.
+//! Records in ascending id, up to a limit.
 //!
-//! A page is a range of a B-tree, so it costs the same at a thousand records
-//! and at a million; a hash map would have to be sorted for each page.
+//! A page is a range of a B-tree, so it costs the same at a thousand records and at a
+//! million; a hash map would have to be sorted for each page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,8 +13,7 @@ use crate::contract::error::ApiError;
 use crate::contract::page::{Listing, Page};
 use crate::values::id::Id;
 
-/// How many records there may be, and how many there are. Cheap to clone; it
-/// belongs to one table.
+/// The limit of one table, and the gauge of how full it is. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     most: usize,
@@ -27,14 +26,14 @@ impl Capacity {
     }
 }
 
-/// No limit, which is what a test wants.
+/// No limit, for tests.
 impl Default for Capacity {
     fn default() -> Self {
         Self::new(usize::MAX, Gauge::default())
     }
 }
 
-/// There are as many records as there may be: so many.
+/// The table is full: it holds this many records, the most allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full(usize);
 
@@ -44,11 +43,24 @@ impl From<Full> for ApiError {
     }
 }
 
-/// Records of one kind, numbered from 1. Not a store by itself: each store
-/// keeps its table and its indexes together under one lock.
+/// Records of one kind, with ids that count up from 1. Each store keeps its table and its
+/// indexes under one lock.
 ///
-/// Records are shared, so that a page is taken out by counting references and
-/// written as JSON after the lock is let go.
+/// Records are reference-counted, so a page is cheap to take and is serialised after the
+/// lock is released.
+///
+/// ```
+/// use chassis::contract::page::Page;
+/// use chassis::store::Table;
+///
+/// let mut names = Table::default();
+/// for name in ["Ada", "Grace", "Edsger"] {
+///     names.insert(|_id| name).unwrap();
+/// }
+/// let page = names.page(Page::parse(Some("limit=2")).unwrap());
+/// assert_eq!(page.records.len(), 2);
+/// assert_eq!(page.total, 3);
+/// ```
 #[derive(Debug)]
 pub struct Table<T> {
     last: Id,
@@ -63,7 +75,7 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// No records yet, and never more than `capacity` has.
+    /// An empty table with this capacity.
     pub fn new(capacity: Capacity) -> Self {
         Self {
             last: Id::ZERO,
@@ -72,7 +84,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// Whether one more record may be added.
+    /// Fails if the table is full.
     pub fn check_capacity(&self) -> Result<(), Full> {
         let most = self.capacity.most;
         if self.len() < most {
@@ -82,7 +94,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// Adds the record that `make` makes of its id.
+    /// Adds the record that `make` returns for the new id.
     pub fn insert(&mut self, make: impl FnOnce(Id) -> T) -> Result<Arc<T>, Full> {
         self.check_capacity()?;
         self.last = self.last.next();
@@ -102,7 +114,7 @@ impl<T> Table<T> {
         self.records.get_mut(&id)
     }
 
-    /// Takes a record out. Its id is never given to another.
+    /// Removes a record. Its id is never used again.
     pub fn remove(&mut self, id: Id) -> Option<Arc<T>> {
         let removed = self.records.remove(&id)?;
         self.capacity.records.dec();
@@ -114,7 +126,7 @@ impl<T> Table<T> {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }

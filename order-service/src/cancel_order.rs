@@ -1,4 +1,4 @@
-//! Cancelling an order: its stock goes back exactly once.
+//! Cancelling an order: its stock is returned exactly once.
 
 use std::sync::Arc;
 
@@ -10,17 +10,16 @@ use crate::App;
 use crate::error::OrderError;
 use crate::model::Order;
 
-/// Cancels an order and gives its stock back.
+/// Cancels an order and returns its stock.
 ///
-/// When product-service is slow, the client is told so in time, and the
-/// cancellation goes on: whether it succeeds is decided by the stock, not by the
-/// client's patience.
+/// When product-service is slow, the client gets an error in time and the cancellation
+/// goes on: it succeeds if the stock is returned, however long that takes.
 pub async fn cancel_order(app: App, id: Id) -> Result<Arc<Order>, OrderError> {
-    // Of many who cancel at once, one gets past here.
+    // Of concurrent cancellations, one gets past this line.
     let order = app.orders.claim_cancel(id)?;
     let (shutdown, patience) = (app.service.shutdown().clone(), app.deadline);
     let cancelling = shutdown.finish(async move {
-        match app.products.put_back(&order).await {
+        match app.products.return_for_cancel(&order).await {
             Ok(()) => app.orders.cancelled(id),
             Err(error) => {
                 app.orders.not_cancelled(id);

@@ -1,5 +1,5 @@
-//! The services that order-service calls, in its own words; product-service has
-//! a room of its own ([`stock`](crate::stock)).
+//! Clients for the services that order-service calls. The client for product-service has
+//! its own module, [`stock`](crate::stock).
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::OrderError;
 use crate::model::Order;
 
-/// user-service: who can order.
+/// The client for user-service.
 #[derive(Clone, Debug)]
 pub struct Users(Upstream);
 
-/// A user, as much of one as an order needs.
+/// The fields of a user that an order needs.
 #[derive(Debug, Deserialize)]
 struct User {
     #[serde(rename = "id")]
@@ -23,7 +23,7 @@ struct User {
 }
 
 impl Users {
-    /// The users of this service.
+    /// A client over `upstream`.
     pub fn new(upstream: Upstream) -> Self {
         Self(upstream)
     }
@@ -39,7 +39,7 @@ impl Users {
     }
 }
 
-/// notification-service: who is told.
+/// The client for notification-service.
 #[derive(Clone, Debug)]
 pub struct Notifier(Upstream);
 
@@ -52,8 +52,8 @@ struct NewNotification {
 }
 
 impl Notifier {
-    /// The notifications of this service. An order waits for `timeout` at most:
-    /// it can do without.
+    /// A client over `upstream`. An order waits for `timeout` at most, since the
+    /// notification is optional.
     pub fn new(upstream: Upstream, timeout: Duration) -> Self {
         Self(upstream.with_timeout(timeout))
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with orders, and what a client is told.
+//! What can go wrong with orders, and the error that a client gets.
 
 use chassis::contract::error::{ApiError, FieldError};
 use chassis::store::Full;
@@ -24,14 +24,13 @@ pub enum OrderError {
     InsufficientStock(String),
     /// 409: the order is cancelled already.
     AlreadyCancelled(Id),
-    /// 409: the order is just being cancelled; whether it will be is not known
-    /// yet.
+    /// 409: a cancellation of the order is in progress, its outcome unknown.
     BeingCancelled(Id),
-    /// 409: product-service would not have the stock back.
+    /// 409: product-service refused to take the stock back.
     NotTakenBack(String),
-    /// 503: a service that is needed does not answer, or not as it should.
+    /// 503: a required service does not answer, or fails.
     Unavailable(&'static str, CallError),
-    /// 507: there are as many orders as there may be.
+    /// 507: the store is at its limit.
     Full(Full),
 }
 
@@ -62,10 +61,10 @@ impl From<OrderError> for ApiError {
                 Self::conflict(format!("Order {id} is already cancelled"))
             }
             OrderError::BeingCancelled(id) => Self::conflict(format!(
-                "Order {id} is just being cancelled; look at it in a moment"
+                "Order {id} is being cancelled; look at it again in a moment"
             )),
             OrderError::NotTakenBack(sentence) => {
-                Self::conflict(format!("The stock cannot be given back: {sentence}"))
+                Self::conflict(format!("The stock cannot be returned: {sentence}"))
             }
             OrderError::Unavailable(service, cause) => Self::dependency_unavailable(service, cause),
             OrderError::Full(full) => full.into(),

@@ -9,12 +9,12 @@ use crate::App;
 use crate::error::OrderError;
 use crate::model::{NewOrder, Order};
 
-/// What became of an order.
+/// The order, or why there is none.
 pub type Placed = Result<Arc<Order>, OrderError>;
 
 /// Places an order, unless one with this key was placed before.
 ///
-/// Runs to its end even if the client hangs up, or stock could be taken for no
+/// Runs to its end even if the client hangs up, so that no stock is taken without an
 /// order: see [`Shutdown::finish`](chassis::serve::shutdown::Shutdown::finish).
 pub async fn place_order_once(
     app: App,
@@ -23,12 +23,12 @@ pub async fn place_order_once(
 ) -> Result<Once<Placed>, KeyError> {
     let placing = async || {
         let placed = place_order(&app, new).await;
-        // What is no fault of the order passes: the same key may try again.
-        let passes = matches!(
+        // These errors are transient: the same key may try again.
+        let is_transient = matches!(
             placed,
             Err(OrderError::Unavailable(..) | OrderError::Full(_))
         );
-        (placed, !passes)
+        (placed, !is_transient)
     };
     app.keys.once(key, new, placing).await
 }
@@ -42,7 +42,7 @@ async fn place_order(app: &App, new: NewOrder) -> Placed {
         app.users.exists(new.user_id, deadline),
         app.products.exists(new.product_id, deadline)
     );
-    // An outage counts more than a stranger: it may be the reason for one.
+    // Report an outage before an unknown user or product: it may be the cause.
     let (user, product) = (user?, product?);
     if !(user && product) {
         return Err(OrderError::Unknown {
@@ -53,12 +53,13 @@ async fn place_order(app: &App, new: NewOrder) -> Placed {
 
     app.orders.check_capacity()?;
 
-    // From here on stock is taken, and nothing below can fail but that others
-    // take the last of the room.
+    // From here on stock is taken. Only saving can still fail, if other orders fill the
+    // store in the meantime.
     let taking = app.products.take(new.product_id, new.quantity, deadline);
     let product = taking.await?;
     let order = app.orders.save(new, product.price).inspect_err(|_| {
-        app.products.give_back(new.product_id, new.quantity);
+        app.products
+            .return_in_background(new.product_id, new.quantity);
     })?;
 
     match app.notifier.confirm(&order, deadline).await {

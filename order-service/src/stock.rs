@@ -1,9 +1,9 @@
 //! product-service: what can be ordered, at which price, and how much there is.
 //!
-//! Stock must be taken for every order that stands and for no other, although
-//! the answer to a change of stock can get lost. So every change has a key, and
-//! can be asked for again without being made again. Whoever does not know what
-//! became of a change asks until product-service says so.
+//! Stock must be taken for every order that stands and for no other, although the
+//! response to a stock change can get lost. So every change has an idempotency key, and
+//! repeating it is safe. While the outcome of a change is unknown, order-service repeats
+//! it until product-service answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,47 +24,46 @@ use uuid::Uuid;
 use crate::error::OrderError;
 use crate::model::Order;
 
-/// How many changes may be in doubt at once. Each is a task that asks once a
-/// second.
+/// The most changes with an unknown outcome at once. Each is a task that sends a request
+/// a second.
 const MAX_DOUBTS: usize = 1000;
 
-/// How long the outcome of a change is asked for: longer than a service hangs
-/// that somebody looks after.
+/// How long a change with an unknown outcome is repeated: longer than most outages.
 const SETTLE_WITHIN: Duration = Duration::from_mins(10);
 
-/// The pauses between asking: the first, and the longest.
+/// The pauses between repetitions: the first, and the longest.
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 const SETTLE_MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long an answer is waited for then: longer than any client does.
+/// The time-out of a repetition: longer than a client waits.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long is left for it once this service is to stop.
+/// How long repetitions go on after a shutdown is requested.
 const LAST_CALL: Duration = GRACE.saturating_sub(Duration::from_secs(2));
 
-/// product-service, in the words of order-service. Cheap to clone.
+/// The client for product-service. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Products(Arc<Shelves>);
+pub struct Products(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shelves {
+struct Inner {
     upstream: Upstream,
     shutdown: Shutdown,
-    /// Tells the keys of this process from those of any other.
+    /// Makes the keys of this process differ from those of any other.
     process: Uuid,
     changes: AtomicU64,
-    /// A place for each change that is in doubt.
+    /// A permit for each change with an unknown outcome.
     doubts: Semaphore,
 }
 
-/// A product, as much of one as an order needs.
+/// The fields of a product that an order needs.
 #[derive(Debug, Deserialize)]
 pub struct Product {
     /// The price of one piece.
     pub price: Money,
 }
 
-/// A change of stock, with the key that lets it be asked for again.
+/// A change of stock, with the key that makes it safe to repeat.
 #[derive(Debug)]
 struct Change {
     path: String,
@@ -85,10 +84,9 @@ struct StockChange {
 }
 
 impl Products {
-    /// The products of this service. `shutdown` waits for stock that is on its
-    /// way.
+    /// A client over `upstream`. `shutdown` waits for stock changes in progress.
     pub fn new(upstream: Upstream, shutdown: Shutdown) -> Self {
-        Self(Arc::new(Shelves {
+        Self(Arc::new(Inner {
             upstream,
             shutdown,
             process: Uuid::new_v4(),
@@ -105,11 +103,10 @@ impl Products {
         Ok(product.map_err(|error| self.unavailable(error))?.is_some())
     }
 
-    /// Takes `quantity` pieces out of stock; the product is as it was at that
-    /// moment.
+    /// Takes `quantity` pieces out of stock and returns the product as it was then.
     ///
-    /// Without an answer in time the order fails, but its stock may be taken all
-    /// the same: that is found out, and undone, behind the failed order.
+    /// Without a response in time the order fails, but the stock may be taken all the
+    /// same. A background task then finds out and returns the stock.
     pub async fn take(
         &self,
         id: Id,
@@ -124,9 +121,9 @@ impl Products {
         };
         if error.in_doubt() {
             let products = self.clone();
-            self.behind(async move {
+            self.in_background(async move {
                 if products.settle(&taking).await.is_ok() {
-                    products.settle_back(id, quantity).await;
+                    products.return_until_known(id, quantity).await;
                 }
             });
         }
@@ -142,20 +139,18 @@ impl Products {
         })
     }
 
-    /// Gives stock back that was taken for an order that does not stand after
-    /// all. No client waits for it.
-    pub fn give_back(&self, id: Id, quantity: u32) {
+    /// Returns the stock of an order that could not be saved, in the background.
+    pub fn return_in_background(&self, id: Id, quantity: u32) {
         let products = self.clone();
-        self.behind(async move { products.settle_back(id, quantity).await });
+        self.in_background(async move { products.return_until_known(id, quantity).await });
     }
 
-    /// Gives the stock of an order back that is being cancelled. In doubt, it
-    /// ends only when it is known whether it is back: that decides whether the
-    /// order stands.
-    pub async fn put_back(&self, order: &Order) -> Result<(), OrderError> {
+    /// Returns the stock of an order that is being cancelled. Ends only when the outcome
+    /// is known, since it decides whether the order stands.
+    pub async fn return_for_cancel(&self, order: &Order) -> Result<(), OrderError> {
         let giving = Change {
-            // The same each time: cancelled again after a failure, an order gives
-            // nothing back twice.
+            // The same key each time: cancelling again after a failure returns the
+            // stock once.
             key: format!("{}-cancel-{}", self.0.process, order.id),
             ..self.change(order.product_id, order.quantity.into())
         };
@@ -164,30 +159,30 @@ impl Products {
             given => given,
         };
         match given {
-            // A product that is gone needs no stock.
+            // A deleted product needs no stock.
             Ok(()) | Err(CallError::Refused { status: 404, .. }) => Ok(()),
             Err(CallError::Refused { message, .. }) => Err(OrderError::NotTakenBack(message)),
             Err(error) => Err(self.unavailable(error)),
         }
     }
 
-    async fn settle_back(&self, id: Id, quantity: u32) {
+    async fn return_until_known(&self, id: Id, quantity: u32) {
         let giving = self.change(id, quantity.into());
-        // A refusal is an answer too: a product that is gone needs no stock.
+        // A refusal settles it too: a deleted product needs no stock.
         let _ = self.settle(&giving).await;
     }
 
-    /// Asks for a change until it is known what became of it.
+    /// Repeats a change until its outcome is known.
     async fn settle(&self, change: &Change) -> Result<(), CallError> {
         let given_up = || {
             tracing::error!(
                 path = change.path,
                 delta = change.delta.delta,
                 key = change.key,
-                "nobody knows whether this stock was changed: look at the product, and put it right by hand"
+                "the outcome of this stock change is unknown: check the product and correct its stock by hand"
             );
         };
-        let Ok(_place) = self.0.doubts.try_acquire() else {
+        let Ok(_permit) = self.0.doubts.try_acquire() else {
             given_up();
             return Err(CallError::TimedOut(Duration::ZERO));
         };
@@ -216,8 +211,8 @@ impl Products {
         Err(CallError::TimedOut(SETTLE_WITHIN))
     }
 
-    /// Runs `work` that no client waits for, but a shutdown does.
-    fn behind(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Runs `work` in the background; a shutdown waits for it.
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.0.shutdown.spawn(Context::current().scope(work));
     }
 

@@ -13,8 +13,8 @@ use parking_lot::RwLock;
 use crate::error::OrderError;
 use crate::model::{NewOrder, Notification, Order, Status, Totals};
 
-/// All orders. One lock holds the records, the index of whose they are, and the
-/// totals, so that these can never disagree.
+/// All orders. One lock guards the records, the index by user and the totals, so that
+/// they never disagree.
 #[derive(Debug, Default)]
 pub struct OrderStore {
     orders: RwLock<Orders>,
@@ -24,13 +24,13 @@ pub struct OrderStore {
 struct Orders {
     table: Table<Order>,
     by_user: HashMap<Id, BTreeSet<Id>>,
-    /// Orders whose stock is just being given back.
+    /// Orders whose stock is being returned.
     cancelling: HashSet<Id>,
     totals: Totals,
 }
 
 impl OrderStore {
-    /// No orders yet, and never more than `capacity` has.
+    /// An empty store with this capacity.
     pub fn new(capacity: Capacity) -> Self {
         let orders = Orders {
             table: Table::new(capacity),
@@ -41,12 +41,12 @@ impl OrderStore {
         }
     }
 
-    /// Whether one more order could be saved now.
+    /// Fails if the store is full.
     pub fn check_capacity(&self) -> Result<(), Full> {
         self.orders.read().table.check_capacity()
     }
 
-    /// Adds a confirmed order whose user has not been told yet.
+    /// Adds a confirmed order; its user is not notified yet.
     pub fn save(&self, new: NewOrder, unit_price: Money) -> Result<Arc<Order>, Full> {
         let mut orders = self.orders.write();
         let now = Timestamp::now();
@@ -72,7 +72,7 @@ impl OrderStore {
         Ok(order)
     }
 
-    /// Notes that the user was told.
+    /// Marks the order's user as notified.
     pub fn notified(&self, id: Id) -> Result<Arc<Order>, OrderError> {
         let mut orders = self.orders.write();
         let order = orders.table.get_mut(id).ok_or(OrderError::NotFound(id))?;
@@ -104,13 +104,12 @@ impl OrderStore {
             .ok_or(OrderError::NotFound(id))
     }
 
-    /// What all orders come to.
+    /// The totals of all orders.
     pub fn totals(&self) -> Totals {
         self.orders.read().totals
     }
 
-    /// Claims an order to cancel it: of many who try at once, one gets it. It
-    /// ends with [`cancelled`](Self::cancelled) or [`not_cancelled`](Self::not_cancelled).
+    /// Claims an order for cancelling: of concurrent claims one succeeds. End it with [`cancelled`](Self::cancelled) or [`not_cancelled`](Self::not_cancelled).
     pub fn claim_cancel(&self, id: Id) -> Result<Arc<Order>, OrderError> {
         let mut orders = self.orders.write();
         let order = orders
@@ -127,8 +126,7 @@ impl OrderStore {
         Ok(order)
     }
 
-    /// The stock of a claimed order is back: it is cancelled, and brings in
-    /// nothing any more.
+    /// Cancels a claimed order whose stock is returned; it no longer counts as revenue.
     pub fn cancelled(&self, id: Id) -> Result<Arc<Order>, OrderError> {
         let mut orders = self.orders.write();
         let Orders {
@@ -150,7 +148,7 @@ impl OrderStore {
         Ok(Arc::clone(order))
     }
 
-    /// The stock of a claimed order could not be given back: it stands.
+    /// Releases a claimed order whose stock could not be returned; the order stands.
     pub fn not_cancelled(&self, id: Id) {
         self.orders.write().cancelling.remove(&id);
     }

@@ -1,9 +1,9 @@
-//! The `OpenAPI` document of a service, and what follows from it: the routes that
-//! exist, the methods each has, and the page to read and try them on.
+//! The `OpenAPI` document of a service, and what follows from it: its routes, their
+//! methods, and the page to read and try them on.
 //!
-//! The document is the one list of routes. What a framework's router does not
-//! match is answered from it, so that a 404, a 405 with its `Allow` and a
-//! preflight are the same on all five.
+//! The document is the only list of routes. Requests that a framework's router does not
+//! match are answered from it, so that a 404, a 405 with `Allow` and a preflight are the
+//! same on all five.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::contract::reply::Reply;
 const ALLOWED_HEADERS: &str =
     "Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, *";
 
-/// The routes that no limit on requests holds for.
+/// The routes that are exempt from the limit on requests in flight.
 const ALWAYS_OPEN: [&str; 3] = ["/health", "/health/ready", "/metrics"];
 
-/// What a service says of itself.
+/// How a service describes itself.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
     /// The name of the service.
@@ -37,7 +37,7 @@ pub struct About {
     pub framework: &'static str,
     /// Its version.
     pub version: &'static str,
-    /// What it is for, in a sentence.
+    /// Its purpose in one sentence.
     pub description: &'static str,
 }
 
@@ -62,14 +62,14 @@ impl fmt::Debug for Api {
 pub struct Route {
     /// The path with its parameters in braces, such as `/api/users/{id}`.
     pub template: String,
-    /// The methods it has, as `Allow` lists them.
+    /// Its methods, as in `Allow`.
     allow: String,
     always_open: bool,
 }
 
 impl Api {
-    /// The API that `document` describes, with the routes and the errors that
-    /// every service has added to it.
+    /// The API that `document` describes, completed with the routes and errors of every
+    /// service.
     pub fn new(about: About, document: OpenApi) -> Self {
         let document = complete(about, document);
         let mut routes = Router::new();
@@ -90,8 +90,7 @@ impl Api {
         Reply::ok("application/json", self.document.as_slice())
     }
 
-    /// The route that a path belongs to. A literal segment is a better match
-    /// than a parameter.
+    /// The route of a path. A literal segment matches before a parameter.
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes
             .at(&decode_unreserved(path))
@@ -99,8 +98,8 @@ impl Api {
             .map(|found| found.value)
     }
 
-    /// What is said to a request that the framework's router does not match: a
-    /// preflight is answered, the rest is refused with 404 or 405.
+    /// The reply to a request that the framework's router does not match: a preflight
+    /// gets 204, any other request 404 or 405.
     pub fn unrouted(&self, method: &str, path: &str) -> Reply {
         match self.route(path) {
             None => ApiError::not_found(format!(
@@ -116,14 +115,14 @@ impl Api {
         }
     }
 
-    /// The page to read the document on and to try it.
+    /// The page to read and try the document.
     pub fn page(&self) -> Reply {
         let html = include_str!("docs.html").replace("{service}", self.about.name);
         Reply::ok("text/html; charset=utf-8", html.into_bytes())
     }
 
-    /// A file that the page loads. It is Swagger UI, from inside the binary: the
-    /// page works with no internet access.
+    /// A file of Swagger UI that the page loads. It is part of the binary, so the page
+    /// works without internet access.
     pub fn page_file(&self, name: &str) -> Reply {
         let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
         let content_type = match name {
@@ -141,8 +140,8 @@ impl Api {
 }
 
 impl Route {
-    /// Whether it answers however many requests there are: those who look after
-    /// a service have to get through when it has too much to do.
+    /// Whether it is exempt from the limit on requests in flight: operators must be able
+    /// to look at a service that is overloaded.
     pub(crate) fn is_always_open(&self) -> bool {
         self.always_open
     }

@@ -1,4 +1,4 @@
-//! Request bodies: what is refused before reading, and how the JSON is read.
+//! Request bodies: checks before reading, and strict reading of JSON.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -16,8 +16,8 @@ use crate::values::money::{Money, Number};
 /// The largest body that is read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// Refuses a body by its headers alone, before any of it is read: one that is
-/// too large by its own account, or that is not said to be JSON.
+/// Checks the headers before any of the body is read: refuses a body whose
+/// `Content-Length` is over the limit or whose `Content-Type` is not JSON.
 pub fn check_headers<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Result<(), ApiError> {
     let length = header("content-length").and_then(|length| length.parse::<u64>().ok());
     let empty = length.unwrap_or(0) == 0 && header("transfer-encoding").is_none();
@@ -48,12 +48,12 @@ fn is_json(content_type: &str) -> bool {
 
 /// Reads one whole JSON object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // serde does not look into the fields that it passes over.
+    // serde does not check the UTF-8 of fields that it skips.
     let text = str::from_utf8(bytes)
         .map_err(|cause| ApiError::invalid_json(format!("The body is not UTF-8: {cause}")))?;
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Err(missing()),
-        // serde would read a list into a struct, field by field.
+        // serde would accept a list for a struct and read it field by field.
         Some(b'{') => serde_json::from_str(text).map_err(|cause| {
             ApiError::invalid_json(format!("The body is not one whole JSON object: {cause}"))
         }),
@@ -63,14 +63,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     }
 }
 
-/// Reads a body with `reading`, which has `limit` for all of it: one that trickles
-/// in must not hold up a request for longer than one that does not come.
+/// Awaits `reading`, the whole body, for at most `limit`: a body that trickles in must
+/// not hold a request longer than one that does not arrive.
 pub async fn in_time<F: Future>(limit: Duration, reading: F) -> Result<F::Output, ApiError> {
     let read = timeout(limit, reading).await;
     read.map_err(|_| ApiError::request_timeout(limit))
 }
 
-/// What a client is told whose body broke off.
+/// The error for a body that could not be read to its end.
 pub fn unreadable(cause: impl Display) -> ApiError {
     ApiError::invalid_json(format!("The body could not be read to its end: {cause}"))
 }
@@ -79,15 +79,14 @@ fn missing() -> ApiError {
     ApiError::invalid_json("The body is missing; send a JSON object")
 }
 
-/// A field of a request body as it came: absent, null, of the wrong type, or a
-/// value. It never fails to deserialise, so that every field at fault can be
-/// reported at once, not the first only.
+/// A field of a request body: absent, null, of the wrong type, or a value. It never
+/// fails to deserialise, so that all invalid fields are reported at once.
 #[derive(Debug, Default)]
 pub enum Field<T> {
     /// The field was left out.
     #[default]
     Absent,
-    /// The field was there, and null.
+    /// The field was null.
     Null,
     /// The field had another JSON type; the text says which was expected.
     WrongType(String),
@@ -103,8 +102,8 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
         }
         Ok(serde_json::from_str(raw).map_or_else(
             |cause| {
-                // serde adds where in the field's own text it stopped, which
-                // means nothing to the sender of the whole body.
+                // serde adds a position within the field's own text, which does not
+                // help the sender of the whole body.
                 let cause = cause.to_string();
                 let cause = cause.split(" at line ").next().unwrap_or_default();
                 Self::WrongType(cause.to_owned())
@@ -114,7 +113,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     }
 }
 
-/// Checks the fields of a body one by one and remembers every fault.
+/// Checks the fields of a body one by one and collects all that is wrong.
 ///
 /// ```
 /// use chassis::contract::body::{Field, Form, text};
@@ -133,8 +132,8 @@ pub struct Form {
 }
 
 impl Form {
-    /// A field that must have a value. `check` makes the valid thing of it, or
-    /// says what is wrong, as in "must be 1 to 100 characters long".
+    /// A field that must have a value. `check` returns the valid value or what is wrong
+    /// with it, such as "must be 1 to 100 characters long".
     pub fn required<T, U>(
         &mut self,
         name: &str,
@@ -168,7 +167,7 @@ impl Form {
         }
     }
 
-    /// A field that may be left out, but has no meaning when it is null.
+    /// A field that may be left out but must not be null.
     pub fn not_null<T, U>(
         &mut self,
         name: &str,
@@ -181,12 +180,12 @@ impl Form {
         }
     }
 
-    /// A fault that a check of its own has found; `sentence` stands by itself.
+    /// Adds a fault that another check found; `sentence` is shown as it is.
     pub fn reject(&mut self, name: &str, sentence: &str) {
         self.faults.push(FieldError::new(name, sentence));
     }
 
-    /// What `make` makes of the valid fields, or every fault there was.
+    /// The result of `make`, called with all fields valid, or all faults at once.
     pub fn finish<T>(self, make: impl FnOnce() -> Option<T>) -> Result<T, ApiError> {
         if self.wrong_type {
             return Err(ApiError::wrong_type(self.faults));
@@ -203,8 +202,8 @@ impl Form {
     }
 }
 
-/// Text of so many characters, once white space and control characters around it are
-/// trimmed. A schema says with a `pattern` that one other character must be there.
+/// Text with a length in characters, after surrounding white space and control characters
+/// are trimmed. Its schema requires one other character with a `pattern`.
 pub fn text(length: RangeInclusive<usize>) -> impl FnOnce(String) -> Result<String, String> {
     move |text| {
         let trimmed = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
@@ -237,7 +236,7 @@ pub fn whole(range: RangeInclusive<u32>) -> impl FnOnce(Number) -> Result<u32, S
     }
 }
 
-/// An amount of money from nothing to `max`.
+/// An amount of money from 0 to `max`.
 pub fn money(max: Money) -> impl FnOnce(Number) -> Result<Money, String> {
     move |number| {
         number

@@ -1,4 +1,4 @@
-//! The one error of the contract, whatever layer it comes from.
+//! The error of the contract, the same from every layer.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -6,10 +6,17 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// An error as a client sees it, and its cause as the log does.
+/// An error as a client sees it, with a cause that only the log shows.
 ///
-/// Each service maps its own errors to this one (`error.rs`), and each
-/// framework's room turns it into a response.
+/// Each service maps its own errors to this one (`error.rs`), and each framework's
+/// adapter turns it into a response.
+///
+/// ```
+/// use chassis::contract::error::ApiError;
+///
+/// let reply = ApiError::no_such("user", 7).reply();
+/// assert_eq!(reply.status, 404);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     pub(super) status: u16,
@@ -25,12 +32,12 @@ pub struct ApiError {
 pub struct FieldError {
     /// The field at fault.
     pub field: String,
-    /// What is wrong with it, for a person.
+    /// A sentence for a person.
     pub message: String,
 }
 
 impl FieldError {
-    /// `field` is wrong in the way that `message` says.
+    /// A fault of `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -92,7 +99,7 @@ impl ApiError {
         }
     }
 
-    /// 404: no such thing.
+    /// 404: no such route or record.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, "not_found", message)
     }
@@ -102,7 +109,7 @@ impl ApiError {
         Self::not_found(format!("There is no {kind} {id}"))
     }
 
-    /// 404: what the path names a record by cannot be read.
+    /// 404: a segment of the path is not UTF-8.
     pub fn undecodable() -> Self {
         Self::not_found("A part of the path is not UTF-8, so it names nothing")
     }
@@ -168,8 +175,7 @@ impl ApiError {
         }
     }
 
-    /// 503: `service`, which this request needs, does not answer. `cause` goes
-    /// to the log.
+    /// 503: `service`, which this request needs, does not answer. `cause` is only logged.
     pub fn dependency_unavailable(service: &str, cause: impl Display) -> Self {
         Self {
             cause: Some(format!("{service}: {cause}")),
@@ -181,14 +187,15 @@ impl ApiError {
         }
     }
 
-    /// 503: as many requests are being answered as may be at once.
+    /// 503: `limit` requests are in flight, the most allowed.
     pub fn overloaded(limit: u32) -> Self {
-        let message =
-            format!("All {limit} requests that may be answered at once are; try again in a moment");
+        let message = format!(
+            "The server is at its limit of {limit} concurrent requests; try again in a moment"
+        );
         Self::new(503, "overloaded", message)
     }
 
-    /// 507: the store has as many records as it may have.
+    /// 507: the store holds `limit` records, the most allowed.
     pub fn store_full(limit: usize) -> Self {
         let message = format!(
             "The store is full, at its limit of {limit} records; delete some, or raise MAX_RECORDS"

@@ -1,8 +1,8 @@
-//! Changes that are done once, however often they are asked for.
+//! Changes that take effect once, however often a client sends them.
 //!
-//! A client that got no answer cannot know whether its change was made. With an
-//! `Idempotency-Key` it can simply ask again: the first request with a key makes
-//! the change, and every other one gets the first one's answer.
+//! A client that gets no response cannot know whether its change was made. With an
+//! `Idempotency-Key` it can send the change again: the first request with a key makes the
+//! change, and every other one gets the same answer.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,15 +19,15 @@ use crate::contract::reply::Reply;
 /// The most characters in a key.
 const MAX_LENGTH: usize = 128;
 
-/// How many keys are remembered; the oldest is forgotten first. At 10,000 changes
-/// a second that is more than the seconds that a client goes on asking.
+/// The most keys that are kept; the oldest is dropped first. At 10,000 changes a second
+/// this covers six seconds of retries.
 const REMEMBERED: usize = 65_536;
 
-/// How long a request waits while another one makes its change: longer than any
-/// change of the shop takes.
+/// How long a request waits while another one with its key makes the change: longer than
+/// any change of the shop takes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a client calls a change by.
+/// The client's name for a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(Arc<str>);
 
@@ -53,20 +53,22 @@ impl Key {
 /// The header, for the `OpenAPI` document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it is only described; `Key::parse` reads it")]
+#[expect(
+    dead_code,
+    reason = "a description only; `Key::parse` reads the header"
+)]
 pub struct KeyHeader {
-    /// What the client calls this change by: repeated with the same key, it is
-    /// made once, and answered with the first answer and `Idempotency-Replayed`.
+    /// The client's name for this change. Repeated with the same key, the change is made
+    /// once; later requests get the first answer and `Idempotency-Replayed`.
     #[param(rename = "Idempotency-Key", required = false, value_type = String, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
     key: (),
 }
 
-/// The changes that were made, by key: what was asked for (`Q`), and what was
-/// answered (`A`).
+/// The changes that were made, by key: the request (`Q`) and its answer (`A`).
 #[derive(Debug)]
 pub struct Keys<Q, A> {
     changes: DashMap<Key, Arc<Change<Q, A>>>,
-    // In the order they came, to forget them in.
+    // Oldest first, to drop them in this order.
     order: Mutex<VecDeque<Key>>,
     remembered: usize,
     patience: Duration,
@@ -75,20 +77,20 @@ pub struct Keys<Q, A> {
 #[derive(Debug)]
 struct Change<Q, A> {
     request: Q,
-    // Locked while the change is made: whoever else asks for it waits.
+    // Locked while the change is made, so that other requests with its key wait.
     answer: tokio::sync::Mutex<Option<A>>,
 }
 
 /// The answer to a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Once<A> {
-    /// This request has made it.
+    /// This request made the change.
     First(A),
-    /// An earlier one had made it.
+    /// An earlier request made it.
     Replayed(A),
 }
 
-/// Why a change with a key was not even tried.
+/// Why a change with a key was not tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
     /// The key belongs to another change.
@@ -102,7 +104,7 @@ impl From<KeyError> for ApiError {
         Self::conflict(match error {
             KeyError::Reused => "This Idempotency-Key was used with another body; use a new one",
             KeyError::Busy => {
-                "A request with this Idempotency-Key is still being answered; ask again in a moment"
+                "A request with this Idempotency-Key is still in progress; try again in a moment"
             }
         })
     }
@@ -126,9 +128,8 @@ impl<Q, A> Keys<Q, A> {
 }
 
 impl<Q: PartialEq, A: Clone> Keys<Q, A> {
-    /// Makes a change unless it was made before. `make` gives the answer, and
-    /// whether that is final: what failed in passing may be tried again with the
-    /// same key.
+    /// Makes a change unless it was made before. `make` returns the answer and whether it
+    /// is final; after a transient failure the same key may try again.
     pub async fn once<F: Future<Output = (A, bool)>>(
         &self,
         key: Option<Key>,
@@ -152,7 +153,7 @@ impl<Q: PartialEq, A: Clone> Keys<Q, A> {
         Ok(Once::First(answer))
     }
 
-    /// The change that `key` stands for.
+    /// The change with this key, a new one if there is none.
     fn change(&self, key: Key, request: Q) -> Result<Arc<Change<Q, A>>, KeyError> {
         let change = match self.changes.entry(key.clone()) {
             Entry::Occupied(known) if known.get().request == request => {
@@ -176,7 +177,7 @@ impl<Q: PartialEq, A: Clone> Keys<Q, A> {
 }
 
 impl<A> Once<A> {
-    /// The answer as `reply` makes it, marked if it is not the first time.
+    /// The answer as a reply, marked as replayed if it is.
     pub fn reply(self, reply: impl FnOnce(A) -> Reply) -> Reply {
         match self {
             Self::First(answer) => reply(answer),

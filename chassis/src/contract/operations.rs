@@ -1,9 +1,8 @@
-//! How the routes that every service has are described in its document. The
-//! handlers are in each service, in its framework's own way; the functions here
-//! only carry the descriptions.
+//! The descriptions of the routes that every service has. The handlers are in each
+//! framework's adapter; the functions here only carry the descriptions.
 #![expect(
     dead_code,
-    reason = "utoipa hangs a description on a function; nobody calls these"
+    reason = "utoipa attaches descriptions to functions; these are never called"
 )]
 
 use crate::contract::error::{ErrorBody, FieldError};

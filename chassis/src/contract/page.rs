@@ -7,18 +7,18 @@ use utoipa::IntoParams;
 use crate::contract::error::{ApiError, FieldError};
 use crate::values::id::Id;
 
-/// The most records on a page, and how many there are if none is asked for.
+/// The most records on a page, and the number without `?limit=`.
 const MAX_LIMIT: usize = 1000;
 const DEFAULT_LIMIT: usize = 100;
 
-/// Which part of a list is asked for: `?limit=` and `?after=`.
+/// The page that a client asks for: `?limit=` and `?after=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
     /// The most records on the page.
     #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: usize,
-    /// The id of the last record of the page before.
+    /// The id of the last record of the previous page.
     #[param(required = false, value_type = String, pattern = "^(0|[1-9][0-9]{0,18})$")]
     pub(crate) after: Id,
 }
@@ -33,7 +33,7 @@ impl Default for Page {
 }
 
 impl Page {
-    /// Reads a query string; parameters that are not about paging are ignored.
+    /// Reads a query string; other parameters are ignored.
     pub fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let mut page = Self::default();
         let mut faults = Vec::new();
@@ -73,7 +73,7 @@ pub struct Listing<T> {
     pub records: Vec<Arc<T>>,
     /// The count of all, not only of this page.
     pub total: usize,
-    /// Where to go on, if more follow.
+    /// The next page, if more records follow.
     pub next: Option<Next>,
 }
 
@@ -82,12 +82,12 @@ pub struct Listing<T> {
 pub struct Next {
     /// The most records on the page.
     pub limit: usize,
-    /// The last record of the page before it.
+    /// The id of the last record of this page.
     pub after: Id,
 }
 
 impl<T> Listing<T> {
-    /// No records: what an index that does not exist holds.
+    /// An empty list.
     pub fn empty() -> Self {
         Self {
             records: Vec::new(),

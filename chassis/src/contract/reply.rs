@@ -26,7 +26,7 @@ pub struct Reply {
     pub body: Cow<'static, [u8]>,
 }
 
-/// The answer where there is no record left to give.
+/// The body of a response about a record that is gone.
 #[derive(Serialize, ToSchema)]
 pub struct Message {
     /// What was done.
@@ -57,21 +57,21 @@ impl Reply {
         Self::json_sized(status, value, 256)
     }
 
-    /// A sentence in place of a record that is gone.
+    /// A sentence about a record that is gone, status 200.
     pub fn message(message: &'static str) -> Self {
         Self::json(200, &Message { message })
     }
 
-    /// A created record, with where it is found.
+    /// A created record and its `Location`, status 201.
     pub fn created(location: String, record: &impl Serialize) -> Self {
         Self::json(201, record).with_header("location", location)
     }
 
-    /// A page of the list at `path`, with the count of all and, while more
-    /// follow, where the next page is.
+    /// A page of the list at `path`, with `X-Total-Count` and, while more records follow,
+    /// a `Link` to the next page.
     pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
-        // A record of the shop is about 200 bytes of JSON: sizing the buffer
-        // for all of them saves copying it over as it grows.
+        // A record of the shop is about 200 bytes of JSON. A buffer sized for all of
+        // them is not copied as it grows.
         let reply = Self::json_sized(200, &listing.records, 2 + 256 * listing.records.len())
             .with_header("x-total-count", listing.total.to_string());
         match listing.next {
@@ -103,8 +103,8 @@ impl Reply {
 }
 
 impl ApiError {
-    /// The response. The request id comes from the request being answered, and
-    /// the cause is left with it for the log line.
+    /// The response, with the id of the current request. The cause is recorded for the
+    /// log line of that request.
     pub fn reply(self) -> Reply {
         let context = Context::current();
         let body = ErrorBody {
@@ -121,7 +121,7 @@ impl ApiError {
             reply = reply.with_header("retry-after", RETRY_AFTER);
         }
         if matches!(self.status, 408 | 413) {
-            // What was not read of the body would be taken for the next request.
+            // The rest of the body would be read as the next request.
             reply = reply.with_header("connection", "close");
         }
         if let Some(cause) = self.cause {
@@ -132,8 +132,7 @@ impl ApiError {
 }
 
 impl Id {
-    /// The id of a `kind` in a path. A malformed one is as unknown as one that was
-    /// never given.
+    /// The id of a `kind` in a path. A malformed id is an unknown id: 404.
     pub fn in_path(kind: &str, text: &str) -> Result<Self, ApiError> {
         text.parse()
             .map_err(|NotAnId| ApiError::no_such(kind, text))

@@ -1,16 +1,15 @@
-//! A circuit breaker: who failed often in a row is left alone for a while.
+//! A circuit breaker: after failures in a row, a service gets no calls for a while.
 //!
 //! ```text
-//!            failed so often in a row
+//!              N failures in a row
 //!   closed ───────────────────────────▶ open ◀───────────┐
 //!     ▲                                   │ after a while │ it failed
 //!     │            it did not             ▼               │
 //!     └─────────────────────────────── half open: one call at a time
 //! ```
 //!
-//! It spares a service that is down the calls it cannot answer, and its caller
-//! the wait for them. A breaker knows nothing of what it guards: it counts what
-//! it is told.
+//! It spares a failing service calls that it cannot answer, and its caller the wait for
+//! them. The breaker itself makes no calls: it counts the outcomes that it is told.
 
 use std::time::{Duration, Instant};
 
@@ -28,36 +27,36 @@ pub struct Breaker {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Calls pass; so many in a row have failed.
+    /// Calls pass; this many in a row have failed.
     Closed { failures: u32 },
     /// No call passes until then.
     Open { until: Instant },
-    /// One call is on its way to show whether the service is back.
+    /// One call is in flight to find out whether the service is back.
     Probing,
 }
 
-/// A call that may pass. It ends with a verdict, or says nothing of the service
-/// if it is dropped.
+/// A call that the breaker admitted. Report its outcome; dropped without one, it does
+/// not count.
 #[derive(Debug)]
-#[must_use = "a call that has passed has to say how it went"]
+#[must_use = "report the outcome with `succeeded` or `failed`"]
 pub struct Pass<'a> {
     breaker: &'a Breaker,
     probe: bool,
 }
 
-/// What a verdict has done to the circuit.
+/// How an outcome changed the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
+    /// Not at all.
     None,
-    /// It is open now.
+    /// It is now open.
     Opened,
     /// It is closed again.
     Closed,
 }
 
 impl Breaker {
-    /// A closed one.
+    /// A closed circuit.
     pub fn new(circuit: Circuit) -> Self {
         Self {
             circuit,
@@ -65,7 +64,7 @@ impl Breaker {
         }
     }
 
-    /// Lets a call pass, or says in how long it is worth asking again.
+    /// Admits a call, or returns how long the circuit stays open.
     pub fn admit(&self, now: Instant) -> Result<Pass<'_>, Duration> {
         let mut state = self.state.lock();
         let probe = match *state {
@@ -84,7 +83,7 @@ impl Breaker {
         })
     }
 
-    /// What it does with calls.
+    /// The state at `now`.
     pub fn state(&self, now: Instant) -> CircuitState {
         match *self.state.lock() {
             State::Closed { .. } => CircuitState::Closed,
@@ -102,14 +101,14 @@ impl Pass<'_> {
             *state = State::Closed { failures: 0 };
             return Change::Closed;
         }
-        // Of a call from before it opened, nothing is learnt of now.
+        // A call admitted before the circuit opened says nothing about the current state.
         if let State::Closed { failures } = &mut *state {
             *failures = 0;
         }
         Change::None
     }
 
-    /// The service did not answer, or not as it should.
+    /// The service did not answer, or failed.
     pub fn failed(mut self, now: Instant) -> Change {
         let Circuit {
             failures: most,
@@ -133,7 +132,7 @@ impl Pass<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        // A probe that was given up leaves the place to the next.
+        // An abandoned probe lets the next call probe.
         if self.probe {
             *self.breaker.state.lock() = State::Open {
                 until: Instant::now(),

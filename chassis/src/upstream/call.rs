@@ -24,13 +24,13 @@ use crate::upstream::client::{Guarded, Upstream};
 use crate::upstream::error::CallError;
 use crate::values::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
 
-/// The largest answer that is read, in bytes. No answer of the shop to another
-/// service comes near it.
+/// The largest response body that is read, in bytes; the shop's own are far smaller.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// A call to be made.
+/// A call, not made yet. [`done`](Self::done), [`json`](Self::json) and the other async
+/// methods make it.
 #[derive(Debug)]
-#[must_use = "a call is made when its answer is asked for"]
+#[must_use = "a call is made by `done`, `json`, `text`, `find` or `total_count`"]
 pub struct Call<'a> {
     upstream: &'a Upstream,
     method: Method,
@@ -39,7 +39,7 @@ pub struct Call<'a> {
     key: Option<&'a str>,
 }
 
-/// A good answer, read to its end.
+/// A 2xx response, read to its end.
 #[derive(Debug)]
 pub struct Answer {
     headers: HeaderMap,
@@ -75,14 +75,14 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn with_body(self, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).expect("what services say to each other is JSON");
+        let body = serde_json::to_vec(body).expect("request bodies of the shop serialise");
         Self {
             body: Some(body.into()),
             ..self
         }
     }
 
-    /// With an `Idempotency-Key`: repeated, it is done once.
+    /// The same with an `Idempotency-Key`, so that a repeated call takes effect once.
     pub fn with_key(self, key: &'a str) -> Self {
         Self {
             key: Some(key),
@@ -90,17 +90,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Makes the call; the answer's body is of no interest.
+    /// Makes the call and ignores the body of the response.
     pub async fn done(self) -> Result<(), CallError> {
         self.make(|_| Ok(())).await
     }
 
-    /// Makes the call, for the JSON in its answer.
+    /// Makes the call and reads the response as JSON.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, CallError> {
         self.make(Answer::json).await
     }
 
-    /// Makes the call, for the text in its answer.
+    /// Makes the call and reads the response as text.
     pub async fn text(self) -> Result<String, CallError> {
         self.make(|answer| {
             let text = str::from_utf8(&answer.body).map(str::to_owned);
@@ -109,8 +109,8 @@ impl<'a> Call<'a> {
         .await
     }
 
-    /// Makes the call, for the record that it answers with, or `None` if the
-    /// service says that there is none.
+    /// Makes the call and reads the record in the response, or `None` if the service
+    /// answers 404 in the contract's own format.
     pub async fn find<T: DeserializeOwned>(self) -> Result<Option<T>, CallError> {
         match self.json().await {
             Ok(record) => Ok(Some(record)),
@@ -119,12 +119,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Makes the call, for the count of all in a list, from `X-Total-Count`.
+    /// Makes the call and reads `X-Total-Count`, the count of all records in a list.
     pub async fn total_count(self) -> Result<u64, CallError> {
         self.make(Answer::total_count).await
     }
 
-    /// As many attempts as are safe, helpful and in time.
+    /// Makes attempts until one succeeds, or another one is unsafe, useless or too late.
     async fn make<T>(self, read: impl Fn(&Answer) -> Result<T, CallError>) -> Result<T, CallError> {
         let Guarded {
             name,
@@ -167,7 +167,7 @@ impl<'a> Call<'a> {
         Err(error)
     }
 
-    /// One attempt, as bulkhead, breaker and deadline allow.
+    /// One attempt, if bulkhead, circuit breaker and deadline allow it.
     async fn attempt<T>(
         &self,
         deadline: Instant,
@@ -200,9 +200,9 @@ impl<'a> Call<'a> {
         };
         let left = deadline.saturating_duration_since(began);
         let limit = self.upstream.timeout.min(left);
-        let under_way = metrics.under_way();
+        let in_flight = metrics.begin();
         let answered = self.exchange(limit).await;
-        drop(under_way);
+        drop(in_flight);
         let result = answered.and_then(|answer| read(&answer));
         // An attempt that had less than its own time-out says nothing about the service.
         let cut_by_deadline =
@@ -214,7 +214,7 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Tells the breaker how it went. A 4xx is an answer, not a failure.
+    /// Reports the outcome to the breaker. A 4xx is an answer, not a failure.
     fn judge(&self, pass: Pass<'_>, error: Option<&CallError>) {
         let upstream = self.upstream.name();
         let change = match error {
@@ -223,20 +223,27 @@ impl<'a> Call<'a> {
         };
         match (change, error) {
             (Change::Opened, Some(error)) => {
-                tracing::warn!(upstream, %error, "circuit open: it failed too often in a row");
+                tracing::warn!(upstream, %error, "circuit open after failures in a row");
             }
-            (Change::Closed, _) => tracing::info!(upstream, "circuit closed: it answers again"),
+            (Change::Closed, _) => {
+                tracing::info!(upstream, "circuit closed, the service answers again");
+            }
             _ => {}
         }
     }
 
-    /// The bare request and its answer, which has `limit` to arrive.
+    /// Sends the request and reads the response within `limit`.
     pub(super) async fn exchange(&self, limit: Duration) -> Result<Answer, CallError> {
         let context = Context::current();
         let path = self.path;
-        let url = self.upstream.guarded.base.join(path);
-        let url =
-            url.map_err(|cause| CallError::Unusable(format!("{path} is no path: {cause}")))?;
+        // Setting path and query costs less than `Url::join`, which parses the host again.
+        let mut url = self.upstream.guarded.base.clone();
+        let (only_path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path, None),
+        };
+        url.set_path(only_path);
+        url.set_query(query);
         let mut span = spans::client(&context, self.upstream.name(), &self.method, &url);
         let mut request = span
             .inject(self.upstream.http.request(self.method.clone(), url))
@@ -263,7 +270,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The contract's error, as much of it as a caller needs.
+/// The fields of the contract's error that a caller needs.
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
@@ -288,8 +295,8 @@ async fn read(mut response: Response) -> Result<Answer, CallError> {
     if status.is_server_error() {
         return Err(CallError::Failed(status.as_u16()));
     }
-    // A 4xx counts as an answer only in the contract's words: a 404 from
-    // something else at that address must not become "User not found".
+    // A 4xx counts as an answer only in the contract's format: a 404 from another
+    // program at that address must not become "User not found".
     match serde_json::from_slice::<Refusal>(&body) {
         Ok(refusal) if status.is_client_error() => Err(CallError::Refused {
             status: status.as_u16(),

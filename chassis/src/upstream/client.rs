@@ -1,5 +1,5 @@
-//! Calls to other services. Each service wraps this in a client that speaks its
-//! own words (`clients.rs`).
+//! Another service, as its callers see it. Each caller wraps it in a client with
+//! methods of its own domain (`clients.rs`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,15 +17,32 @@ use crate::upstream::metrics::CallMetrics;
 use crate::upstream::resilience::Resilience;
 use crate::upstream::url::UpstreamUrl;
 
-/// How long a look at another service's health may take.
+/// How long another service's `/health` may take.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long an unused connection is kept: less than the servers keep theirs, or
-/// a call could meet one that is just being closed.
+/// How long an idle connection is kept: less than the servers keep theirs, or a call
+/// could use a connection that the server is closing.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// Another service of the shop. Cheap to clone; clones share the circuit, the
-/// bulkhead and the counters.
+/// Another service of the shop. Cheap to clone; clones share the circuit breaker, the
+/// bulkhead and the metrics.
+///
+/// ```no_run
+/// use chassis::upstream::client::{Upstream, connections};
+/// use chassis::upstream::resilience::Resilience;
+/// use chassis::upstream::url::UpstreamUrl;
+/// # #[derive(serde::Deserialize)] struct User { name: String }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let url = UpstreamUrl::local(8001);
+/// let users = Upstream::new("user-service", &url, connections()?, Resilience::default());
+/// match users.get("/api/users/7").find::<User>().await? {
+///     Some(user) => println!("user 7 is {}", user.name),
+///     None => println!("there is no user 7"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub(super) guarded: Arc<Guarded>,
@@ -34,7 +51,7 @@ pub struct Upstream {
     pub(super) deadline: Option<Instant>,
 }
 
-/// What there is once for a service that is called.
+/// What all clones of an [`Upstream`] share.
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(super) name: &'static str,
@@ -45,11 +62,11 @@ pub(super) struct Guarded {
     pub(super) metrics: CallMetrics,
 }
 
-/// The connections of one service to all that it calls.
+/// A connection pool, which one service uses for all services that it calls.
 pub fn connections() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
-        // The services are found by their variables, never by HTTP_PROXY, and
-        // none of them redirects.
+        // Addresses come from the services' own variables, never from HTTP_PROXY, and no
+        // service redirects.
         .no_proxy()
         .redirect(Policy::none())
         .tcp_nodelay(true)
@@ -89,8 +106,8 @@ impl Upstream {
         Self { timeout, ..self }
     }
 
-    /// The same, for calls that are all to be over at `deadline`. Without one,
-    /// each call has the whole time of [`Resilience::deadline`].
+    /// The same with a deadline that all its calls share, retries included. Without one,
+    /// each call has [`Resilience::deadline`] for itself.
     #[must_use]
     pub fn before(&self, deadline: Instant) -> Self {
         Self {
@@ -99,7 +116,7 @@ impl Upstream {
         }
     }
 
-    /// The same over other connections.
+    /// The same over another connection pool.
     #[must_use]
     pub fn over(&self, http: reqwest::Client) -> Self {
         Self {
@@ -113,7 +130,7 @@ impl Upstream {
         self.guarded.name
     }
 
-    /// What its circuit breaker does with calls; closed if there is none.
+    /// The state of its circuit breaker; closed if there is none.
     pub fn circuit(&self) -> CircuitState {
         let breaker = self.guarded.breaker.as_ref();
         breaker.map_or(CircuitState::Closed, |breaker| {
@@ -125,28 +142,28 @@ impl Upstream {
         &self.guarded.metrics
     }
 
-    /// To get `path`, which begins with a slash and holds nothing unescaped.
+    /// A GET of `path`, which begins with a slash and is percent-encoded.
     pub fn get<'a>(&'a self, path: &'a str) -> Call<'a> {
         Call::new(self, Method::GET, path)
     }
 
-    /// To get the headers of `path` alone.
+    /// A HEAD of `path`.
     pub fn head<'a>(&'a self, path: &'a str) -> Call<'a> {
         Call::new(self, Method::HEAD, path)
     }
 
-    /// To post `body` as JSON.
+    /// A POST of `body` as JSON.
     pub fn post<'a>(&'a self, path: &'a str, body: &impl Serialize) -> Call<'a> {
         Call::new(self, Method::POST, path).with_body(body)
     }
 
-    /// To patch with `body` as JSON.
+    /// A PATCH with `body` as JSON.
     pub fn patch<'a>(&'a self, path: &'a str, body: &impl Serialize) -> Call<'a> {
         Call::new(self, Method::PATCH, path).with_body(body)
     }
 
-    /// Whether the service is alive, and after how long it said so. Asks whatever
-    /// the circuit says, and leaves the circuit as it is.
+    /// Calls `/health` and returns how long the response took. Ignores the circuit
+    /// breaker and does not change it.
     pub async fn ping(&self) -> Result<Duration, CallError> {
         let started = Instant::now();
         self.get("/health").exchange(PING_TIMEOUT).await?;

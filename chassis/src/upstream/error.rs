@@ -3,32 +3,32 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why a call did not bring what it was made for.
+/// Why a call failed. All but the first, the second and the last two are ambiguous: the
+/// request may have taken effect ([`CallError::in_doubt`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// The service answered, and refused: a 4xx with the contract's error.
+    /// The service refused the request: a 4xx with the contract's error.
     Refused {
         /// The status, 400 to 499.
         status: u16,
-        /// What it is called in the contract.
+        /// The contract's code for the error, such as `insufficient_stock`.
         code: String,
         /// The sentence for a person.
         message: String,
     },
     /// No connection: nothing was sent.
     Unreachable(String),
-    /// No whole answer in time; what was asked for may have been done.
+    /// No complete response in time.
     TimedOut(Duration),
-    /// The connection broke; what was asked for may have been done.
+    /// The connection broke before the response was complete.
     Broken(String),
-    /// A 5xx; what was asked for may have been done.
+    /// The status of a 5xx response.
     Failed(u16),
-    /// An answer that is not the contract's: a redirect, no JSON; what was asked
-    /// for may have been done.
+    /// A response that does not follow the contract: a redirect, or no JSON.
     Unusable(String),
-    /// It failed too often in a row: nothing was sent, nor will be for so long.
+    /// The circuit is open for this much longer: nothing was sent.
     CircuitOpen(Duration),
-    /// So many calls to it are under way already: nothing was sent.
+    /// This many calls to the service are in flight, the most allowed: nothing was sent.
     BulkheadFull(u32),
 }
 
@@ -40,16 +40,19 @@ impl fmt::Display for CallError {
             } => write!(f, "refused with {status}: {message}"),
             Self::Unreachable(cause) => write!(f, "cannot be reached: {cause}"),
             Self::TimedOut(limit) => write!(f, "did not answer within {} ms", limit.as_millis()),
-            Self::Broken(cause) => write!(f, "broke off: {cause}"),
+            Self::Broken(cause) => write!(f, "broke off the connection: {cause}"),
             Self::Failed(status) => write!(f, "failed with {status}"),
-            Self::Unusable(what) => write!(f, "gave an answer of no use: {what}"),
+            Self::Unusable(what) => write!(f, "sent an unusable response: {what}"),
             Self::CircuitOpen(rest) => write!(
                 f,
-                "was not asked: it failed too often, and is left alone for another {} ms",
+                "was not called: its circuit is open for another {} ms, after failures in a row",
                 rest.as_millis()
             ),
             Self::BulkheadFull(most) => {
-                write!(f, "was not asked: {most} calls to it are under way already")
+                write!(
+                    f,
+                    "was not called: {most} calls to it are in flight, the most allowed"
+                )
             }
         }
     }
@@ -58,12 +61,12 @@ impl fmt::Display for CallError {
 impl std::error::Error for CallError {}
 
 impl CallError {
-    /// Whether the service has answered, if only to refuse.
+    /// Whether the service processed the request and refused it.
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 
-    /// Whether what was asked for may have been done all the same.
+    /// Whether the request may have taken effect although the call failed.
     pub fn in_doubt(&self) -> bool {
         match self {
             Self::TimedOut(_) | Self::Broken(_) | Self::Failed(_) | Self::Unusable(_) => true,
@@ -86,7 +89,7 @@ impl CallError {
         }
     }
 
-    /// How the attempt ended, in a word for metrics and spans.
+    /// The outcome in one word, for metrics and spans.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
@@ -102,7 +105,7 @@ impl CallError {
 
     pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
         let connect = error.is_connect();
-        // reqwest's own text repeats the URL; the cause is at the end of the chain.
+        // reqwest's own message repeats the URL; the last source in the chain is the cause.
         let error = error.without_url();
         let mut cause: &dyn std::error::Error = &error;
         while let Some(deeper) = cause.source() {

@@ -1,4 +1,4 @@
-//! What is counted of the calls to other services.
+//! Metrics of the calls to other services.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::telemetry::metrics::BUCKETS;
 use crate::upstream::client::Upstream;
 use crate::upstream::error::CallError;
 
-/// What is counted of the calls to one other service.
+/// Metrics of the calls to one other service.
 #[derive(Debug)]
 pub(crate) struct CallMetrics {
     outcomes: [Counter; OUTCOMES.len()],
@@ -25,10 +25,10 @@ pub(crate) struct CallMetrics {
     pub(crate) retries: Counter,
 }
 
-/// The outcome of an attempt that brought what it was made for.
+/// The outcome of an attempt that succeeded.
 const OK: &str = "ok";
 
-/// How an attempt ends, as a label: all that [`CallError::outcome`] knows.
+/// The outcomes as labels: [`OK`] and all values of [`CallError::outcome`].
 const OUTCOMES: [&str; 9] = [
     OK,
     "refused",
@@ -53,31 +53,31 @@ impl Default for CallMetrics {
 }
 
 impl CallMetrics {
-    /// An attempt is under way until what this returns is dropped.
-    pub(crate) fn under_way(&self) -> impl Drop + Send {
-        struct UnderWay(Gauge);
-        impl Drop for UnderWay {
+    /// Counts an attempt as in flight until the returned guard is dropped.
+    pub(crate) fn begin(&self) -> impl Drop + Send {
+        struct InFlight(Gauge);
+        impl Drop for InFlight {
             fn drop(&mut self) {
                 self.0.dec();
             }
         }
         self.in_flight.inc();
-        UnderWay(self.in_flight.clone())
+        InFlight(self.in_flight.clone())
     }
 
-    /// How many attempts are under way.
+    /// How many attempts are in flight.
     #[cfg(test)]
-    pub(crate) fn under_way_now(&self) -> i64 {
+    pub(crate) fn in_flight_now(&self) -> i64 {
         self.in_flight.get()
     }
 
-    /// An attempt that was sent has ended.
+    /// Records the end of an attempt that was sent.
     pub(crate) fn attempted(&self, error: Option<&CallError>, taken: Duration) {
         self.durations.observe(taken.as_secs_f64());
         self.ended(error);
     }
 
-    /// An attempt has ended, sent or not.
+    /// Records the end of an attempt, sent or not.
     pub(crate) fn ended(&self, error: Option<&CallError>) {
         let outcome = error.map_or(OK, CallError::outcome);
         let counters = OUTCOMES.iter().zip(&self.outcomes);
@@ -87,7 +87,7 @@ impl CallMetrics {
     }
 }
 
-/// The calls to all other services, read as they are scraped.
+/// Metrics of the calls to all other services, read at each scrape.
 #[derive(Debug)]
 pub(crate) struct Calls(Vec<Upstream>);
 
@@ -97,7 +97,7 @@ impl Calls {
         Self(upstreams)
     }
 
-    /// A metric that each of the services has one of.
+    /// One metric of each of the services.
     fn each<'a>(
         &'a self,
         encoder: &mut DescriptorEncoder<'_>,
@@ -145,8 +145,7 @@ impl Calls {
 }
 
 impl Collector for Calls {
-    // The format wants all series of a metric together: a metric at a time, each
-    // for all services.
+    // The format wants all series of a metric together, so this goes metric by metric.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return Ok(());
@@ -163,7 +162,7 @@ impl Collector for Calls {
         )?;
         self.each(
             &mut encoder,
-            ("upstream_calls_in_flight", "Attempts under way"),
+            ("upstream_calls_in_flight", "Attempts in flight"),
             |calls| &calls.in_flight,
         )?;
         self.each(

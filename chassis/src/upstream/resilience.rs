@@ -1,13 +1,12 @@
-//! How calls to other services fail: soon, seldom, and without taking their
-//! caller along. The settings of it; [`client`](crate::upstream::client) follows them.
+//! The settings of calls to other services; [`call`](crate::upstream::call) applies them.
 //!
 //! | pattern | rule |
 //! |---|---|
 //! | time-out | every call has one |
 //! | deadline | all calls for one request share one, so that retries add up to no more |
 //! | retry | with exponential backoff and full jitter, where repeating is safe |
-//! | circuit breaker | who failed often in a row is left alone for a while |
-//! | bulkhead | a few calls at once to each, so that one that hangs cannot take all |
+//! | circuit breaker | after failures in a row, a service gets no calls for a while |
+//! | bulkhead | a limit on concurrent calls to each service, so that one that hangs cannot take all |
 
 use std::time::Duration;
 
@@ -24,18 +23,18 @@ pub struct Resilience {
     pub retries: u32,
     /// The longest pause before the first retry; it doubles with each.
     pub backoff: Duration,
-    /// When a service that fails is left alone, if ever.
+    /// When the circuit to a failing service opens; `None` never opens it.
     pub circuit: Option<Circuit>,
-    /// The most calls to one service at once, if there is a limit.
+    /// The most concurrent calls to one service; `None` sets no limit.
     pub bulkhead: Option<u32>,
 }
 
-/// When a service that fails is left alone.
+/// When the circuit to a failing service opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// After so many failures in a row.
+    /// The failures in a row that open it.
     pub failures: u32,
-    /// For so long; then one call at a time shows whether it is back.
+    /// How long it stays open; then one call at a time finds out whether the service is back.
     pub open: Duration,
 }
 
@@ -62,7 +61,7 @@ impl Default for Circuit {
 }
 
 impl Resilience {
-    /// Reads the variables that every service has that calls others.
+    /// Reads the variables of every service that calls others.
     pub fn read(env: &mut Env<'_>) -> Self {
         let default = Self::default();
         let circuit = Circuit::default();
@@ -86,8 +85,8 @@ impl Resilience {
         }
     }
 
-    /// Reads the time-out in `name`. One that is longer than the deadline would
-    /// never run out.
+    /// Reads the time-out in `name`. A time-out longer than the deadline could never
+    /// expire, so it is refused.
     pub fn timeout(
         env: &mut Env<'_>,
         name: &str,
@@ -106,8 +105,8 @@ impl Resilience {
         timeout
     }
 
-    /// How long to wait before a retry, `tried` retries before it: anything up to
-    /// the backoff. Those who failed together shall not come back together
+    /// How long to wait before a retry, after `tried` retries: a random time up to the
+    /// backoff, so that callers that failed together do not come back together
     /// ([full jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)).
     pub(crate) fn pause(&self, tried: u32) -> Duration {
         let longest = self.backoff.saturating_mul(2_u32.saturating_pow(tried));

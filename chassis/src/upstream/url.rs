@@ -1,4 +1,4 @@
-//! Where another service is found.
+//! The address of another service.
 
 use std::net::SocketAddr;
 
@@ -6,18 +6,18 @@ use reqwest::Url;
 
 use crate::env::Parameter;
 
-/// Where a neighbour is found: `http://host:port`, checked at start-up.
+/// The origin of another service: `http://host:port`, checked at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamUrl(Url);
 
 impl UpstreamUrl {
-    /// A neighbour on this machine.
+    /// A service on this machine.
     pub fn local(port: u16) -> Self {
         let url = format!("http://127.0.0.1:{port}");
         Self(Url::parse(&url).expect("a loopback URL parses"))
     }
 
-    /// The URL of an address, for tests that start a neighbour on a free port.
+    /// The URL of an address, for tests that start a service on a free port.
     pub fn of(address: SocketAddr) -> Self {
         Self(Url::parse(&format!("http://{address}")).expect("a socket address makes a URL"))
     }

@@ -8,14 +8,21 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The id of a record: a number inside, a decimal string on the wire. Being a
-/// number, it can go into another service's URL without escaping.
+/// The id of a record: a number in memory, a decimal string on the wire. It needs no
+/// escaping in a URL.
+///
+/// ```
+/// use chassis::values::id::Id;
+///
+/// let id: Id = "7".parse().unwrap();
+/// assert_eq!(serde_json::to_string(&id).unwrap(), r#""7""#);
+/// assert!("07".parse::<Id>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u64);
 
 impl Id {
-    /// Before the first id: no record has it, and a page after it starts at the
-    /// beginning.
+    /// No record has this id; the page after it is the first one.
     pub const ZERO: Self = Self(0);
 
     /// The id that follows this one.
@@ -25,16 +32,15 @@ impl Id {
     }
 }
 
-/// A text that is no id: not decimal, zero, with a sign or leading zeros, or too
-/// long.
+/// A text that is not an id: not decimal, zero, with a sign or leading zeros, or too long.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAnId;
 
 impl FromStr for Id {
     type Err = NotAnId;
 
-    /// Only the one spelling that the services print is an id, so that two
-    /// spellings can never name the same record.
+    /// Accepts only the spelling that services print, so that no two spellings name the
+    /// same record.
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
         if !canonical {

@@ -11,15 +11,22 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// A JSON number read digit by digit, never through binary floating point:
-/// `0.1` is one tenth, and 19.999999999999999999 is not 20. A number with more
-/// digits than a decimal holds (28) is still a number, just none that is
-/// allowed anywhere.
+/// A JSON number read digit by digit, never through binary floating point: `0.1` is one
+/// tenth, and 19.999999999999999999 is not 20. A number with more digits than a decimal
+/// holds (28) parses, but no field allows it.
+///
+/// ```
+/// use chassis::values::money::Number;
+///
+/// let price: Number = serde_json::from_str("0.30").unwrap();
+/// assert_eq!(price.money().unwrap().to_string(), "0.3");
+/// assert_eq!(price.whole(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number(Option<Decimal>);
 
 impl Number {
-    /// The number as a whole one, if it is one: `5`, `5.0` and `5e0` are.
+    /// The number if it is whole, as `5`, `5.0` and `5e0` are.
     pub fn whole(self) -> Option<i64> {
         self.0
             .filter(Decimal::is_integer)
@@ -38,7 +45,7 @@ impl Number {
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        // Every JSON number starts so, and nothing else in JSON does.
+        // Every JSON number starts like this, and no other JSON value does.
         if !raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
             return Err(serde::de::Error::custom("expected a number"));
         }
@@ -60,7 +67,7 @@ impl<'de> Deserialize<'de> for Number {
 pub struct Money(Decimal);
 
 impl Money {
-    /// Nothing.
+    /// No money.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
     /// The most that anything in the shop may cost.
@@ -72,8 +79,8 @@ impl Money {
         Self(self.0 * Decimal::from(quantity))
     }
 
-    /// This amount shared out over `count`, rounded half to even to two
-    /// decimals; nothing if there is nobody to share it.
+    /// This amount divided by `count`, rounded half to even to two decimals; zero if
+    /// `count` is zero.
     #[must_use]
     pub fn average_over(self, count: u64) -> Self {
         self.0

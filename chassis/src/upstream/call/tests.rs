@@ -312,7 +312,7 @@ async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
         let upstream = upstream.clone();
         tokio::spawn(async move { upstream.get("/").done().await })
     });
-    while upstream.metrics().under_way_now() < 2 && !two[0].is_finished() {
+    while upstream.metrics().in_flight_now() < 2 && !two[0].is_finished() {
         tokio::task::yield_now().await;
     }
     let refused = upstream.get("/").done().await;
@@ -321,7 +321,7 @@ async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
     for call in two {
         call.await.expect("no panic").expect_err("it hangs");
     }
-    assert_eq!(upstream.metrics().under_way_now(), 0);
+    assert_eq!(upstream.metrics().in_flight_now(), 0);
     let got = upstream.get("/").done().await;
     assert!(matches!(got, Err(CallError::TimedOut(_))), "room again");
 }
