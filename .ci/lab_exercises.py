@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs the `sh` blocks of a document in one shell, top to bottom, as a reader would
-in one terminal, and compares what each writes to standard output with the `text`
-block that follows it, if one does before the next `sh` block.
+in one terminal. Compares the standard output of each with the `text` block that
+follows it, if there is one before the next `sh` block.
 
-A line of `...` stands for any lines. What cannot be the same twice counts as the
-same: what readme_tour.py says of JSON, addresses, ids and seconds. BASE_PORT shifts
-the ports, as it does in the scripts.
+A line of `...` stands for any lines. Values that differ between runs count as equal:
+those of readme_tour.py in JSON, and addresses, ids and seconds. BASE_PORT shifts the
+ports, as it does in the scripts.
 """
 
 import json
@@ -37,7 +37,7 @@ def exercises(text):
 
 
 def plain(line):
-    """A line with all that varies replaced by what it is."""
+    """A line with the values that differ between runs replaced by their kind."""
     try:
         return json.dumps(settled(json.loads(line)), sort_keys=True)
     except ValueError:
@@ -48,7 +48,7 @@ def plain(line):
 
 
 def matches(expected, got):
-    """Whether the lines got are those expected, where `...` is any lines."""
+    """Whether the lines match those expected, where `...` is any lines."""
     if not expected:
         return not got
     if expected[0] == "...":
@@ -72,7 +72,7 @@ def main():
             got.append(line.rstrip("\n"))
         else:
             got.append("(the shell ended here)")
-        # The line before the mark is there only to begin a new one.
+        # The `echo` before the mark adds an empty line.
         if got and not got[-1]:
             got.pop()
         fits = expected is None or matches([plain(line) for line in expected], [plain(line) for line in got])

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs every `$ curl` of a document's console blocks against a fresh shop and
-compares the answer with the one that is printed below it.
+compares the response with the one printed below it.
 
-What cannot be the same twice counts as the same: times, request ids, uptimes and
+Values that differ between runs count as equal: times, request ids, uptimes and
 latencies. BASE_PORT shifts the ports, as it does in the scripts.
 """
 
@@ -29,7 +29,7 @@ def examples(text):
 
 
 def settled(value, key=None):
-    """A value with all that varies from run to run replaced by what it is."""
+    """A value with the parts that differ between runs replaced by their kind."""
     if isinstance(value, dict):
         return {k: settled(v, k) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the five frameworks beside each other. `scripts/compare.sh --help`
-# Where the tools' output and what is built for the figures are.
+# Compares the speed of the five frameworks. `scripts/compare.sh --help`
+# The directory for the output of the tools and for the measured builds.
 RUN_DIR=${RUN_DIR:-run/compare}
 # Finds the repository, also through symbolic links.
 unset CDPATH
@@ -18,33 +18,32 @@ fi
 usage() {
     cat <<'USAGE'
 Measures product-service's API on axum, Rocket, poem, warp and actix-web, and on
-bare hyper, the floor that they stand on. Prints tables, and writes them with
-results.json and charts to docs/frameworks/.
+bare hyper as the baseline. Prints tables, and writes them with results.json and
+charts to docs/frameworks/.
 
-    scripts/compare.sh            everything: about 40 minutes, and then the builds,
-                                  about 15 (on two cores)
+    scripts/compare.sh            everything: about 40 minutes for the servers and 15
+                                  for the build times (on two cores)
     scripts/compare.sh --quick    under five minutes, once the servers are built: 32
-                                  connections, and no builds measured
+                                  connections, no build times
 
 Options
     --quick         six rounds of 1 s each, at 32 connections
-    --smoke         one round, in well under a minute: shows that it works, and
-                    nothing else
-    --peer URL      also measure the server at URL, which must have the same API,
-                    such as http://127.0.0.1:9000; may be given several times. It
-                    keeps the products that are created, some hundred thousand
-    --rounds N      rounds of each quantity, 1 to 50 (10; quick 6). Below six,
-                    nothing is called a difference
-    --out DIR       where the results go (docs/frameworks)
+    --smoke         one round, in well under a minute: shows only that the program
+                    works
+    --peer URL      also measure the server at URL, such as http://127.0.0.1:9000;
+                    it must have the same API. Can be given several times. The run
+                    leaves some hundred thousand products in that server
+    --rounds N      rounds of each quantity, 1 to 50 (10; quick 6). With fewer than
+                    six rounds, no difference counts as significant
+    --out DIR       the directory for the results (docs/frameworks)
 
-The servers are started by it, on free ports, and ended by it. It needs cargo, wrk,
-and oha or hey; oha is taken where both are there. Processor time and memory are
-measured on Linux alone. On a machine that is busy with something else the numbers
-mean little.
+It starts the servers on free ports and stops them. It needs cargo, wrk, and oha or
+hey; it prefers oha. It measures processor time and memory only on Linux. On a busy
+machine the numbers mean little.
 
 Environment
     PROFILE    cargo profile of the servers (dist)
-    RUN_DIR    where the output of the tools goes (run/compare)
+    RUN_DIR    the directory for the output of the tools (run/compare)
 USAGE
 }
 
@@ -88,21 +87,21 @@ fi
 need_cargo
 
 export PROFILE=${PROFILE:-dist}
-say "${DIM}Building by the profile $PROFILE; the first time takes some minutes.$PLAIN"
+say "${DIM}Building with the profile $PROFILE; the first build takes some minutes.$PLAIN"
 command=(cargo build --profile "$PROFILE")
 [ "$(profile_dir)" = debug ] && command=(cargo build)
-# Each by itself: built together, the features of one would be the other's too.
+# Built separately: cargo unifies the features of packages that it builds together.
 for package in framework-comparison bench; do
     "${command[@]}" -p "$package" && continue
-    complain 'The build did not work out; what cargo says about it is above.'
+    complain 'The build failed; see the output of cargo above.'
     exit 1
 done
 
 BIN_DIR=${CARGO_TARGET_DIR:-target}/$(profile_dir)
 if [ ! -x "$BIN_DIR/compare" ]; then
-    complain "cargo has built the programs, but not to $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
+    complain "cargo built the programs, but not in $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
     exit 1
 fi
 export RUN_DIR
-# It ends the servers when it is told to stop.
+# The program stops its servers when it receives a signal.
 exec "$BIN_DIR/compare" ${options[@]+"${options[@]}"}

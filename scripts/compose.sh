@@ -1,30 +1,30 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # what is set here is used by the scripts that read this file
 #
-# What lab.sh and demo.sh --compose share: the shop in containers. Read after lib.sh.
+# Shared by lab.sh and demo.sh --compose: the shop in containers. Read after lib.sh.
 
-# How long all of them may take to become healthy, one after the other, in seconds.
+# Seconds until all services must be healthy.
 HEALTHY_WITHIN=60
 
-# How `break slow` works: stopped for so many seconds, and then let go on for so many.
+# `break slow` alternates: seconds paused, then seconds running.
 SLOW_STOPPED=1
 SLOW_RUNNING=0.2
 
-# By place: the container, its state (running, paused, exited, ...), its exit status,
-# its health (starting, healthy, unhealthy, -) and its port on this machine.
+# By place: the container id, its state (running, paused, exited, ...), its exit status,
+# its health (starting, healthy, unhealthy, -) and its port on the host.
 IDS=('' '' '' '' '') STATES=('' '' '' '' '') EXITS=('' '' '' '' '')
 HEALTHS=('' '' '' '' '') PORTS=('' '' '' '' '')
 
 base_url() { printf 'http://127.0.0.1:%s' "${PORTS[$1]}"; }
 
-# The value that compose gives variable $1: of the environment, else of .env.
+# The value of variable $1 in compose: from the environment, else from .env.
 setting() {
     local value=${!1:-}
     [ -n "$value" ] || value=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1)
     printf '%s' "$value"
 }
 
-# Finds the engine, or ends the script with the reason; and the lab.
+# Checks that Docker works, else exits with the reason. Sets PROJECT and the ports.
 need_docker() {
     local cause
     if ! command -v docker >/dev/null 2>&1; then
@@ -32,10 +32,10 @@ need_docker() {
         exit 1
     fi
     if ! cause=$(docker version --format '{{.Server.Version}}' 2>&1); then
-        complain "The Docker engine does not answer; start Docker Desktop or the docker service, and see that \"docker ps\" works for you. It says: $(tail -n 1 <<<"$cause")"
+        complain "The Docker engine does not answer; start Docker Desktop or the docker service, and check that \"docker ps\" works. The error: $(tail -n 1 <<<"$cause")"
         exit 1
     fi
-    # The name that compose itself gives what it makes from this directory.
+    # The project name that compose derives from this directory.
     PROJECT=$(setting COMPOSE_PROJECT_NAME)
     if [ -z "$PROJECT" ]; then
         PROJECT=$(basename -- "$ROOT" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_-' | sed 's/^[_-]*//')
@@ -43,7 +43,7 @@ need_docker() {
     choose_lab_ports
 }
 
-# BASE_PORT shifts the ports here, too; each can have a variable of its own.
+# BASE_PORT shifts all ports; a variable of its own overrides each.
 choose_lab_ports() {
     local i name
     if [ -n "${BASE_PORT:-}" ]; then
@@ -63,7 +63,7 @@ choose_lab_ports() {
 # USER_SERVICE_PORT and so on.
 port_variable() { printf '%s_PORT' "$(tr 'a-z-' 'A-Z_' <<<"${NAMES[$1]}")"; }
 
-# Finds compose, the newer one or the older, or ends the script with the reason.
+# Finds "docker compose" or "docker-compose", else exits with the reason.
 COMPOSE=()
 find_compose() {
     if docker compose version >/dev/null 2>&1; then
@@ -74,7 +74,7 @@ find_compose() {
         complain 'Neither "docker compose" nor "docker-compose" answers; install the compose plugin: https://docs.docker.com/compose/install'
         exit 1
     fi
-    # What the older one needs to build as the newer one does.
+    # docker-compose needs these to build with BuildKit.
     export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 }
 
@@ -83,18 +83,18 @@ compose() {
     "${COMPOSE[@]}" --project-name "$PROJECT" --project-directory "$ROOT" "$@"
 }
 
-# The same for all profiles, to find whatever of the lab there is.
+# The same with all profiles, to find every container of the lab.
 compose_all() { compose --profile scaled --profile observability --profile shell "$@"; }
 
-# Looks at the containers of the lab: fills the lists above.
-look() {
+# Reads the state of the containers into the lists above.
+read_containers() {
     local i ids id service state code health port
     IDS=('' '' '' '' '') STATES=('' '' '' '' '') EXITS=('' '' '' '' '') HEALTHS=('' '' '' '' '')
     ids=$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT") || return 1
     [ -n "$ids" ] || return 0
     while read -r service id state code health port; do
         i=$(place_of "$service") || continue
-        # Of one that does not run, health is the last that was known.
+        # Docker keeps the last known health of a container that does not run.
         [ "$state" = running ] || health=-
         IDS[i]=$id STATES[i]=$state EXITS[i]=$code HEALTHS[i]=$health
         [ -n "$port" ] && PORTS[i]=$port
@@ -104,9 +104,9 @@ look() {
     )"
 }
 
-# Whether any container of the five is there.
+# Whether a container of any of the five services exists.
 lab_exists() {
-    look || return 1
+    read_containers || return 1
     case ${IDS[*]} in (*[![:space:]]*) ;; (*) return 1 ;; esac
 }
 
@@ -118,27 +118,27 @@ build_images() {
         complain 'docker cannot build images here: its buildx plugin is missing; install it: https://docs.docker.com/go/buildx'
         return 1
     fi
-    say "${DIM}Building the images. The first time takes some minutes: it builds everything.$PLAIN"
+    say "${DIM}Building the images. The first build takes some minutes.$PLAIN"
     if ! compose build; then
-        complain 'The images could not be built; what went wrong is above.'
+        complain 'The images could not be built; see the output above.'
         return 1
     fi
 }
 
-# Starts what is not running of the lab, and waits until it is healthy.
+# Starts the services that do not run, and waits until they are healthy.
 start_lab() {
     local i
-    look || return 1
+    read_containers || return 1
     for i in $ALL; do
         [ "${STATES[i]}" = running ] && continue
         if port_in_use "${PORTS[i]}"; then
-            complain "Port ${PORTS[i]} is in use by another program$(listener_on "${PORTS[i]}"), and ${NAMES[i]} wants it."
+            complain "Port ${PORTS[i]} is in use by another program$(listener_on "${PORTS[i]}"), and ${NAMES[i]} needs it."
             complain "Stop that program, or move the lab: BASE_PORT=18001 scripts/${SCRIPT##*/} ..."
             return 1
         fi
     done
-    # Where a container takes the place of another, a busy engine may still hold the
-    # port of the first: once more, then.
+    # When a container replaces another, a busy engine may still hold the old port:
+    # try once more.
     compose up --detach --no-build || { sleep 2 && compose up --detach --no-build; } || return 1
     # shellcheck disable=SC2086 # a list of places
     wait_until_healthy $ALL
@@ -148,7 +148,7 @@ start_lab() {
 wait_until_healthy() {
     local pending i began=$SECONDS told=''
     while :; do
-        look || return 1
+        read_containers || return 1
         pending=''
         for i in "$@"; do
             [ "${HEALTHS[i]}" = healthy ] && [ "${STATES[i]}" = running ] || pending="$pending $i"
@@ -170,14 +170,14 @@ wait_until_healthy() {
     done
 }
 
-# ------------------------------------------------------------------ what is slow
+# ------------------------------------------------------------------ slow services
 
-# There is such a file while a service is being slowed down.
+# This file exists while the service at $1 is slowed down.
 slow_file() { printf '%s/slow-%s-%s' "${RUN_DIR:?}" "${PROJECT:?}" "${NAMES[$1]}"; }
 is_slow() { [ -e "$(slow_file "$1")" ]; }
 
-# Stops and continues the process of the service at $1, again and again, until its
-# file is gone; whatever happens, continuing is last.
+# Pauses and resumes the process of the service at $1 until its file is gone. The last
+# signal is always CONT.
 slow_down() {
     local file token=$$-$RANDOM id=${IDS[$1]}
     file=$(slow_file "$1")
@@ -193,7 +193,7 @@ slow_down() {
     disown $! 2>/dev/null
 }
 
-# Lets the services at the places given go on; says which were slow.
+# Ends the slowdown of the services at the places given; prints which were slow.
 speed_up() {
     local i slow=''
     for i in "$@"; do
@@ -204,7 +204,7 @@ speed_up() {
     [ -z "$slow" ] && return 0
     sleep "$SLOW_STOPPED"
     sleep "$SLOW_RUNNING"
-    look
+    read_containers
     for i in $slow; do
         [ "${STATES[i]}" = running ] && docker kill --signal CONT "${IDS[i]}" >/dev/null 2>&1
     done
@@ -212,22 +212,22 @@ speed_up() {
     say "No longer slow: $(names $slow)."
 }
 
-# ------------------------------------------------------------------ the telling
+# ------------------------------------------------------------------ output
 
-# What state the container of the service at $1 is in, in a word or two.
+# The state of the container of the service at $1.
 state_of() {
     case ${STATES[$1]} in
-        ('') printf 'not there' ;;
+        ('') printf 'missing' ;;
         (exited) printf 'exited (%s)' "${EXITS[$1]}" ;;
         (running) if is_slow "$1"; then printf 'slow'; else printf 'running'; fi ;;
         (*) printf '%s' "${STATES[$1]}" ;;
     esac
 }
 
-# A table of the five.
+# Prints a table of the five services.
 lab_table() {
     local i state ready missing notes='' colour
-    look || return 1
+    read_containers || return 1
     say "$BOLD$(printf '%-20s  %-9s  %-11s  %-9s  %-11s  %s' service framework container health ready URL)$PLAIN"
     for i in $ALL; do
         state=$(state_of "$i")
@@ -242,12 +242,12 @@ lab_table() {
         printf "%-20s  %-9s  $colour%-11s  %-9s  %-11s$PLAIN  %s\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" \
             "$state" "${HEALTHS[i]:--}" "$ready" "$(base_url "$i")"
     done
-    for i in $(replicas); do notes="${notes}One more container of ${NAMES[ANALYTICS]}: $i."$'\n'; done
+    for i in $(replicas); do notes="${notes}Another container of ${NAMES[ANALYTICS]}: $i."$'\n'; done
     [ -n "$notes" ] && printf '%s' "$notes"
     return 0
 }
 
-# The containers that analytics-service has beyond the first.
+# The ids of the containers of analytics-service after the first.
 replicas() {
     docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" \
         --filter label=com.docker.compose.service=analytics-replica

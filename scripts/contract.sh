@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How much of the contract each framework keeps. `scripts/contract.sh --help`
+# Counts the contract cases that each framework passes. `scripts/contract.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -15,14 +15,13 @@ fi
 
 usage() {
     cat <<'USAGE'
-Runs the contract suite, which asks the product API on each of the five frameworks
-the same questions and expects the same answers, and tells how many of its cases
-each has passed. The exit status is 1 if any failed, or if they are not as many on
-all five.
+Runs the contract suite: the same requests to the product API on each of the five
+frameworks must get the same responses. Prints how many cases each framework passed.
+The exit status is 1 if a case failed, or if the five numbers differ.
 
     scripts/contract.sh
 
-The suite is tests/tests/contract.rs; the four other services go through it too.
+The suite is tests/tests/contract.rs; it also covers the four other services.
 
 Environment
     PROFILE      cargo profile: dev, release or dist (dev)
@@ -40,16 +39,16 @@ need_cargo
 mkdir -p "$RUN_DIR" || exit 1
 trap 'rm -f "${SCRATCH:?}"*' EXIT
 
-say "${DIM}Asking all of them; the first time also builds the tests, some minutes.$PLAIN"
+say "${DIM}Running the suite; the first run also builds the tests, which takes some minutes.$PLAIN"
 command=(cargo test --quiet --package shop-tests --test contract)
 case ${PROFILE:-dev} in (dev | debug) ;; (*) command+=(--profile "$PROFILE") ;; esac
 if ! steadily "${command[@]}" -- --show-output >"$SCRATCH" 2>&1; then
     cat "$SCRATCH" >&2
-    complain 'The contract is not kept; what strays is above.'
+    complain 'A service breaks the contract; see the failed cases above.'
     exit 1
 fi
 
-# "passed on product-service on axum: 36", a line a test and a server.
+# Each test prints a line per server: "passed on product-service on axum: 36".
 counts=$(awk '$1 == "passed" && $3 == "product-service" { sub(":", "", $5); n[$5] += $6 }
     END { for (name in n) print name, n[name] }' "$SCRATCH")
 say ''
@@ -62,7 +61,7 @@ for framework in "${FRAMEWORKS[@]}"; do
 done
 say ''
 if [ -n "$different" ] || [ "$first" = none ]; then
-    complain 'Not the same number of cases on all five: some were not asked at all.'
+    complain 'The numbers differ: some cases did not run on every framework.'
     exit 1
 fi
 say "${GREEN}All five pass the same $first cases.$PLAIN"

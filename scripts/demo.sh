@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The story of the shop, told by placing orders. `scripts/demo.sh --help`
+# Shows the shop by placing orders. `scripts/demo.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -17,28 +17,27 @@ fi
 
 usage() {
     cat <<'USAGE'
-Builds and starts the shop, places orders in it and proves each effect where it
-must show. Every step says what it shows and why, the curl to paste, the answer,
-and what was checked of it.
+Builds and starts the shop, places orders and checks the effects on each service.
+Every step prints its purpose, a curl command to paste, the response and the checks.
 
-    scripts/demo.sh                   the whole story, then everything is stopped
+    scripts/demo.sh                   runs all steps, then stops the shop
     scripts/demo.sh --pause           waits for Enter after each step
     scripts/demo.sh --keep            leaves the shop running
     scripts/demo.sh --release         the optimised build
-    scripts/demo.sh --compose         in containers, by scripts/lab.sh's rules
+    scripts/demo.sh --compose         in containers, as scripts/lab.sh does
     scripts/demo.sh --list            the names of the steps, and which others each needs
     scripts/demo.sh --skip cancel     without this step and the steps that need it
     scripts/demo.sh --only stock      this step alone, after the steps that it needs
 
 --skip and --only can be given several times.
 
-A shop that already runs is used as it is and left running. The exit status is 1
-if any check failed or the story could not go on.
+A shop that already runs is used and left running. The exit status is 1 if a check
+failed or the demo could not continue.
 
 Environment
     BASE_PORT    port of user-service; the others follow (8001)
     PROFILE      cargo profile: dev, release or dist (dev)
-    RUN_DIR      where logs and process ids are kept (run)
+    RUN_DIR      the directory for logs and process ids (run)
 USAGE
 }
 
@@ -81,7 +80,7 @@ if [ -n "$COMPOSED" ]; then
     . scripts/compose.sh || exit 1
 fi
 
-# ------------------------------------------------------------ how it is told
+# ------------------------------------------------------------------ output
 
 NEWLINE=$'\n' RETURN=$'\r'
 STEP=0
@@ -123,7 +122,7 @@ run_step() {
     local name needs title
     IFS='|' read -r name needs title <<<"$1"
     if [ "$STEP" -gt 0 ] && [ -n "$PAUSE" ]; then
-        printf '\n    %s' "${DIM}Enter goes on.$PLAIN "
+        printf '\n    %s' "${DIM}Press Enter to continue.$PLAIN "
         IFS= read -r _ || PAUSE=''
     fi
     STEP=$((STEP + 1))
@@ -131,19 +130,19 @@ run_step() {
     "step_${name//-/_}"
 }
 
-# What a step shows and why, a line an argument.
+# Prints what a step shows and why, one line for each argument.
 why() {
     printf '    %s\n' "$@"
     say ''
 }
 
-# A command as a person types it.
+# Prints a command to paste.
 command_line() { say "    $CYAN$*$PLAIN"; }
 
-# Sends a request and shows it, and of the answer the status line, the headers that
-# a step speaks of, and the JSON.
+# Sends a request and shows it, and of the response the status line, the headers that a
+# step mentions, and the JSON.
 #   ask <place> <method> <path> [<body> [<header>...]]
-# The answer is in STATUS, HEAD and BODY.
+# Sets STATUS, HEAD and BODY.
 ask() {
     local method=$2 url body=${4:-} shown sent header answered spoken_of='Location X-Total-Count'
     url=$(base_url "$1")$3
@@ -185,7 +184,7 @@ ask() {
 
 show_json() { pretty "$BODY" | sed 's/^/    /'; }
 
-# Runs a `curl -i` and takes its answer apart.
+# Runs a `curl -i` and splits its response into STATUS, HEAD and BODY.
 receive() {
     local answer='' status
     HEAD='' BODY=''
@@ -204,7 +203,7 @@ receive() {
     fi
 }
 
-# The value of header $1 of the last answer.
+# The value of header $1 of the last response.
 header() {
     printf '%s\n' "$HEAD" | awk -v name="$1" '
         tolower(substr($0, 1, length(name) + 1)) == tolower(name ":") {
@@ -212,7 +211,7 @@ header() {
         }'
 }
 
-# check <place> <what> <expected> <actual>: all four must be there to be told.
+# check <place> <what> <expected> <actual>
 check() {
     if [ "$3" = "$4" ]; then
         passed "$1" "$2 is $3"
@@ -240,17 +239,17 @@ failed() {
     say "    $RED✗ ${NAMES[$1]}: $2$PLAIN"
 }
 
-# Tells that something is left out, loudly, here and at the end.
+# Reports, here and in the summary, that a part is left out.
 skip() {
     SKIPPED="$SKIPPED    - step $STEP: $1"$'\n'
     say "    ${YELLOW}SKIPPED: $1$PLAIN"
 }
 
-# Ends the story where it makes no sense to go on.
-cannot_go_on() {
+# Ends the demo because the next steps cannot work.
+cannot_continue() {
     say ''
-    say "    ${RED}The story cannot go on: $1$PLAIN"
-    FAILURES="$FAILURES    ✗ step $STEP: the story ended here: $1"$'\n'
+    say "    ${RED}The demo cannot continue: $1$PLAIN"
+    FAILURES="$FAILURES    ✗ step $STEP: the demo ended here: $1"$'\n'
     FAILED=$((FAILED + 1))
     summary
     exit 1
@@ -266,7 +265,7 @@ summary() {
         say "    The logs: $(log_hint)"
     fi
     if [ -n "$SKIPPED" ]; then
-        say "${YELLOW}Not everything was shown:$PLAIN"
+        say "${YELLOW}Left out:$PLAIN"
         printf '%s' "$SKIPPED"
     fi
 }
@@ -281,21 +280,21 @@ cents() {
     printf '%s' "$((10#$whole * 100 + 10#${part:0:2}))"
 }
 
-# What the second number is above the first; empty if either is none.
+# The second number minus the first; empty if one is not a number.
 above() {
     case $1 in ('' | *[!0-9]*) return ;; esac
     case $2 in ('' | *[!0-9]*) return ;; esac
     printf '%s' "$(($2 - $1))"
 }
 
-# Whether the service at $1 was started by something else than these scripts.
+# Whether something other than these scripts started the service at $1.
 is_foreign() {
     case " $ELSEWHERE " in (*" $1 "*) return 0 ;; (*) return 1 ;; esac
 }
 
-# ------------------------------------------------- what it starts, it stops
+# ------------------------------------------------------------------ starting and stopping
 
-# Places that this demo started, and whether notification-service is out.
+# The places that this demo started, and whether it has stopped notification-service.
 MINE='' OUT=''
 STARTING=yes
 
@@ -303,7 +302,7 @@ tidy_up() {
     local status=$?
     trap : INT TERM HUP
     trap '' PIPE
-    # A `read` may have been under way, with an IFS of its own.
+    # The signal may have interrupted a `read` with its own IFS.
     IFS=$' \t\n'
     trap - EXIT
     rm -f "${SCRATCH:?}"*
@@ -312,7 +311,7 @@ tidy_up() {
         say 'Interrupted.'
         KEEP=''
     fi
-    # A start that was under way.
+    # The signal may have interrupted a start.
     [ -n "$STARTING" ] && [ -z "$COMPOSED" ] && stop_started
     if [ -n "$MINE" ] && [ -z "$KEEP" ]; then
         say ''
@@ -325,13 +324,13 @@ tidy_up() {
         esac
     fi
     rm -f "${SCRATCH:?}"*
-    # A clock that was running has nothing to say any more.
+    # An interrupted `time` must print nothing.
     TIMEFORMAT=''
     exit "$status"
 }
 
-# Starts the shop, unless it runs. Sets MINE to the places of what it started, and
-# ELSEWHERE to those of what neither it nor the other scripts did.
+# Starts the shop unless it runs. Sets MINE to the places that it started, and ELSEWHERE
+# to those that something other than these scripts started.
 open_shop() {
     if [ -n "$COMPOSED" ]; then
         ELSEWHERE=''
@@ -360,7 +359,7 @@ show_shop() {
     if [ -n "$COMPOSED" ]; then lab_table; else print_table $ALL; fi
 }
 
-# What the service at $1 has logged, and how a person gets at all of it.
+# Prints the log of the service at $1; log_hint prints where all logs are.
 logged() {
     if [ -n "$COMPOSED" ]; then docker logs "${IDS[$1]}" 2>/dev/null; else cat "$(log_of "$1")"; fi
 }
@@ -368,11 +367,11 @@ log_hint() {
     if [ -n "$COMPOSED" ]; then printf 'scripts/lab.sh logs'; else printf '%s/<service>.log' "$RUN_DIR"; fi
 }
 
-# Whether notification-service can be stopped and started again here.
+# Whether this demo can stop and restart notification-service.
 can_take_out() {
     local pid
     if [ -n "$COMPOSED" ]; then
-        look && [ "${STATES[NOTIFICATION]}" = running ]
+        read_containers && [ "${STATES[NOTIFICATION]}" = running ]
         return
     fi
     pid=$(pid_of $NOTIFICATION) || return 1
@@ -402,7 +401,7 @@ bring_back() {
         return 0
     fi
     STARTING=''
-    complain "notification-service could not be started again; try $(by_hand scripts/start.sh notification-service)"
+    complain "notification-service could not be restarted; try $(by_hand scripts/start.sh notification-service)"
     return 1
 }
 
@@ -417,26 +416,26 @@ trap 'exit 129' HUP
 trap 'exit 141' PIPE
 
 mkdir -p "$RUN_DIR" || exit 1
-say "${BOLD}The shop: five services, five frameworks, one story$PLAIN"
+say "${BOLD}The shop: five services, five frameworks$PLAIN"
 say ''
 
-# The step "logs" reads the logs: they have to hold every request.
+# The step "logs" needs a log line for every request.
 unset RUST_LOG
 export LOG_LEVEL=info LOG_FORMAT=json
 open_shop || exit 1
 STARTING=''
 if [ -z "$MINE" ]; then
-    say 'The shop is already running; it is used as it is and left running.'
+    say 'The shop already runs; the demo uses it and leaves it running.'
 fi
 say ''
 show_shop
 command -v jq >/dev/null 2>&1 ||
-    say "${DIM}With jq installed, the answers below would be easier to read.$PLAIN"
+    say "${DIM}Install jq to make the responses below easier to read.$PLAIN"
 BEGAN=$SECONDS
 
-# ------------------------------------------------------------------ the story
+# ------------------------------------------------------------------ the steps
 
-# New for each run, so that the demo can run again and again on the same shop.
+# Different for each run, so that the demo can run repeatedly on the same shop.
 RUN="$(date +%s)-$$"
 
 for row in "${CHOSEN[@]}"; do run_step "$row"; done
@@ -449,9 +448,9 @@ if [ -z "$MINE" ] || [ -n "$KEEP" ]; then
         printf '    %-20s  %s/docs\n' "${NAMES[place]}" "$(base_url "$place")"
     done
     if [ -n "$COMPOSED" ]; then
-        say '    scripts/lab.sh status looks after it, scripts/lab.sh down removes it.'
+        say '    scripts/lab.sh status shows its state, scripts/lab.sh down removes it.'
     else
-        say "    $(by_hand scripts/health.sh) looks after it, $(by_hand scripts/stop.sh) stops it."
+        say "    $(by_hand scripts/health.sh) shows its health, $(by_hand scripts/stop.sh) stops it."
     fi
 fi
 [ "$FAILED" -eq 0 ]

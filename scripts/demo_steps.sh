@@ -7,7 +7,7 @@
 
 # name | steps it needs | title
 STEPS=(
-    'health||Is everyone there?'
+    'health||Do all services run?'
     'user||A customer signs up'
     'product|user|A product goes on sale'
     'totals||What analytics knows so far'
@@ -15,17 +15,17 @@ STEPS=(
     'stock|order|Proof: the stock is down'
     'notification|order|Proof: the customer was told'
     'analytics|totals order|Proof: analytics counts it'
-    'unknown-user|product|An order for nobody'
-    'invalid|user|An order that makes no sense'
+    'unknown-user|product|An order for an unknown user'
+    'invalid|user|An invalid order'
     'too-many|product|An order for more than there is'
-    'outage|product|An order while notification-service is out'
-    'cancel|order|The customer thinks again'
+    'outage|product|An order while notification-service is down'
+    'cancel|order|The customer cancels'
     'logs|order|One request id through all the logs'
 )
 
 step_health() {
-    why 'Each service answers GET /health by itself: alive, and who it is. Five frameworks,' \
-        'one shape of answer.'
+    why 'Each service answers GET /health itself: it is alive, and this is its name. Five' \
+        'frameworks, one format.'
     local place health
     health=('' '' '' '' '')
     for place in $ALL; do
@@ -44,20 +44,19 @@ step_health() {
 }
 
 step_user() {
-    why 'user-service keeps the users. 201 says that something was created, and the' \
-        'Location header where.'
+    why 'user-service keeps the users. Status 201 means that something was created; the' \
+        'Location header says where.'
     local email="ada.$RUN@example.com"
     ask $USER POST /api/users "{\"name\":\"Ada Lovelace\",\"email\":\"$email\"}"
     USER_ID=$(field id "$BODY")
     check $USER 'the status' 201 "$STATUS"
     check $USER 'the email' "$email" "$(field email "$BODY")"
     check $USER 'Location' "/api/users/$USER_ID" "$(header Location)"
-    [ -n "$USER_ID" ] || cannot_go_on 'without a user nobody can order.'
+    [ -n "$USER_ID" ] || cannot_continue 'no user can order.'
 }
 
 step_product() {
-    why 'product-service keeps the stock. It does not believe that the seller exists: it' \
-        'asks user-service.'
+    why 'product-service keeps the stock. It asks user-service whether the seller exists.'
     STOCK=10
     ask $PRODUCT POST /api/products \
         "{\"name\":\"Mechanical keyboard\",\"price\":19.99,\"stock\":$STOCK,\"sellerId\":\"$USER_ID\"}"
@@ -65,12 +64,12 @@ step_product() {
     check $PRODUCT 'the status' 201 "$STATUS"
     check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
     check $PRODUCT 'the price' 19.99 "$(field price "$BODY")"
-    [ -n "$PRODUCT_ID" ] || cannot_go_on 'without a product there is nothing to order.'
+    [ -n "$PRODUCT_ID" ] || cannot_continue 'there is no product to order.'
 }
 
 step_totals() {
-    why 'analytics-service owns nothing; it asks the others. These are the totals before' \
-        'the order, to compare with afterwards.'
+    why 'analytics-service keeps no records; it asks the other services. These are the totals' \
+        'before the order, to compare with later.'
     ask $ANALYTICS GET /api/analytics/orders
     check $ANALYTICS 'the status' 200 "$STATUS"
     TOTAL_BEFORE=$(field total "$BODY")
@@ -78,9 +77,9 @@ step_totals() {
 }
 
 step_order() {
-    why 'order-service asks user-service and product-service at once, takes the stock, saves' \
-        'the order and tells notification-service. The request id that we choose here goes' \
-        'along to each of them, and each logs it.'
+    why 'order-service asks user-service and product-service concurrently, takes the stock,' \
+        'saves the order and calls notification-service. It passes our request id to each of' \
+        'them, and each logs it.'
     REQUEST_ID="demo-$RUN"
     ask $ORDER POST /api/orders \
         "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":2}" "X-Request-Id: $REQUEST_ID"
@@ -91,19 +90,19 @@ step_order() {
     check $ORDER 'the notification' sent "$(field notification "$BODY")"
     check $ORDER 'X-Request-Id' "$REQUEST_ID" "$(header X-Request-Id)"
     { [ "$STATUS" = 201 ] && [ -n "$ORDER_ID" ]; } ||
-        cannot_go_on 'without an order there is nothing to prove.'
+        cannot_continue 'there is no order to check.'
     STOCK=$((STOCK - 2))
 }
 
 step_stock() {
-    why 'Two fewer. order-service told product-service to take them (PATCH .../stock), in one' \
-        'step that no other order can come between.'
+    why 'Two fewer. order-service asked product-service to take them (PATCH .../stock); this is' \
+        'atomic, so concurrent orders cannot take the same item.'
     ask $PRODUCT GET "/api/products/$PRODUCT_ID"
     check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
 }
 
 step_notification() {
-    why 'notification-service has the confirmation, and finds it by the user.'
+    why 'notification-service has the confirmation and lists it for the user.'
     ask $NOTIFICATION GET "/api/notifications/$USER_ID"
     check $NOTIFICATION 'the status' 200 "$STATUS"
     check_has $NOTIFICATION 'the list' "\"Your order #$ORDER_ID has been confirmed\"" "${BODY:-$STATUS}"
@@ -111,8 +110,8 @@ step_notification() {
 }
 
 step_analytics() {
-    why 'A total asked for right after a write counts that write. Money is exact: 19.99 twice' \
-        'is 39.98, to the cent.'
+    why 'The total includes the order at once. Money is exact: two times 19.99 is 39.98, to the' \
+        'cent.'
     ask $ANALYTICS GET /api/analytics/orders
     check $ANALYTICS 'the number of orders more than before' 1 \
         "$(above "$TOTAL_BEFORE" "$(field total "$BODY")")"
@@ -121,8 +120,8 @@ step_analytics() {
 }
 
 step_unknown_user() {
-    why 'No such user: the order is refused, and says why. Every error of every service has' \
-        'this shape: a sentence for people, a code for programs, the request id for the logs.'
+    why 'The user does not exist, so the order is refused. Every error of every service has this' \
+        'format: a sentence for people, a code for programs, the request id for the logs.'
     ask $ORDER POST /api/orders "{\"userId\":\"999999999\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
     check $ORDER 'the status' 400 "$STATUS"
     check $ORDER 'the code' validation_failed "$(field code "$BODY")"
@@ -130,8 +129,8 @@ step_unknown_user() {
 }
 
 step_invalid() {
-    why 'Quantity 0, and no product at all. The answer names every fault at once, so that a' \
-        'form can show them all.'
+    why 'Quantity 0 and no product. The response names every error at once, so that a form can' \
+        'show them all.'
     ask $ORDER POST /api/orders "{\"userId\":\"$USER_ID\",\"quantity\":0}"
     check $ORDER 'the status' 400 "$STATUS"
     check $ORDER 'the code' validation_failed "$(field code "$BODY")"
@@ -140,7 +139,7 @@ step_invalid() {
 }
 
 step_too_many() {
-    why 'One more than are left. The refusal says how many there are, and takes none.'
+    why 'One more than are left. The error says how many are left; the stock stays the same.'
     local refusal
     ask $ORDER POST /api/orders \
         "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":$((STOCK + 1))}"
@@ -154,9 +153,8 @@ step_too_many() {
 }
 
 step_outage() {
-    why 'An order needs the user and the product; the confirmation is best effort. So with' \
-        'notification-service stopped, the order goes through and says "failed" where the' \
-        'confirmation stands.'
+    why 'An order needs the user and the product; the confirmation is optional. So while' \
+        'notification-service is stopped, the order succeeds, with "notification": "failed".'
     local stopping starting
     if can_take_out; then
         if [ -n "$COMPOSED" ]; then
@@ -181,7 +179,7 @@ step_outage() {
         ask $PRODUCT GET "/api/products/$PRODUCT_ID"
         check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
         say ''
-        say '    order-service says so about itself, too: degraded, but not unavailable.'
+        say '    order-service reports this itself: it is degraded, but not unavailable.'
         say ''
         ask $ORDER GET /health/ready
         check $ORDER 'the status' 200 "$STATUS"
@@ -189,19 +187,19 @@ step_outage() {
         say ''
         command_line "$starting"
         say ''
-        bring_back || cannot_go_on 'notification-service does not come back.'
+        bring_back || cannot_continue 'notification-service does not start again.'
         say ''
         ask $ORDER GET /health/ready
         check $ORDER 'its state' ready "$(field status "$BODY")"
     elif is_foreign $NOTIFICATION; then
-        skip 'notification-service was not started by scripts/start.sh, so it is not stopped here'
+        skip 'scripts/start.sh did not start notification-service, so the demo does not stop it'
     else
-        failed $NOTIFICATION "it should be running, but has ended; $(log_hint) may say why"
+        failed $NOTIFICATION "it should be running, but has ended; see $(log_hint)"
     fi
 }
 
 step_cancel() {
-    why 'Cancelling gives the stock back, once: the second time is a conflict.'
+    why 'Cancelling returns the stock. Cancelling a second time is a conflict.'
     ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
     check $ORDER 'the status' 200 "$STATUS"
     check $ORDER 'the order' cancelled "$(field status "$BODY")"
@@ -215,7 +213,7 @@ step_cancel() {
     check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
 }
 
-# A line of a log in short; one that is not JSON as it is.
+# Shortens the JSON lines of a log.
 in_short() {
     local line time
     while IFS= read -r line; do
@@ -232,15 +230,15 @@ in_short() {
 
 step_logs() {
     why "The order above carried X-Request-Id: $REQUEST_ID." \
-        'Every service that had a part in it logged that id; here are those lines in short.'
+        'Every service that took part logged that id; here are those lines, shortened.'
     local place path foreign=''
     for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
         is_foreign "$place" && foreign=yes
     done
     if [ -n "$foreign" ]; then
-        skip "not all of the services log into $RUN_DIR/: scripts/start.sh did not start them"
+        skip "not all services log into $RUN_DIR/: scripts/start.sh did not start them"
     elif ! logged $ORDER | grep '"message":"request"' >/dev/null; then
-        skip 'this shop was started with a LOG_LEVEL or LOG_FORMAT that hides the request lines'
+        skip 'the LOG_LEVEL or LOG_FORMAT of this shop hides the request lines'
     else
         if [ -n "$COMPOSED" ]; then
             command_line "scripts/lab.sh logs | grep $REQUEST_ID"

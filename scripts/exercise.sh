@@ -15,19 +15,19 @@ fi
 
 usage() {
     cat <<'USAGE'
-Hands out an exercise, checks what you make of it, and helps.
+Starts an exercise, checks your work, and gives hints.
 
-    scripts/exercise.sh list          what there is, and how far you are
-    scripts/exercise.sh start 1       puts a file to work on at exercises/src/bin/
-    scripts/exercise.sh check 1       builds it, runs it, and asks it what it should do
-    scripts/exercise.sh hint 1        a hint, and each time one more
-    scripts/exercise.sh solution 1    what is different between yours and a solution
+    scripts/exercise.sh list          the exercises, and which you have started
+    scripts/exercise.sh start 1       creates a file for you to edit in exercises/src/bin/
+    scripts/exercise.sh check 1       builds and runs your file, and tests it
+    scripts/exercise.sh hint 1        shows a hint, and one more each time
+    scripts/exercise.sh solution 1    shows the differences between your file and a solution
 
-Nothing outside exercises/ is changed, and what you write there git does not see.
-The exit status of check is 0 if all is as expected, 1 if not.
+It changes nothing outside exercises/, and git ignores the files that you write there.
+The exit status of check is 0 if all tests pass, else 1.
 
 Options
-    --again    start: throws away what you have written, and begins again
+    --again    start: discards your file and begins again
     --help     this text
 USAGE
 }
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
         (*)
             if [ -z "$verb" ]; then verb=$1
             elif [ -z "$number" ]; then number=$1
-            else misused "\"$1\" is one word too many; there is --help"
+            else misused "\"$1\" is unexpected; there is --help"
             fi
             ;;
     esac
@@ -69,7 +69,7 @@ case $verb in
             (*[!0-9]*) folder='' ;;
             (*) folder=$(folder_of "$number") || folder='' ;;
         esac
-        [ -n "$folder" ] || misused "there is no exercise \"$number\"; scripts/exercise.sh list has them"
+        [ -n "$folder" ] || misused "there is no exercise \"$number\"; scripts/exercise.sh list shows them"
         yours=exercises/src/bin/exercise-$number.rs
         told=exercises/.hint-$number
         ;;
@@ -96,7 +96,7 @@ list() {
 
 start() {
     if [ -e "$yours" ] && [ -z "$again" ]; then
-        complain "$yours is there already, and is left as it is; --again throws it away and begins again."
+        complain "$yours exists already and was not changed; --again discards it and begins again."
         exit 1
     fi
     mkdir -p exercises/src/bin && cp "$folder/start.rs" "$yours" || exit 1
@@ -109,7 +109,7 @@ start() {
 
 need_yours() {
     [ -e "$yours" ] && return
-    complain "You have not started exercise $number; scripts/exercise.sh start $number hands it out."
+    complain "You have not started exercise $number; scripts/exercise.sh start $number starts it."
     exit 1
 }
 
@@ -118,18 +118,18 @@ check() {
     need_cargo
     local command name status
     command=(cargo build --package exercises --bin exercises --bin "exercise-$number")
-    # The last one swaps it into the whole shop.
+    # Exercise 5 runs in the whole shop.
     if [ "$number" = 5 ]; then
         for name in "${NAMES[@]}"; do command+=(--package "$name" --bin "$name"); done
     fi
-    say "${DIM}Building. The first time also builds the checks: some minutes.$PLAIN"
+    say "${DIM}Building. The first build also builds the tests and takes some minutes.$PLAIN"
     if ! "${command[@]}"; then
-        complain "It does not compile; what the compiler says about it is above."
+        complain "It does not compile; see the output of the compiler above."
         exit 1
     fi
-    say "${DIM}Asking it; at most a minute.$PLAIN"
+    say "${DIM}Testing it; this takes at most a minute.$PLAIN"
     say ''
-    # `cargo run` knows where programs are put.
+    # `cargo run` finds the program in any target directory.
     cargo run --quiet --package exercises --bin exercises -- "$number" "exercise-$number" |
         sed -e "s/^  ok  /  ${GREEN}ok$PLAIN  /" -e "s/^  FAIL/  ${RED}FAIL$PLAIN/"
     status=${PIPESTATUS[0]}
@@ -146,9 +146,9 @@ hint() {
     say "$shown" >"$told" || exit 1
     awk -v last="$shown" '/^## / { n++ } n > 0 && n <= last' "$folder/hints.md"
     if [ "$shown" -lt "$all" ]; then
-        say "${DIM}Hint $shown of $all; the same again gives one more.$PLAIN"
+        say "${DIM}Hint $shown of $all; run the command again for the next.$PLAIN"
     else
-        say "${DIM}These are all; scripts/exercise.sh solution $number shows a solution.$PLAIN"
+        say "${DIM}These are all hints; scripts/exercise.sh solution $number shows a solution.$PLAIN"
     fi
 }
 
@@ -156,7 +156,7 @@ solution() {
     local mine=$yours
     [ -e "$yours" ] || mine=$folder/start.rs
     if cmp -s "$mine" "$folder/solution.rs"; then
-        say "$mine is the solution, to the letter."
+        say "$mine is identical to the solution."
         return
     fi
     diff -u "$mine" "$folder/solution.rs" |

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The health-check tour. `scripts/health.sh --help`
+# Shows the health of the services. `scripts/health.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -15,21 +15,21 @@ fi
 
 usage() {
     cat <<'USAGE'
-Asks each service for GET /health (is it alive?) and GET /health/ready (can it do
-its work?), and shows the answers as a table.
+Sends GET /health (is it alive?) and GET /health/ready (can it do its work?) to each
+service, and shows the responses as a table.
 
     scripts/health.sh                 once
     scripts/health.sh --watch         again every 2 seconds, until Ctrl-C
     scripts/health.sh --watch 10      again every 10 seconds
 
-The exit status is the number of services that are not well: that do not answer,
-or that are unavailable. A degraded service is well: it does its work without
-something it can do without, and the table says what.
+The exit status is the number of unhealthy services: those that do not answer or are
+unavailable. A degraded service counts as healthy: it works without an optional
+dependency, which the table names.
 
 Environment
-    BASE_PORT    port of user-service; the others follow (that of the shop that
-                 scripts/start.sh started, else 8001)
-    RUN_DIR      where logs and process ids are kept (run)
+    BASE_PORT    port of user-service; the others follow (the port of the running
+                 shop, else 8001)
+    RUN_DIR      the directory for logs and process ids (run)
 USAGE
 }
 
@@ -53,14 +53,13 @@ done
 need_curl
 choose_ports
 
-# On a terminal, a round that repeats is written over the one before.
+# On a terminal, each round overwrites the one before.
 LINE_END=''
 [ -n "$watch" ] && [ -n "$ON_TERMINAL" ] && LINE_END=$'\033[K'
 line() { printf "%s$LINE_END\n" "$*"; }
 
-
-# Seconds as a person says them.
-lasting() {
+# A number of seconds in words.
+in_words() {
     if [ "$1" -lt 60 ]; then
         printf '%s s' "$1"
     elif [ "$1" -lt 3600 ]; then
@@ -70,12 +69,12 @@ lasting() {
     fi
 }
 
-# One row of the table; sets WELL, and NOTE where there is something to say.
+# Prints one row of the table; sets HEALTHY, and NOTE if something is wrong.
 row() {
     local name=${NAMES[$1]} url health live_status took
     local live=no state=- framework=- version=- uptime=- latency=- colour=$RED missing
     url=$(base_url "$1")
-    WELL='' NOTE=''
+    HEALTHY='' NOTE=''
     [ -n "$ON_TERMINAL" ] && printf '%s\r' "$DIM$name ...$PLAIN"
     {
         read_answer
@@ -90,7 +89,7 @@ row() {
                 live=yes
                 framework=$(field framework "$health")
                 version=$(field version "$health")
-                uptime=$(lasting "$(field uptimeSeconds "$health")")
+                uptime=$(in_words "$(field uptimeSeconds "$health")")
                 latency=$(awk -v s="$took" 'BEGIN { printf "%.1f ms", s * 1000 }')
                 state=$(field status "$BODY")
             fi
@@ -104,14 +103,14 @@ row() {
     if [ "$live" = yes ]; then
         case $state in
             (ready)
-                WELL=yes
+                HEALTHY=yes
                 colour=$GREEN
                 ;;
             (degraded)
-                WELL=yes
+                HEALTHY=yes
                 colour=$YELLOW
                 missing=$(missing_in "$BODY")
-                NOTE="degraded: it does without ${missing:-something}"
+                NOTE="degraded: it works without ${missing:-something}"
                 ;;
             (unavailable)
                 missing=$(missing_in "$BODY" true)
@@ -128,46 +127,46 @@ row() {
         "$name" "$live" "$state" "$framework" "$version" "$uptime" "$latency")"
 }
 
-# The whole tour; sets NOT_WELL.
-tour() {
+# Prints the table; sets UNHEALTHY.
+print_all() {
     local i notes=''
-    NOT_WELL=0
+    UNHEALTHY=0
     line "$BOLD$(printf '%-20s  %-4s  %-11s  %-9s  %-7s  %12s  %8s' service live ready framework version uptime latency)$PLAIN"
     for i in $ALL; do
         row "$i"
-        [ -z "$WELL" ] && NOT_WELL=$((NOT_WELL + 1))
+        [ -z "$HEALTHY" ] && UNHEALTHY=$((UNHEALTHY + 1))
         [ -n "$NOTE" ] && notes="$notes${NAMES[i]}: $NOTE"$'\n'
     done
     line ''
-    if [ "$NOT_WELL" -eq 0 ]; then
-        line "${GREEN}All five are well.$PLAIN"
+    if [ "$UNHEALTHY" -eq 0 ]; then
+        line "${GREEN}All five are healthy.$PLAIN"
     else
-        line "$RED$NOT_WELL of 5 not well.$PLAIN"
+        line "$RED$UNHEALTHY of 5 are not healthy.$PLAIN"
     fi
     while IFS= read -r i; do
         [ -n "$i" ] && line "    $i"
     done <<<"$notes"
-    [ "$NOT_WELL" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
+    [ "$UNHEALTHY" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
     line ''
-    line 'The same by hand; the last line of each answer is its status and how many seconds it took:'
+    line 'The same by hand; the last line of each response is its status and its time in seconds:'
     for i in $ALL; do
         line "    ${CYAN}curl -s -m 2 -w '$MEASURED' $(base_url "$i")/health $(base_url "$i")/health/ready$PLAIN"
     done
 }
 
 if [ -z "$watch" ]; then
-    tour
-    exit "$NOT_WELL"
+    print_all
+    exit "$UNHEALTHY"
 fi
 
-NOT_WELL=0
-trap 'printf "\n"; exit "$NOT_WELL"' INT TERM
+UNHEALTHY=0
+trap 'printf "\n"; exit "$UNHEALTHY"' INT TERM
 [ -n "$ON_TERMINAL" ] && printf '\033[2J'
 while :; do
     [ -n "$ON_TERMINAL" ] && printf '\033[H'
     line "$DIM$(date '+%H:%M:%S'), every $watch s; Ctrl-C ends it.$PLAIN"
     line ''
-    tour
+    print_all
     if [ -n "$ON_TERMINAL" ]; then printf '\033[J'; else line ''; fi
     sleep "$watch"
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shop in containers, to look into and to break. `scripts/lab.sh --help`
+# Runs the shop in containers, for experiments. `scripts/lab.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -17,44 +17,43 @@ fi
 
 usage() {
     cat <<'USAGE'
-The shop in containers: five services, each in one of its own, on one network.
+Runs the shop in containers: five services on one network, each in its own container.
 docs/lab.md has exercises for it.
 
     scripts/lab.sh up                       builds and starts it, and waits until it is healthy
-    scripts/lab.sh up --observability       with Prometheus and Jaeger, and spans sent to it
-    scripts/lab.sh up --no-build            with the images of the last build: needs no internet
+    scripts/lab.sh up --observability       with Prometheus, and Jaeger to receive the spans
+    scripts/lab.sh up --no-build            with the images of the last build; needs no internet
     scripts/lab.sh status                   each container, its health, and whether it is ready
-    scripts/lab.sh logs [service]           the last log lines; --follow goes on until Ctrl-C
-    scripts/lab.sh break <service> stop     ends it: its name and its port are gone, and its records
-    scripts/lab.sh break <service> pause    freezes it: it takes connections and answers nothing
-    scripts/lab.sh break <service> slow     freezes it for 1 s, lets it run for 0.2 s, and so on
-    scripts/lab.sh mend                     brings back all that is broken
-    scripts/lab.sh restart <service>        as an update would: stopped gracefully and started, and
-                                            if there are several of it, one after the other
-    scripts/lab.sh scale <service> <n>      so many containers of it; analytics-service only, 1 to 5
-    scripts/lab.sh shell [command]          a throw-away container on the network, with curl
-    scripts/lab.sh id <service>             the id of its container, for docker inspect and the like
-    scripts/lab.sh down                     removes all of it, and nothing else
+    scripts/lab.sh logs [service]           the last log lines; --follow continues until Ctrl-C
+    scripts/lab.sh break <service> stop     stops it: its name, its port and its records are gone
+    scripts/lab.sh break <service> pause    freezes it: it accepts connections and never answers
+    scripts/lab.sh break <service> slow     freezes it for 1 s, lets it run for 0.2 s, and repeats
+    scripts/lab.sh mend                     repairs all that is broken
+    scripts/lab.sh restart <service>        stops it gracefully and starts it, as an update would;
+                                            several containers one after the other
+    scripts/lab.sh scale <service> <n>      runs n containers of it, 1 to 5; analytics-service only
+    scripts/lab.sh shell [command]          a temporary container on the network, with curl
+    scripts/lab.sh id <service>             the id of its container, for docker inspect
+    scripts/lab.sh down                     removes the lab, and nothing else
 
-It uses docker compose, or docker-compose where that is what there is. What can be set
-is in .env.example.
+It uses "docker compose", else "docker-compose". .env.example lists the settings.
 
 Environment
     BASE_PORT    port of user-service; the others follow (8001)
-    RUN_DIR      where it is kept which service is slow (run)
+    RUN_DIR      the directory for the list of slow services (run)
 USAGE
 }
 
-# The place of the service named $1, or the end of the script.
-the_place() {
+# Sets PLACE to the place of the service named $1, else exits.
+set_place() {
     [ -n "${1:-}" ] || misused "which service? There are ${NAMES[*]}"
     place_of "$1" >/dev/null || misused "there is no service called $1; there are ${NAMES[*]}"
     PLACE=$(place_of "$1")
 }
 
-no_more() { [ $# -eq 0 ] || misused "unknown argument $1; there is --help"; }
+no_more_arguments() { [ $# -eq 0 ] || misused "unknown argument $1; there is --help"; }
 
-# Ends the script unless the lab is there.
+# Exits unless the lab is up.
 need_lab() {
     lab_exists && return
     complain 'The lab is not up; scripts/lab.sh up starts it.'
@@ -78,7 +77,7 @@ up() {
         shift
     done
     # shellcheck disable=SC2086 # a list of places
-    look && speed_up $ALL
+    read_containers && speed_up $ALL
     if [ -n "$build" ] && ! build_images; then
         complain 'scripts/lab.sh up --no-build starts the images of the last build, if there was one.'
         exit 1
@@ -94,7 +93,7 @@ up() {
         say "Jaeger:      http://127.0.0.1:$(port_of JAEGER_PORT 16686)"
     fi
     say 'Exercises:   docs/lab.md'
-    say 'The end:     scripts/lab.sh down'
+    say 'Remove it:   scripts/lab.sh down'
 }
 
 port_of() {
@@ -109,7 +108,7 @@ logs() {
         case $1 in
             (-f | --follow) follow=(--follow) ;;
             (-*) misused "unknown option $1; logs has --follow" ;;
-            (*) the_place "$1" && services+=("$1") ;;
+            (*) set_place "$1" && services+=("$1") ;;
         esac
         shift
     done
@@ -119,17 +118,17 @@ logs() {
 
 break_it() {
     local how=${2:-} state
-    the_place "${1:-}"
+    set_place "${1:-}"
     case $how in
         (stop | pause | slow) ;;
         (*) misused "how? scripts/lab.sh break $1 stop, pause or slow" ;;
     esac
     shift 2
-    no_more "$@"
+    no_more_arguments "$@"
     need_lab
     state=$(state_of "$PLACE")
     if [ "$state" != running ]; then
-        complain "${NAMES[PLACE]} does not run: it is $state; scripts/lab.sh mend brings it back first."
+        complain "${NAMES[PLACE]} does not run: it is $state; scripts/lab.sh mend repairs it."
         exit 1
     fi
     case $how in
@@ -139,19 +138,19 @@ break_it() {
             ;;
         (pause)
             docker pause "${IDS[PLACE]}" >/dev/null || exit 1
-            say "${NAMES[PLACE]} is frozen: the system takes connections for it, and nobody answers them."
+            say "${NAMES[PLACE]} is frozen: the system accepts connections for it, but nothing answers."
             ;;
         (slow)
             slow_down "$PLACE" || exit 1
-            say "${NAMES[PLACE]} is slow: frozen for $SLOW_STOPPED s, running for $SLOW_RUNNING s, and so on."
+            say "${NAMES[PLACE]} is slow: frozen for $SLOW_STOPPED s, running for $SLOW_RUNNING s, repeatedly."
             ;;
     esac
-    say 'scripts/lab.sh mend brings it back.'
+    say 'scripts/lab.sh mend repairs it.'
 }
 
 mend() {
     local i broken=''
-    no_more "$@"
+    no_more_arguments "$@"
     need_lab
     for i in $ALL; do is_slow "$i" && broken="$broken $i"; done
     # shellcheck disable=SC2086 # a list of places
@@ -160,7 +159,7 @@ mend() {
         case ${STATES[i]} in
             (paused)
                 docker unpause "${IDS[i]}" >/dev/null || exit 1
-                say "Goes on: ${NAMES[i]}."
+                say "Resumed: ${NAMES[i]}."
                 ;;
             (exited | created)
                 docker start "${IDS[i]}" >/dev/null || exit 1
@@ -170,7 +169,7 @@ mend() {
                 [ "${HEALTHS[i]}" = healthy ] && continue
                 ;;
             (*)
-                complain "${NAMES[i]} is $(state_of "$i"); scripts/lab.sh up brings it back."
+                complain "${NAMES[i]} is $(state_of "$i"); scripts/lab.sh up starts it."
                 exit 1
                 ;;
         esac
@@ -185,14 +184,14 @@ mend() {
     say 'All five are healthy, and ready.'
 }
 
-# Waits until all five say that they are ready: the circuits that opened have to close.
+# Waits until all five are ready: open circuits have to close first.
 wait_until_lab_ready() {
     local i ready began=$SECONDS
     while :; do
         ready=$(for i in $ALL; do curl -s -m 3 "$(base_url "$i")/health/ready"; done | grep -o '"status":"ready"')
         [ "$(grep -c . <<<"$ready")" -eq 5 ] && return 0
         if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
-            complain "Not all five are ready after $HEALTHY_WITHIN s; scripts/lab.sh status says more."
+            complain "Not all five are ready after $HEALTHY_WITHIN s; scripts/lab.sh status shows which."
             return 1
         fi
         sleep 0.2
@@ -201,22 +200,22 @@ wait_until_lab_ready() {
 
 restart() {
     local id ids
-    the_place "${1:-}"
+    set_place "${1:-}"
     shift
-    no_more "$@"
+    no_more_arguments "$@"
     need_lab
     # shellcheck disable=SC2086 # a place
     speed_up $PLACE
     ids=${IDS[PLACE]}
     [ "$PLACE" = "$ANALYTICS" ] && ids="$ids $(replicas)"
     for id in $ids; do
-        docker restart --time 15 "$id" >/dev/null && wait_until_well "$id" || exit 1
+        docker restart --time 15 "$id" >/dev/null && wait_until_container_healthy "$id" || exit 1
     done
-    say "${NAMES[PLACE]} is back, and healthy."
+    say "${NAMES[PLACE]} is running again and healthy."
 }
 
 # Waits until the container is healthy.
-wait_until_well() {
+wait_until_container_healthy() {
     local began=$SECONDS
     while [ "$(docker inspect --format '{{.State.Health.Status}}' "$1")" != healthy ]; do
         if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
@@ -229,7 +228,7 @@ wait_until_well() {
 
 scale() {
     local n=${2:-} of='' id
-    the_place "${1:-}"
+    set_place "${1:-}"
     case $PLACE in
         ("$USER") of=users ;;
         ("$PRODUCT") of='products and their stock' ;;
@@ -237,7 +236,7 @@ scale() {
         ("$NOTIFICATION") of=notifications ;;
     esac
     if [ -n "$of" ]; then
-        complain "${NAMES[PLACE]} cannot be scaled: it keeps its $of in memory, so each container would have others, and a client would see now these, now those. It would take a database that they share."
+        complain "${NAMES[PLACE]} cannot be scaled: it keeps its $of in memory, so each container would have different ones. Scaling it needs a shared database."
         exit 1
     fi
     case $n in
@@ -245,7 +244,7 @@ scale() {
         (*) misused "how many containers? scripts/lab.sh scale $1 <1 to 5>, not \"$n\"" ;;
     esac
     shift 2
-    no_more "$@"
+    no_more_arguments "$@"
     need_lab
     if [ "$n" -eq 1 ]; then
         compose_all rm --stop --force analytics-replica >&2 || exit 1
@@ -254,15 +253,15 @@ scale() {
             --scale "analytics-replica=$((n - 1))" analytics-replica >&2 || exit 1
     fi
     if [ "$(replicas | wc -l)" -ne $((n - 1)) ]; then
-        complain "analytics-service does not have $n containers; what compose says is above."
+        complain "analytics-service does not have $n containers; see the output of compose above."
         exit 1
     fi
-    for id in $(replicas); do wait_until_well "$id" || exit 1; done
+    for id in $(replicas); do wait_until_container_healthy "$id" || exit 1; done
     if [ "$n" -eq 1 ]; then
         say 'analytics-service has one container.'
     else
-        say "analytics-service has $n containers. On the network its name leads to each of them,"
-        say "the port ${PORTS[ANALYTICS]} of this machine to the first."
+        say "analytics-service has $n containers. On the network its name resolves to each of them;"
+        say "port ${PORTS[ANALYTICS]} of this machine leads to the first."
     fi
 }
 
@@ -271,7 +270,7 @@ shell() {
     need_lab
     { [ -t 0 ] && [ -t 1 ]; } || terminal=(-T)
     docker image inspect microservices-lab/shell:0.1.0 >/dev/null 2>&1 || {
-        say "${DIM}Building its image, once.$PLAIN" >&2
+        say "${DIM}Building its image; this happens once.$PLAIN" >&2
         compose_all build shell >&2 || exit 1
     }
     if [ $# -eq 0 ] && [ ${#terminal[@]} -eq 0 ]; then
@@ -281,12 +280,12 @@ shell() {
 }
 
 id() {
-    the_place "${1:-}"
+    set_place "${1:-}"
     shift
-    no_more "$@"
+    no_more_arguments "$@"
     need_lab
     if [ -z "${IDS[PLACE]}" ]; then
-        complain "${NAMES[PLACE]} has no container; scripts/lab.sh up makes one."
+        complain "${NAMES[PLACE]} has no container; scripts/lab.sh up creates one."
         exit 1
     fi
     say "${IDS[PLACE]:0:12}"
@@ -294,18 +293,18 @@ id() {
 
 down() {
     local i
-    no_more "$@"
+    no_more_arguments "$@"
     for i in $ALL; do rm -f "$(slow_file "$i")"; done
-    look || exit 1
+    read_containers || exit 1
     for i in $ALL; do
-        # Neither hears that it is to stop.
+        # A frozen process does not see the signal to stop.
         case ${STATES[i]} in
             (paused) docker unpause "${IDS[i]}" >/dev/null ;;
             (running) docker kill --signal CONT "${IDS[i]}" >/dev/null ;;
         esac
     done
     compose_all down --remove-orphans || exit 1
-    say 'The lab is gone. Its images are kept, for the next time.'
+    say 'The lab is removed. Its images are kept for the next time.'
 }
 
 asked=${1:-}
@@ -320,7 +319,7 @@ need_docker
 case $asked in
     (break) break_it "$@" ;;
     (status)
-        no_more "$@"
+        no_more_arguments "$@"
         need_lab
         lab_table
         ;;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # what is set here is used by the scripts that read this file
+# shellcheck disable=SC2034 # the scripts that read this file use what it sets
 #
 # What the scripts share: the five services, how to build, start and stop them, and
 # how to print. Each script reads this file in the root of the repository. Works with
@@ -9,44 +9,43 @@ set -u
 
 ROOT=$PWD
 
-# Numbers have a point in every locale; letters stay as they are.
+# A decimal point in every locale; the character set stays.
 if [ -n "${LC_ALL:-}" ]; then
     export LANG=$LC_ALL
     unset LC_ALL
 fi
 export LC_NUMERIC=C
 
-# The shop is on this machine: a proxy has no part in it.
+# The shop is on this machine: do not use a proxy.
 export no_proxy='*' NO_PROXY='*'
 
 # ---------------------------------------------------------------- the services
 
-# A service is known by its place in these lists; its port is BASE_PORT plus it.
+# The place of a service is its index in these lists; its port is BASE_PORT + place.
 NAMES=(user-service product-service order-service notification-service analytics-service)
 FRAMEWORKS=(axum rocket poem warp actix-web)
 USER=0 PRODUCT=1 ORDER=2 NOTIFICATION=3 ANALYTICS=4
 ALL='0 1 2 3 4'
 
-# Logs and process ids are kept here. Another place makes another shop, which
-# can run beside this one on another BASE_PORT.
+# The directory for logs and process ids. A shop with another RUN_DIR and BASE_PORT can
+# run at the same time.
 RUN_DIR=${RUN_DIR:-run}
 
-# For what one command of this script hands to the next.
+# The prefix of temporary files.
 SCRATCH=$RUN_DIR/.scratch.$$
 
-# How long a service may take to become ready, and to stop, in seconds. A service
-# gives the requests in flight ten seconds.
+# Seconds until a service must be ready, and until it must have stopped. A service waits
+# ten seconds for its requests in flight.
 READY_WITHIN=10
 STOP_WITHIN=12
 
-# product-service can be had on each of the five, and as a program of one's own: which
-# framework it was started on last is noted here, and the path of that program if it
-# is one.
+# product-service runs on any of the five frameworks, or as a program of the user. This
+# file holds the framework of its last start, and the path of the user's program.
 CHOICE='axum rocket poem warp actix-web'
 OWN_PROGRAM=''
 PRODUCT_NOTE=$RUN_DIR/product-service.framework
 
-# The program that is the service at $1, which is also its package.
+# The program of the service at $1; its package has the same name.
 program_for() {
     if [ "$1" = $PRODUCT ] && [ "${FRAMEWORKS[PRODUCT]}" != rocket ]; then
         printf framework-comparison
@@ -55,7 +54,7 @@ program_for() {
     fi
 }
 
-# Whether the service at $1 is somebody's own program.
+# Whether the service at $1 is a program of the user.
 is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 
 base_url() { printf 'http://127.0.0.1:%s' "$((BASE_PORT + $1))"; }
@@ -73,16 +72,16 @@ place_of() {
     return 1
 }
 
-# The names of the services at the places given, as a person lists them.
+# The names of the services at the places given, separated by commas.
 names() {
     local i list=''
     for i in "$@"; do list="$list${list:+, }${NAMES[i]}"; done
     printf '%s' "$list"
 }
 
-# ------------------------------------------------------------------ the talking
+# ------------------------------------------------------------------ output
 
-# Colour only for people who can see it and did not ask for none.
+# Colour only on a terminal, and not with NO_COLOR.
 ON_TERMINAL=''
 [ -t 1 ] && ON_TERMINAL=yes
 if [ -n "$ON_TERMINAL" ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
@@ -95,12 +94,12 @@ fi
 say() { printf '%s\n' "$*"; }
 complain() { printf '%s\n' "$*" >&2; }
 
-# How a person runs one of these scripts on this very shop.
+# The command line that runs a script on this shop.
 by_hand() {
     if [ "$RUN_DIR" = run ]; then printf '%s' "$*"; else printf 'RUN_DIR=%q %s' "$RUN_DIR" "$*"; fi
 }
 
-# Ends the script over a wrong argument.
+# Exits because of a wrong argument.
 misused() {
     complain "${SCRIPT##*/}: $1"
     exit 2
@@ -118,8 +117,8 @@ need_cargo() {
     exit 1
 }
 
-# The value of the first field called $1 in the JSON text $2, text without its
-# quotes. Enough for flat objects, and needs no jq.
+# The value of the first field called $1 in the JSON text $2, strings without quotes.
+# Enough for flat objects, and needs no jq.
 field() {
     local pattern="\"$1\"[[:space:]]*:[[:space:]]*(\"(([^\"\\\\]|\\\\.)*)\"|[^],}[:space:]]+)"
     [[ $2 =~ $pattern ]] || return 1
@@ -129,7 +128,7 @@ field() {
     esac
 }
 
-# JSON as people like to read it, where jq is there.
+# JSON indented, if jq is installed.
 pretty() {
     if ! command -v jq >/dev/null 2>&1; then
         printf '%s\n' "$1"
@@ -140,8 +139,8 @@ pretty() {
     fi
 }
 
-# Reads one answer of a curl that was told -w "$MEASURED" from standard input: its
-# BODY, STATUS (000 if there was none) and the seconds it TOOK.
+# Reads one response of `curl -w "$MEASURED"` from standard input. Sets BODY, STATUS (000
+# without a response) and TOOK, in seconds.
 MEASURED='\n%{http_code} %{time_total}\n'
 read_answer() {
     local line measured='^([0-9]{3}) ([0-9.]+)$'
@@ -156,15 +155,15 @@ read_answer() {
     done
 }
 
-# Runs a command so that no Ctrl-C gets lost: bash forgets one that comes just as
-# a program in the foreground ends, but not while it waits for one in the back.
+# Runs a command so that no Ctrl-C is lost: bash loses one that arrives just as a
+# foreground program ends, but not while it waits for a background program.
 steadily() {
     "$@" &
     wait $!
 }
 
-# Runs a command and adds the milliseconds it took to ELAPSED. The `time` of bash
-# is the one clock finer than a second that is everywhere.
+# Runs a command and adds its milliseconds to ELAPSED. The `time` of bash is the only
+# clock with milliseconds on every system.
 TIMEFORMAT=%3R
 ELAPSED=0
 timed() {
@@ -178,7 +177,7 @@ timed() {
 
 # -------------------------------------------------------------------- processes
 
-# The program that process $1 runs; nothing if it runs none (any more).
+# The program that process $1 runs; empty if there is no such process.
 program_of() {
     local program=''
     if [ -r /proc/self/cmdline ]; then
@@ -224,8 +223,8 @@ anything_runs() {
     return 1
 }
 
-# A shop that has crashed leaves its note behind, and a new one begins with Rocket: the
-# note is believed while anything runs, be it only the program that it names.
+# A crashed shop leaves its note behind, but a new shop starts with Rocket: use the note
+# only while a service runs, even if it is only the program in the note.
 if [ -r "$PRODUCT_NOTE" ]; then
     { read -r noted; read -r OWN_PROGRAM; } <"$PRODUCT_NOTE"
     if anything_runs; then
@@ -254,16 +253,16 @@ megabytes() { printf '%s.%s MB' "$(($1 / 1024))" "$(($1 % 1024 * 10 / 1024))"; }
 
 port_in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Who listens on port $1, where lsof can tell: " (python3, pid 123)".
+# The program that listens on port $1, if lsof is installed: " (python3, pid 123)".
 listener_on() {
     command -v lsof >/dev/null 2>&1 || return 0
     lsof -nP -iTCP:"$1" -sTCP:LISTEN -Fpc 2>/dev/null |
         awk '/^p/ { pid = substr($0, 2) } /^c/ { printf " (%s, pid %s)", substr($0, 2), pid; exit }'
 }
 
-# --------------------------------------------------------------- where it listens
+# ------------------------------------------------------------------ ports
 
-# Chooses BASE_PORT: the one asked for, else that of the shop that runs, else 8001.
+# Sets BASE_PORT: the requested one, else that of the running shop, else 8001.
 choose_ports() {
     local running='' asked=${BASE_PORT:-}
     [ -r "$RUN_DIR/base-port" ] && anything_runs && read -r running <"$RUN_DIR/base-port"
@@ -276,7 +275,7 @@ choose_ports() {
         misused "BASE_PORT is \"$asked\", expected the first of five ports, 1 to 65531"
     fi
     RUNNING_BASE_PORT=$running
-    # What each service is told about the others.
+    # The services find each other through these.
     USER_SERVICE_URL=$(base_url $USER)
     PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
     ORDER_SERVICE_URL=$(base_url $ORDER)
@@ -284,9 +283,9 @@ choose_ports() {
     export USER_SERVICE_URL PRODUCT_SERVICE_URL ORDER_SERVICE_URL NOTIFICATION_SERVICE_URL
 }
 
-# ------------------------------------------------------------------ the building
+# ------------------------------------------------------------------ building
 
-# The directory that cargo's profile puts programs into.
+# The name of the directory of cargo's profile.
 profile_dir() {
     case ${PROFILE:-dev} in
         (dev | debug) printf 'debug' ;;
@@ -294,8 +293,8 @@ profile_dir() {
     esac
 }
 
-# Builds the services at the places given and sets BIN_DIR. Whoever knows better where
-# the programs are, a script or its caller, has set it already.
+# Builds the services at the places given and sets BIN_DIR. Builds nothing if BIN_DIR is
+# already set and has the programs.
 BIN_DIR=${BIN_DIR:-}
 build() {
     local i target command places
@@ -315,10 +314,10 @@ build() {
     case $target in (/*) ;; (*) target=$ROOT/$target ;; esac
     BIN_DIR=$target/$(profile_dir)
     if [ ! -x "$BIN_DIR/$(program_for "$1")" ]; then
-        say "${DIM}Building. The first time also fetches and builds the libraries: some minutes.$PLAIN"
+        say "${DIM}Building. The first build also fetches and builds the libraries: some minutes.$PLAIN"
     fi
     if ! "${command[@]}"; then
-        complain 'The build did not work out; what cargo says about it is above.'
+        complain 'The build failed; see the output of cargo above.'
         return 1
     fi
     if [ ! -x "$BIN_DIR/$(program_for "$1")" ]; then
@@ -328,22 +327,23 @@ build() {
     fi
     for i in "$@"; do
         [ -x "$BIN_DIR/$(program_for "$i")" ] && continue
-        complain "cargo has built $(program_for "$i"), but not to $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
+        complain "cargo built $(program_for "$i"), but not in $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
         return 1
     done
 }
 
-# ------------------------------------------------------------------ the starting
+# ------------------------------------------------------------------ starting
 
-# By place: the process id while it is being started, and when it was ready.
+# By place: the process id during the start, the milliseconds until it was ready, and
+# what kept it from being ready.
 LAUNCHED=('' '' '' '' '')
 READY_MS=('' '' '' '' '')
 NOTES=('' '' '' '' '')
-# Places: what the last start_shop started; what others had started.
+# Places: started by the last start_shop; started by something else; not running.
 STARTED='' FOREIGN='' MISSING=''
 
-# Starts the program of the service at $1: in a process group of its own, so that
-# the Ctrl-C of this terminal is not for it, and deaf to the terminal's closing.
+# Starts the program of the service at $1 in its own process group, so that Ctrl-C in
+# this terminal does not reach it, and without SIGHUP when the terminal closes.
 launch() {
     local name=${NAMES[$1]} log program
     log=$(log_of "$1")
@@ -370,8 +370,8 @@ launch_all() {
     for i in "$@"; do launch "$i"; done
 }
 
-# Asks the services at the places given whether they are ready, after a moment and
-# all in one go; leaves what `read_answer` reads in the scratch file.
+# Waits a moment, then asks the services at the places given whether they are ready;
+# leaves the input of `read_answer` in the scratch file.
 ask_ready() {
     local i urls
     urls=()
@@ -380,8 +380,8 @@ ask_ready() {
     steadily curl -s -m 2 -w "$MEASURED" "${urls[@]}" >"$SCRATCH.answers"
 }
 
-# From the body of a `/health/ready`, the services that its service misses: all,
-# or only those that it needs (true) or those that it does not (false).
+# The dependencies that are down in the body $1 of a `/health/ready`: all, or only the
+# required (true) or the optional ones (false).
 missing_in() {
     local rest=$1 list='' pattern="\"name\":\"([a-z-]+)\",\"required\":(${2:-true|false}),\"status\":\"down\""
     while [[ $rest =~ $pattern ]]; do
@@ -402,8 +402,8 @@ any_here() {
     return 1
 }
 
-# Waits until the services at the places given, just launched, are ready, or as
-# ready as they can be without those that nobody started.
+# Waits until the launched services at the places given are ready, or as ready as they
+# can be without dependencies that were not started.
 wait_until_ready() {
     local pending=" $* " i took status missing told='' now later
     while [ "$pending" != ' ' ]; do
@@ -441,8 +441,7 @@ wait_until_ready() {
                 pending=${pending/ $i / }
             done
         } <"$SCRATCH.answers"
-        # One came after the other: an answer was there before the round was over
-        # by as long as those after it took.
+        # curl asks one after the other: subtract the time of the later responses.
         for i in $now; do READY_MS[i]=$((ELAPSED - later + READY_MS[i])); done
         if [ "$pending" != ' ' ] && [ "$ELAPSED" -gt 2000 ] && [ -z "$told" ]; then
             told=yes
@@ -459,8 +458,8 @@ wait_until_ready() {
     done
 }
 
-# Sorts the places given into those that run already (ours, or FOREIGN) and the
-# MISSING; fails over a port that another program has.
+# Sets FOREIGN to the places of services that something else started, and MISSING to
+# those that do not run; fails if another program uses a port.
 sort_out() {
     local i port
     FOREIGN='' MISSING=''
@@ -472,22 +471,21 @@ sort_out() {
         elif [ "$(field service "$(curl -s -m 1 "$(base_url "$i")/health")")" = "${NAMES[i]}" ]; then
             FOREIGN="$FOREIGN$i "
         else
-            complain "Port $port is in use by another program$(listener_on "$port"), and ${NAMES[i]} wants it."
+            complain "Port $port is in use by another program$(listener_on "$port"), and ${NAMES[i]} needs it."
             complain "Stop that program, or move the shop: $(by_hand "BASE_PORT=$((port > 40000 ? 18001 : BASE_PORT + 10000)) scripts/${SCRIPT##*/}")"
             return 1
         fi
     done
 }
 
-# Starts those of the services at the places given that do not run, all at once,
-# and waits until they are ready. What it started is in STARTED; if one fails,
-# those are stopped again.
+# Starts the services at the places given that do not run, all at once, and waits until
+# they are ready. Sets STARTED to their places; if one fails, stops them again.
 start_shop() {
     local i
     STARTED=''
     if [ -n "$RUNNING_BASE_PORT" ] && [ "$RUNNING_BASE_PORT" != "$BASE_PORT" ]; then
-        complain "The shop of $RUN_DIR/ already runs, from port $RUNNING_BASE_PORT on, not $BASE_PORT."
-        complain "Stop it with $(by_hand scripts/stop.sh), or keep the other shop apart: RUN_DIR=run-$BASE_PORT BASE_PORT=$BASE_PORT scripts/${SCRIPT##*/}"
+        complain "The shop in $RUN_DIR/ already runs on the ports from $RUNNING_BASE_PORT, not $BASE_PORT."
+        complain "Stop it with $(by_hand scripts/stop.sh), or start another shop: RUN_DIR=run-$BASE_PORT BASE_PORT=$BASE_PORT scripts/${SCRIPT##*/}"
         return 1
     fi
     sort_out "$@" || return 1
@@ -497,8 +495,7 @@ start_shop() {
     sort_out "$@" || return 1
     [ -z "$MISSING" ] && return 0
     mkdir -p "$RUN_DIR" || return 1
-    # A new shop begins new logs; a service that comes back to a running one goes
-    # on with its own.
+    # A new shop starts new logs; a service that returns to a running shop appends.
     if ! anything_runs; then
         for i in $ALL; do rm -f "$(log_of "$i")" "${RUN_DIR:?}/${NAMES[i]}.pid"; done
         rm -f "${PRODUCT_NOTE:?}"
@@ -518,14 +515,14 @@ start_shop() {
     for i in $STARTED; do LAUNCHED[i]=''; done
 }
 
-# Stops what this script has started, ready or not.
+# Stops the services that this script started, ready or not.
 stop_started() {
     # shellcheck disable=SC2086 # a list of places
     [ -n "$STARTED" ] && stop_services $STARTED
     STARTED=''
 }
 
-# A table of the services at the places given.
+# Prints a table of the services at the places given.
 print_table() {
     local i pid ready memory all=0 row='%-20s  %-9s  %-22s  %-27s  %7s  %10s  %8s'
     # shellcheck disable=SC2059 # the row is the format
@@ -549,21 +546,21 @@ print_table() {
         [ -n "${NOTES[i]}" ] && say "${YELLOW}${NAMES[i]} is ${NOTES[i]}.$PLAIN"
     done
     for i in $FOREIGN; do
-        say "${YELLOW}${NAMES[i]} was started by something else; it is used as it is and left alone.$PLAIN"
+        say "${YELLOW}${NAMES[i]} was started by something else; this script uses it and does not stop it.$PLAIN"
     done
     return 0
 }
 
-# ------------------------------------------------------------------ the stopping
+# ------------------------------------------------------------------ stopping
 
-# Once nothing runs, only the logs stay.
+# Once no service runs, keeps only the logs.
 forget_shop() {
     anything_runs || rm -f "${RUN_DIR:?}/base-port" "${PRODUCT_NOTE:?}"
     return 0
 }
 
-# Stops those of the services at the places given that run, all at once, and says
-# so; fails if none did.
+# Stops the services at the places given, all at once, and prints which; fails if none
+# runs.
 stop_services() {
     local i pid waiting='' pids told='' began
     pids=('' '' '' '' '')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and starts the shop, or the services named. `scripts/start.sh --help`
+# Builds and starts the shop. `scripts/start.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -18,7 +18,7 @@ usage() {
 Builds the shop, starts it in the background and waits until it is ready.
 
     scripts/start.sh                  all five services
-    scripts/start.sh order-service    only the ones named
+    scripts/start.sh order-service    only the named services
     scripts/start.sh --release        optimised; the build takes longer
 
 Options
@@ -28,10 +28,10 @@ Options
 Environment
     BASE_PORT    port of user-service; the others follow (8001)
     PROFILE      cargo profile: dev, release or dist (dev)
-    RUN_DIR      where logs and process ids are kept (run)
+    RUN_DIR      the directory for logs and process ids (run)
     LOG_LEVEL, LOG_FORMAT, RUST_LOG    passed on to the services
 
-scripts/stop.sh stops what was started here.
+scripts/stop.sh stops the services again.
 USAGE
 }
 
@@ -58,12 +58,12 @@ choose_ports
 interrupted() {
     trap : INT TERM HUP
     trap '' PIPE
-    # A `read` may have been under way, with an IFS of its own.
+    # The signal may have interrupted a `read` with its own IFS.
     IFS=$' \t\n'
     say ''
     stop_started
-    say "Interrupted; nothing that this start began is left running."
-    # A clock that was running has nothing to say any more.
+    say "Interrupted; the services that this run started are stopped."
+    # An interrupted `time` must print nothing.
     TIMEFORMAT=''
     exit "$1"
 }
@@ -75,10 +75,10 @@ trap 'interrupted 141' PIPE
 
 # shellcheck disable=SC2086 # a list of places
 start_shop $wanted || exit 1
-# From here on, a reader that goes away (| head) stops only the table.
+# From here on, a closed pipe (| head) stops only the table.
 trap - PIPE
 
-# What runs now, and where to look.
+# Prints which services run, and the next commands.
 report() {
     if [ -z "$STARTED" ]; then
         # shellcheck disable=SC2086

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stops what scripts/start.sh started. `scripts/stop.sh --help`
+# Stops the shop. `scripts/stop.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -18,13 +18,13 @@ usage() {
 Stops the services that scripts/start.sh or scripts/demo.sh started, and no others.
 
     scripts/stop.sh                  all of them
-    scripts/stop.sh order-service    only the ones named
+    scripts/stop.sh order-service    only the named services
 
-A service finishes the requests in flight first. One that takes longer than 12 s
-is killed, and this says so.
+A service finishes its requests in flight first. After 12 s the script kills it and
+says so.
 
 Environment
-    RUN_DIR      where logs and process ids are kept (run)
+    RUN_DIR      the directory for logs and process ids (run)
 USAGE
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts a service of the running shop on another framework. `scripts/swap.sh --help`
+# Replaces a running service by one on another framework. `scripts/swap.sh --help`
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -16,22 +16,23 @@ fi
 usage() {
     cat <<'USAGE'
 Replaces product-service in the running shop by the same API on another framework:
-the old one finishes what is in flight and stops, the new one starts on its port.
-Nobody who calls it should be able to tell, but for GET /health and empty shelves.
+the old process finishes its requests in flight and stops, and the new one starts on
+the same port. Its products are gone. Apart from that and GET /health, callers notice
+no difference.
 
     scripts/swap.sh product axum      or rocket, poem, warp, actix-web
-    scripts/swap.sh product rocket    as it was
+    scripts/swap.sh product rocket    the original framework
     scripts/swap.sh product poem --program target/debug/mine
 
-It stays on that framework when it is stopped and started again, until nothing of the
-shop runs any more. The others are built on one framework each.
+product-service stays on that framework when it restarts, until no service of the shop
+runs. The other services are built on one framework each.
 
 Options
-    --program FILE    a program of your own that is product-service on that framework
+    --program FILE    your own implementation of product-service on that framework
     --help            this text
 
 Environment
-    RUN_DIR      where logs and process ids are kept (run)
+    RUN_DIR      the directory for logs and process ids (run)
 USAGE
 }
 
@@ -52,7 +53,7 @@ done
 [ ${#wanted[@]} -eq 2 ] || misused 'say which service and which framework, such as: product poem'
 case ${wanted[0]} in
     (product | product-service) ;;
-    (*) misused "\"${wanted[0]}\" cannot be swapped; only product is there on all five frameworks" ;;
+    (*) misused "\"${wanted[0]}\" cannot be swapped; only product exists on all five frameworks" ;;
 esac
 framework=${wanted[1]}
 case " $CHOICE " in
@@ -60,38 +61,38 @@ case " $CHOICE " in
     (*) misused "there is no framework \"$framework\"; there are ${CHOICE// /, }" ;;
 esac
 if [ -n "$own" ]; then
-    if [ -d "$own" ] || [ ! -x "$own" ]; then misused "\"$own\" is no program; build it first"; fi
+    if [ -d "$own" ] || [ ! -x "$own" ]; then misused "\"$own\" is not a program; build it first"; fi
     own=$(CDPATH='' cd -- "$(dirname -- "$own")" && pwd)/${own##*/}
 fi
 
 need_curl
 choose_ports
 if ! anything_runs; then
-    complain "There is no shop to swap in; start one with $(by_hand scripts/start.sh)"
+    complain "The shop does not run; start it with $(by_hand scripts/start.sh)"
     exit 1
 fi
 
-# As the others were built.
+# Builds with the profile of the running services.
 for place in $ALL; do
     pid=$(pid_of "$place") || continue
     PROFILE=$(basename -- "$(dirname -- "$(program_of "$pid")")")
 done
 
 trap 'rm -f "${SCRATCH:?}"*' EXIT
-trap 'say ""; say "Interrupted; $(by_hand scripts/start.sh product-service) starts it if it does not run."; exit 130' INT
+trap 'say ""; say "Interrupted; $(by_hand scripts/start.sh product-service) starts the service if it does not run."; exit 130' INT
 trap 'exit 143' TERM
 
-# Puts it on framework $1, or on the program $2 that is on it, and starts it.
+# Starts product-service on framework $1, as the program $2 if there is one.
 start_on() {
     FRAMEWORKS[PRODUCT]=$1 OWN_PROGRAM=$2
     start_shop "$PRODUCT"
 }
 
 before=${FRAMEWORKS[PRODUCT]} own_before=$OWN_PROGRAM
-# Built first, so that it is out for no longer than it takes to start.
+# Builds first, so that the service is down only while it starts.
 FRAMEWORKS[PRODUCT]=$framework OWN_PROGRAM=$own
 build "$PRODUCT" || exit 1
-# The one that runs is known by its program.
+# stop_services recognises the running process by its program.
 OWN_PROGRAM=$own_before
 stop_services "$PRODUCT"
 if ! start_on "$framework" "$own"; then
@@ -102,4 +103,4 @@ fi
 say ''
 print_table "$PRODUCT"
 say ''
-say "product-service is on ${BOLD}$framework$PLAIN now, before on $before; its shelves are empty."
+say "product-service is now on ${BOLD}$framework$PLAIN, before on $before; its products are gone."

@@ -126,11 +126,11 @@ async fn the_demo_skips_a_step_and_those_that_need_it() {
     let words = ["--skip", "order", "--skip", "outage"];
     let ran = run(&shop, "demo.sh", &words).await;
     for part in [
-        "1/7  Is everyone there?",
+        "1/7  Do all services run?",
         "checks passed in 7 steps",
         "- The customer orders two: skipped as asked",
         "- Proof: the stock is down: needs the step \"order\"",
-        "- An order while notification-service is out: skipped as asked",
+        "- An order while notification-service is down: skipped as asked",
     ] {
         assert!(ran.said.contains(part), "{part}: {}", ran.said);
     }
