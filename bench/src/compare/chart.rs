@@ -7,8 +7,9 @@
 
 use std::fmt::Write as _;
 
+use bench::measure::table::{counted, digits, thousands};
+
 use crate::results::{Figure, Key, Kind, Quantity, Request, Results};
-use crate::table::{counted, digits, thousands};
 
 /// Pixels.
 const NAME: f64 = 112.0;

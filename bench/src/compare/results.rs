@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bench::measure::machine::Machine;
+use bench::measure::stats::{self, Better, Spread};
 use serde::{Deserialize, Serialize};
-
-use crate::stats::{self, Better, Spread};
 
 /// A whole run.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -24,28 +24,6 @@ pub(crate) struct Results {
     pub(crate) settings: Settings,
     pub(crate) servers: Vec<Server>,
     pub(crate) figures: Vec<Figure>,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Machine {
-    pub(crate) processor: String,
-    /// Cores, not the threads that they may run two of.
-    pub(crate) cores: usize,
-    pub(crate) memory_gib: Option<f64>,
-    pub(crate) system: String,
-    /// Whether it shares a real machine with others.
-    pub(crate) is_virtual: bool,
-    /// The processes that waited for a core as it began, over the last minute.
-    pub(crate) load: Option<f64>,
-    /// Processors of the servers and of the load generator; none if they share all.
-    pub(crate) pinned: Option<Pinned>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Pinned {
-    pub(crate) servers: Vec<usize>,
-    pub(crate) load: Vec<usize>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
