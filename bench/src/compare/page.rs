@@ -7,7 +7,9 @@ use bench::measure::load::FixedRate;
 use bench::measure::stats::Spread;
 use bench::measure::table::{counted, digits, table, thousands};
 
-use crate::results::{Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict};
+use crate::results::{
+    ABOUT_THE_BARS, Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict,
+};
 
 /// The whole of `results.md`, with the pictures that lie beside it.
 pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
@@ -100,7 +102,11 @@ fn origin(results: &Results) -> String {
 fn how_to_read(results: &Results) -> String {
     let Results { settings, .. } = results;
     format!(
-        "Each figure is the median of {rounds}, with the least and the greatest of them in\n\
+        "{ABOUT_THE_BARS}\n\n\
+         Those that are started here have the same number of threads: one for each four cores, as\n\
+         every service of the shop. *rocket, own server* does what the floor does, on the server that Rocket starts by\n\
+         its `launch`; like the floor it keeps nothing else of the contract, and is not ranked.\n\n\
+         Each figure is the median of {rounds}, with the least and the greatest of them in\n\
          brackets. In a round all servers are started afresh and measured in turn, in an\n\
          order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of floor* is the\n\
          share of hyper without a framework: the median of the shares of each round.\n\n\
@@ -258,7 +264,7 @@ fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
         if measured.iter().all(Option::is_none) {
             continue;
         }
-        let mut row = vec![server.name.clone()];
+        let mut row = vec![server.label()];
         for (one, figure) in measured.into_iter().zip(&figures) {
             let cell = one.map(|one| cell(one, figure.key.quantity));
             row.push(cell.unwrap_or("–".to_owned()));
@@ -331,7 +337,7 @@ mod tests {
 | -------------- | ---------------------: | -------: |
 | hyper          | 19,000 (18,000–20,000) |          |
 | axum           | 14,250 (13,500–15,000) |     0.75 |
-| rocket         |   9,500 (9,000–10,000) |     0.50 |
+| rocket*        |   9,500 (9,000–10,000) |     0.50 |
 | warp           | 14,252 (13,365–15,150) |     0.75 |
 | 127.0.0.1:9000 |                   VOID |          |
 

@@ -56,10 +56,32 @@ pub(crate) struct Server {
 pub(crate) enum Kind {
     /// Bare hyper: what the others are a share of. It is not ranked.
     Floor,
+    /// The work of the floor on a framework's own server. It is not ranked.
+    OwnServer,
     Framework,
     /// Somebody else's, by its URL.
     Peer,
 }
+
+impl Kind {
+    /// Whether it keeps the whole contract, so that it may be compared with others.
+    fn is_ranked(self) -> bool {
+        matches!(self, Self::Framework | Self::Peer)
+    }
+}
+
+impl Server {
+    /// Its name in tables and charts; a star refers to [`ABOUT_THE_BARS`].
+    pub(crate) fn label(&self) -> String {
+        let is_in_process = self.kind == Kind::Framework && self.name == "rocket";
+        let star = if is_in_process { "*" } else { "" };
+        format!("{}{star}", self.name)
+    }
+}
+
+/// What must be known of the servers before one of them is called fast or slow.
+pub(crate) const ABOUT_THE_BARS: &str = "These are this lab's implementations. \
+    * Rocket answers through its in-process client, not by its own server.";
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -272,13 +294,13 @@ fn figure(key: Key, samples: &BTreeMap<usize, Vec<Sample>>, servers: &[Server]) 
         .collect();
     let kind = |place: &usize| servers[*place].kind;
     let floor = good.iter().find(|(place, _)| kind(place) == Kind::Floor);
-    let ranked = || good.iter().filter(|(place, _)| kind(place) != Kind::Floor);
+    let ranked = || good.iter().filter(|(place, _)| kind(place).is_ranked());
 
     let measured: Vec<Measured> = samples
         .iter()
         .map(|(place, samples)| {
             let numbers = good.get(place);
-            let is_ranked = numbers.is_some() && kind(place) != Kind::Floor;
+            let is_ranked = numbers.is_some() && kind(place).is_ranked();
             let others = ranked().filter(|_| is_ranked && !key.quantity.is_exact());
             Measured {
                 name: servers[*place].name.clone(),

@@ -217,7 +217,7 @@ impl Run<'_> {
             .contenders
             .iter()
             .enumerate()
-            .filter(|(_, contender)| contender.server.kind != Kind::Peer)
+            .filter(|(_, contender)| matches!(contender.server.kind, Kind::Floor | Kind::Framework))
             .map(|(place, contender)| (place, contender.server.name.as_str()))
             .collect();
         for &(place, name) in &built {

@@ -67,7 +67,15 @@ pub(crate) fn ours(programs: &Path) -> Result<Vec<Contender>, Failed> {
             }),
         })
     };
-    let mut all = vec![one("hyper", Kind::Floor, "bare", vec!["floor"])?];
+    let mut all = vec![
+        one("hyper", Kind::Floor, "bare", vec!["floor"])?,
+        one(
+            "rocket, own server",
+            Kind::OwnServer,
+            "bare",
+            vec!["floor-on-rocket"],
+        )?,
+    ];
     for name in FRAMEWORKS {
         let arguments = vec!["serve", "--framework", name];
         all.push(one(
