@@ -37,6 +37,8 @@ pub struct Load {
     pub url: String,
     /// The JSON of a POST.
     pub body: Option<String>,
+    /// How often the JSON is sent at most; what follows is `GET /health`.
+    pub count: Option<u64>,
     /// What `wrk` is told by, in `bench/wrk/`.
     pub script: &'static str,
 }
@@ -47,6 +49,7 @@ impl Load {
         Self {
             url: url.into(),
             body: None,
+            count: None,
             script: "load.lua",
         }
     }
@@ -114,6 +117,7 @@ impl Generator<'_> {
             .args(["-s", &script, &load.url]);
         if let Some(body) = &load.body {
             wrk.args(["--", body]);
+            wrk.args(load.count.map(|count| count.to_string()));
         }
         let said = self.run(wrk, "wrk", seconds)?;
         parse_wrk(&said).ok_or_else(|| unclear("wrk", &said))

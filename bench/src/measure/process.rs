@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -116,8 +117,26 @@ pub fn pinned(program: impl AsRef<std::ffi::OsStr>, on: Option<&[usize]>) -> Com
 
 /// Whether there is a program of this name.
 pub fn is_installed(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// The program of this name. Debian has some, such as nginx, where only root looks.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let mut programs = folders.map(|folder| folder.join(name));
+    programs.find(|program| program.is_file())
+}
+
+/// Sends a signal, such as `STOP`, to a process.
+pub fn signal(process: u32, signal: &str) -> Result<(), Failed> {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), process.to_string()])
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(format!("process {process} did not get the signal {signal}").into()),
+    }
 }
 
 /// What a short command says on standard output, without the white space around it.
