@@ -1,6 +1,9 @@
-//! product-service's API on bare hyper: the same store, the same rules for a body
-//! and the same JSON, with nothing else that the contract asks for. No request ids,
-//! no CORS, no metrics, no limits, no router.
+//! product-service's API with the same store, the same rules for a body and the same
+//! JSON, and with nothing else that the contract asks for: no request ids, no CORS,
+//! no metrics, no limits. On bare hyper it is the floor that the frameworks stand on.
+//!
+//! [`on_rocket`] has the same work done by Rocket's own server: in the shop, Rocket
+//! answers through its in-process client, and what that costs is not to be seen there.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -21,39 +24,52 @@ use product_service::store::ProductStore;
 
 use crate::hyper::Answer;
 
+#[cfg(feature = "rocket")]
+pub(crate) mod on_rocket;
+
 const PRODUCTS: &str = "/api/products";
 
-pub(crate) fn serve(address: SocketAddr) -> Result<(), Failed> {
+type Replied = Result<Reply, ApiError>;
+
+pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let products = Arc::new(ProductStore::default());
     crate::hyper::serve(address, move |request| {
         let reply = answer(&products, &request);
         respond(reply.unwrap_or_else(ApiError::reply))
     })
+    .await
 }
 
-fn answer(products: &ProductStore, request: &Request<Bytes>) -> Result<Reply, ApiError> {
+fn answer(products: &ProductStore, request: &Request<Bytes>) -> Replied {
     let path = request.uri().path();
     match (request.method(), path.strip_prefix(PRODUCTS)) {
-        (&Method::GET, Some("")) => {
-            let page = Page::parse(request.uri().query())?;
-            Ok(Reply::listing(PRODUCTS, &products.list(page)))
-        }
-        (&Method::POST, Some("")) => {
-            let new = NewProduct::parse(body::parse(request.body())?)?;
-            let product = products.create(new)?;
-            let location = format!("{PRODUCTS}/{}", product.id);
-            Ok(Reply::created(location, &product))
-        }
-        (&Method::GET, Some(id)) => {
-            let id = Id::in_path("product", id.strip_prefix('/').unwrap_or_default())?;
-            Ok(Reply::json(200, &products.find(id)?))
-        }
-        (&Method::GET, None) if path == "/health" => {
-            let health = Health::of_service("product-service", "hyper");
-            Ok(Reply::json(200, &health))
-        }
+        (&Method::GET, Some("")) => list(products, request.uri().query()),
+        (&Method::POST, Some("")) => create(products, request.body()),
+        (&Method::GET, Some(id)) => find(products, id.strip_prefix('/').unwrap_or_default()),
+        (&Method::GET, None) if path == "/health" => Ok(health("hyper")),
         _ => Err(ApiError::not_found(format!("There is no {path}"))),
     }
+}
+
+fn health(framework: &'static str) -> Reply {
+    Reply::json(200, &Health::of_service("product-service", framework))
+}
+
+fn list(products: &ProductStore, query: Option<&str>) -> Replied {
+    let page = Page::parse(query)?;
+    Ok(Reply::listing(PRODUCTS, &products.list(page)))
+}
+
+fn create(products: &ProductStore, body: &[u8]) -> Replied {
+    let new = NewProduct::parse(body::parse(body)?)?;
+    let product = products.create(new)?;
+    let location = format!("{PRODUCTS}/{}", product.id);
+    Ok(Reply::created(location, &product))
+}
+
+fn find(products: &ProductStore, id: &str) -> Replied {
+    let id = Id::in_path("product", id)?;
+    Ok(Reply::json(200, &products.find(id)?))
 }
 
 fn respond(reply: Reply) -> Answer {

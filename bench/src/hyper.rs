@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// The routes of the other bare servers that are measured.
-pub(crate) fn serve_items(address: SocketAddr) -> Result<(), Failed> {
+#[tokio::main]
+pub(crate) async fn serve_items(address: SocketAddr) -> Result<(), Failed> {
     let items = Items::default();
     serve(address, move |request| {
         let path = request.uri().path();
@@ -38,10 +39,16 @@ pub(crate) fn serve_items(address: SocketAddr) -> Result<(), Failed> {
             _ => empty(StatusCode::NOT_FOUND),
         }
     })
+    .await
+}
+
+/// Whatever it is sent, 200 and nothing.
+#[tokio::main]
+pub(crate) async fn serve_sink(address: SocketAddr) -> Result<(), Failed> {
+    serve(address, |_| Answer::default()).await
 }
 
 /// Answers each request, read whole, with what `answer` makes of it.
-#[tokio::main]
 pub(crate) async fn serve(
     address: SocketAddr,
     answer: impl Fn(Request<Bytes>) -> Answer + Clone + Send + 'static,

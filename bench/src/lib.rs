@@ -15,6 +15,8 @@ pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod data;
+#[cfg(feature = "measure")]
+pub mod measure;
 #[cfg(feature = "poem")]
 pub mod poem;
 #[cfg(feature = "rocket")]

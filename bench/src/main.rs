@@ -3,7 +3,8 @@
 //!
 //! `bare <axum|rocket|poem|warp|actix-web|hyper> [port]`; port 0, the default, is
 //! any free one. `scripts/figures.sh throughput` runs it beside the services.
-//! `bare floor` is product-service's API on hyper, for `scripts/compare.sh`;
+//! `bare floor` is product-service's API on hyper, `bare floor-on-rocket` the same on
+//! Rocket's own server, for `scripts/compare.sh`: both on the threads of a service.
 //! `bare sink` takes whatever it is sent, as a collector for
 //! `scripts/figures.sh telemetry`.
 
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 
 use bench::Failed;
 
-const USAGE: &str = "usage: bare <axum|rocket|poem|warp|actix-web|hyper|floor|sink> [port]";
+const USAGE: &str = "usage: bare \
+    <axum|rocket|poem|warp|actix-web|hyper|floor|floor-on-rocket|sink> [port]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -41,10 +43,13 @@ fn main() -> ExitCode {
         #[cfg(feature = "hyper")]
         "hyper" => hyper::serve_items(address),
         #[cfg(feature = "floor")]
-        "floor" => floor::serve(address),
-        // Whatever it is, 200 and nothing.
+        "floor" => return on_threads_of_a_service(async || floor::serve(address).await),
+        #[cfg(all(feature = "floor", feature = "rocket"))]
+        "floor-on-rocket" => {
+            return on_threads_of_a_service(async || floor::on_rocket::serve(address).await);
+        }
         #[cfg(feature = "hyper")]
-        "sink" => hyper::serve(address, |_| hyper::Answer::default()),
+        "sink" => hyper::serve_sink(address),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -57,4 +62,16 @@ fn main() -> ExitCode {
         },
         |()| ExitCode::SUCCESS,
     )
+}
+
+/// Runs a server on the runtime that every service has: what is measured side by side
+/// has the same number of threads.
+#[cfg(feature = "floor")]
+fn on_threads_of_a_service(serve: impl AsyncFnOnce() -> Result<(), Failed>) -> ExitCode {
+    use chassis::serve::run::{RunError, until_stopped};
+
+    until_stopped(async || {
+        let served = serve().await;
+        served.map_err(|error| RunError::Start(error.to_string()))
+    })
 }

@@ -103,7 +103,13 @@ async fn each_on_a_framework_has_a_list_that_ends_and_a_slow_route() {
 
 #[tokio::test]
 async fn the_floor_answers_as_product_service_does_where_it_is_measured() {
-    let floor = Bare::start("floor");
+    for (program, framework) in [("floor", "hyper"), ("floor-on-rocket", "rocket")] {
+        answers_as_product_service_does(program, framework).await;
+    }
+}
+
+async fn answers_as_product_service_does(program: &str, framework: &str) {
+    let floor = Bare::start(program);
     let http = reqwest::Client::builder().no_proxy().build();
     let http = http.expect("a client");
     let url = |path: &str| format!("{}{path}", floor.url);
@@ -111,7 +117,7 @@ async fn the_floor_answers_as_product_service_does_where_it_is_measured() {
     let post = |body: &Value| http.post(url("/api/products")).json(body);
 
     let (status, health) = answer(http.get(url("/health"))).await;
-    assert_eq!((status, &health["framework"]), (200, &json!("hyper")));
+    assert_eq!((status, &health["framework"]), (200, &json!(framework)));
     let (status, first) = answer(post(&lamp)).await;
     let created = &first["createdAt"];
     let whole = json!({"id": "1", "name": "Desk lamp", "price": 19.99, "stock": 100,

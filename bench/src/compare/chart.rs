@@ -7,15 +7,16 @@
 
 use std::fmt::Write as _;
 
-use crate::results::{Figure, Key, Kind, Quantity, Request, Results};
-use crate::table::{counted, digits, thousands};
+use bench::measure::table::{counted, digits, thousands};
+
+use crate::results::{ABOUT_THE_BARS, Figure, Key, Kind, Quantity, Request, Results, Server};
 
 /// Pixels.
-const NAME: f64 = 112.0;
+const NAME: f64 = 124.0;
 const PANEL: f64 = 270.0;
 const GAP: f64 = 34.0;
 const ROW: f64 = 17.0;
-const HEAD: f64 = 58.0;
+const HEAD: f64 = 74.0;
 const PANEL_HEAD: f64 = 30.0;
 const PANEL_FOOT: f64 = 30.0;
 
@@ -145,19 +146,18 @@ fn by_themselves<'a>(results: &'a Results, quantities: &[Quantity]) -> Lines<'a>
 }
 
 fn draw(grid: &Grid<'_>, results: &Results) -> String {
-    let names: Vec<(&str, Kind)> = results
+    let servers: Vec<&Server> = results
         .servers
         .iter()
-        .map(|server| (server.name.as_str(), server.kind))
-        .filter(|(name, _)| {
+        .filter(|server| {
             let mut figures = grid.lines.iter().flatten();
-            figures.any(|(_, figure)| figure.servers.iter().any(|one| one.name == *name))
+            figures.any(|(_, figure)| figure.servers.iter().any(|one| one.name == server.name))
         })
         .collect();
     let columns = grid.lines.iter().map(Vec::len).max().unwrap_or(0);
     // Wide enough for the note, too.
     let width = NAME + whole(columns.max(2)) * (PANEL + GAP);
-    let panel = PANEL_HEAD + whole(names.len()) * ROW + PANEL_FOOT;
+    let panel = PANEL_HEAD + whole(servers.len()) * ROW + PANEL_FOOT;
     let height = HEAD + whole(grid.lines.len()) * panel + 4.0;
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{title}">
@@ -175,15 +175,17 @@ fn draw(grid: &Grid<'_>, results: &Results) -> String {
 <rect class="paper" width="100%" height="100%"/>
 <text class="title" x="12" y="24">{title}</text>
 <text class="soft" x="12" y="43">{note}</text>
+<text class="soft" x="12" y="59">{about}</text>
 "#,
         title = escaped(grid.title),
         note = escaped(&grid.note),
+        about = escaped(ABOUT_THE_BARS),
     );
     for (row, line) in grid.lines.iter().enumerate() {
         let top = HEAD + whole(row) * panel + PANEL_HEAD;
-        for (place, (name, _)) in names.iter().enumerate() {
+        for (place, server) in servers.iter().enumerate() {
             let (x, y) = (NAME - 12.0, top + whole(place) * ROW + 12.0);
-            let name = escaped(&shortened(name));
+            let name = escaped(&shortened(&server.label()));
             let _ = writeln!(
                 svg,
                 r#"<text x="{x}" y="{y}" text-anchor="end">{name}</text>"#
@@ -191,7 +193,7 @@ fn draw(grid: &Grid<'_>, results: &Results) -> String {
         }
         for (column, (heading, figure)) in line.iter().enumerate() {
             let left = NAME + whole(column) * (PANEL + GAP);
-            draw_panel(&mut svg, left, top, heading, figure, &names);
+            draw_panel(&mut svg, left, top, heading, figure, &servers);
         }
     }
     svg + "</svg>\n"
@@ -204,14 +206,14 @@ fn draw_panel(
     top: f64,
     heading: &str,
     figure: &Figure,
-    names: &[(&str, Kind)],
+    servers: &[&Server],
 ) {
     let spreads = figure.servers.iter().filter_map(|one| one.spread);
     let greatest = spreads.map(|spread| spread.greatest).fold(0.0, f64::max);
     let step = step(greatest);
     let steps = (greatest / step).ceil().max(1.0);
     let at = |number: f64| left + (number / (steps * step) * PANEL).max(0.0);
-    let bottom = top + whole(names.len()) * ROW;
+    let bottom = top + whole(servers.len()) * ROW;
     let decimals = [1.0, 0.1].into_iter().filter(|most| step < *most).count();
 
     let head = top - 9.0;
@@ -231,8 +233,8 @@ fn draw_panel(
         );
         mark += 1.0;
     }
-    for (place, (name, kind)) in names.iter().enumerate() {
-        let Some(measured) = figure.servers.iter().find(|one| one.name == *name) else {
+    for (place, server) in servers.iter().enumerate() {
+        let Some(measured) = figure.servers.iter().find(|one| one.name == server.name) else {
             continue;
         };
         let (y, text_y) = (top + whole(place) * ROW, top + whole(place) * ROW + 12.0);
@@ -244,8 +246,8 @@ fn draw_panel(
             );
             continue;
         };
-        let class = match kind {
-            Kind::Floor => "floor",
+        let class = match server.kind {
+            Kind::Floor | Kind::OwnServer => "floor",
             Kind::Framework => "framework",
             Kind::Peer => "peer",
         };
@@ -253,7 +255,7 @@ fn draw_panel(
         let _ = writeln!(
             svg,
             r#"<g class="{class}"><title>{name}: {median} ({least}–{greatest})</title>"#,
-            name = escaped(name),
+            name = escaped(&server.label()),
             median = number(spread.median),
             least = number(spread.least),
             greatest = number(spread.greatest),
@@ -295,7 +297,7 @@ fn step(greatest: f64) -> f64 {
 
 /// A name that fits beside a panel.
 fn shortened(name: &str) -> String {
-    const MOST: usize = 16;
+    const MOST: usize = 18;
     if name.chars().count() <= MOST {
         return name.to_owned();
     }
@@ -336,6 +338,7 @@ mod tests {
         assert_eq!(svg.matches(">void<").count(), 1);
         assert!(svg.contains("<title>axum: 14,250 (13,500–15,000)</title>"));
         assert!(svg.contains("prefers-color-scheme: dark"));
+        assert!(svg.contains(">rocket*</text>") && svg.contains(ABOUT_THE_BARS));
     }
 
     #[test]
@@ -353,6 +356,6 @@ mod tests {
     #[test]
     fn names_of_peers_cannot_break_the_picture() {
         assert_eq!(escaped("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
-        assert_eq!(shortened("axum at 127.0.0.1:9000"), "axum at 127.0.0…");
+        assert_eq!(shortened("axum at 127.0.0.1:9000"), "axum at 127.0.0.1…");
     }
 }

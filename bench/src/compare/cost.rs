@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::Failed;
-use crate::machine::{Running, output};
+use bench::Failed;
+use bench::measure::lines::code_lines;
+use bench::measure::process::{Running, output};
 
 /// The crates in the tree of the smallest server on a framework, its own not counted.
 pub(crate) fn crates(feature: &str) -> Option<usize> {
@@ -71,14 +72,6 @@ pub(crate) fn room(framework: &str) -> Vec<PathBuf> {
 pub(crate) fn room_lines(files: &[PathBuf]) -> Option<usize> {
     let texts = files.iter().map(fs::read_to_string);
     texts.map(|text| Some(code_lines(&text.ok()?))).sum()
-}
-
-fn code_lines(text: &str) -> usize {
-    let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
-    let lines = code.map(str::trim);
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with("//"))
-        .count()
 }
 
 /// How long a build may take.
@@ -220,11 +213,6 @@ mod tests {
         assert_eq!(distinct(tree), 4, "two versions are two crates");
     }
 
-    #[test]
-    fn lines_of_code_are_neither_blank_nor_comment_nor_test() {
-        let text = "//! A room.\n\nuse std::fs;\n\n/// Says it.\nfn say() {\n    // Why.\n    go();\n}\n\n#[cfg(test)]\nmod tests {\n    fn no() {}\n}\n";
-        assert_eq!(code_lines(text), 4);
-    }
     #[test]
     fn each_room_is_there_to_be_counted_and_each_handler_to_be_changed() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bench::measure::machine::Machine;
+use bench::measure::stats::{self, Better, Spread};
 use serde::{Deserialize, Serialize};
-
-use crate::stats::{self, Better, Spread};
 
 /// A whole run.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -24,28 +24,6 @@ pub(crate) struct Results {
     pub(crate) settings: Settings,
     pub(crate) servers: Vec<Server>,
     pub(crate) figures: Vec<Figure>,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Machine {
-    pub(crate) processor: String,
-    /// Cores, not the threads that they may run two of.
-    pub(crate) cores: usize,
-    pub(crate) memory_gib: Option<f64>,
-    pub(crate) system: String,
-    /// Whether it shares a real machine with others.
-    pub(crate) is_virtual: bool,
-    /// The processes that waited for a core as it began, over the last minute.
-    pub(crate) load: Option<f64>,
-    /// Processors of the servers and of the load generator; none if they share all.
-    pub(crate) pinned: Option<Pinned>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Pinned {
-    pub(crate) servers: Vec<usize>,
-    pub(crate) load: Vec<usize>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -78,10 +56,32 @@ pub(crate) struct Server {
 pub(crate) enum Kind {
     /// Bare hyper: what the others are a share of. It is not ranked.
     Floor,
+    /// The work of the floor on a framework's own server. It is not ranked.
+    OwnServer,
     Framework,
     /// Somebody else's, by its URL.
     Peer,
 }
+
+impl Kind {
+    /// Whether it keeps the whole contract, so that it may be compared with others.
+    fn is_ranked(self) -> bool {
+        matches!(self, Self::Framework | Self::Peer)
+    }
+}
+
+impl Server {
+    /// Its name in tables and charts; a star refers to [`ABOUT_THE_BARS`].
+    pub(crate) fn label(&self) -> String {
+        let is_in_process = self.kind == Kind::Framework && self.name == "rocket";
+        let star = if is_in_process { "*" } else { "" };
+        format!("{}{star}", self.name)
+    }
+}
+
+/// What must be known of the servers before one of them is called fast or slow.
+pub(crate) const ABOUT_THE_BARS: &str = "These are this lab's implementations. \
+    * Rocket answers through its in-process client, not by its own server.";
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -294,13 +294,13 @@ fn figure(key: Key, samples: &BTreeMap<usize, Vec<Sample>>, servers: &[Server]) 
         .collect();
     let kind = |place: &usize| servers[*place].kind;
     let floor = good.iter().find(|(place, _)| kind(place) == Kind::Floor);
-    let ranked = || good.iter().filter(|(place, _)| kind(place) != Kind::Floor);
+    let ranked = || good.iter().filter(|(place, _)| kind(place).is_ranked());
 
     let measured: Vec<Measured> = samples
         .iter()
         .map(|(place, samples)| {
             let numbers = good.get(place);
-            let is_ranked = numbers.is_some() && kind(place) != Kind::Floor;
+            let is_ranked = numbers.is_some() && kind(place).is_ranked();
             let others = ranked().filter(|_| is_ranked && !key.quantity.is_exact());
             Measured {
                 name: servers[*place].name.clone(),

@@ -1,30 +1,23 @@
 //! The servers that are compared: started as processes, or found by their URL.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use reqwest::blocking::{Client, RequestBuilder};
-use serde_json::Value;
+use bench::Failed;
+use bench::measure::load::Load;
+use bench::measure::server::{self, Started, answered, plain};
+use reqwest::blocking::Client;
 
-use crate::Failed;
-use crate::load::{PRODUCT, PRODUCTS, Target};
-use crate::machine::{self, Running};
-use crate::results::{Kind, Server};
+use crate::results::{Kind, Request, Server};
+
+/// The product that is created.
+const PRODUCT: &str = r#"{"name":"Desk lamp","price":19.99,"stock":100}"#;
+const PRODUCTS: &str = "/api/products";
 
 /// The frameworks, as everywhere in this project.
 pub(crate) const FRAMEWORKS: [&str; 5] = ["axum", "rocket", "poem", "warp", "actix-web"];
 
 /// How many products each has, so that a page of a hundred is full.
 const PRODUCTS_EACH: u64 = 1000;
-
-/// How long a server may take to be ready, and an answer to come.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a service is told. All else in this environment is kept from it.
 ///
@@ -74,7 +67,15 @@ pub(crate) fn ours(programs: &Path) -> Result<Vec<Contender>, Failed> {
             }),
         })
     };
-    let mut all = vec![one("hyper", Kind::Floor, "bare", vec!["floor"])?];
+    let mut all = vec![
+        one("hyper", Kind::Floor, "bare", vec!["floor"])?,
+        one(
+            "rocket, own server",
+            Kind::OwnServer,
+            "bare",
+            vec!["floor-on-rocket"],
+        )?,
+    ];
     for name in FRAMEWORKS {
         let arguments = vec!["serve", "--framework", name];
         all.push(one(
@@ -113,21 +114,6 @@ pub(crate) fn peer(url: &str, http: &Client, others: &[Contender]) -> Result<Con
     })
 }
 
-/// A server that was started, and runs.
-#[derive(Debug)]
-pub(crate) struct Started {
-    pub(crate) process: Running,
-    pub(crate) address: SocketAddr,
-    /// From its start to its first 200 of `GET /health`.
-    pub(crate) ready_after: Duration,
-}
-
-impl Started {
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
 /// Starts a server on a free port and waits until it is ready. What it says on
 /// standard error goes to `errors`.
 pub(crate) fn start(
@@ -135,88 +121,32 @@ pub(crate) fn start(
     processors: Option<&[usize]>,
     errors: &Path,
 ) -> Result<Started, Failed> {
-    let name = launch.arguments.join(" ");
-    let mut command = machine::pinned(&launch.program, processors);
-    command
-        .args(&launch.arguments)
-        .env_clear()
-        .envs(ENVIRONMENT)
-        // To find taskset.
-        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(File::create(errors)?);
-    let began = Instant::now();
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("{} cannot be started: {error}", launch.program.display()))?;
-    let stdout = child.stdout.take();
-    let process = Running::keep(child);
-    let (send, lines) = channel();
-    // A thread, because a full pipe would stop the server.
-    thread::spawn(move || {
-        let lines = stdout
-            .into_iter()
-            .flat_map(|pipe| BufReader::new(pipe).lines());
-        for line in lines.map_while(Result::ok) {
-            // Only the first is of use to anybody.
-            let _ = send.send(line);
+    let mut command = server::command(&launch.program, processors);
+    command.args(&launch.arguments).envs(ENVIRONMENT);
+    server::start(command, errors)
+}
+
+/// A server under load: its URL, without a path, and the id of a product it has.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    url: String,
+    product: String,
+}
+
+impl Target {
+    pub(crate) fn load(&self, request: Request) -> Load {
+        let Self { url, product } = self;
+        match request {
+            Request::Health => Load::get(format!("{url}/health")),
+            Request::Page => Load::get(format!("{url}{PRODUCTS}?limit=100")),
+            Request::Create => Load::post(format!("{url}{PRODUCTS}"), PRODUCT),
+            Request::OneProduct => Load::get(format!("{url}{PRODUCTS}/{product}")),
+            Request::Mix => Load {
+                script: "mix.lua",
+                ..Load::post(format!("{url}{PRODUCTS}/{product}"), PRODUCT)
+            },
         }
-    });
-    let first = lines.recv_timeout(PATIENCE);
-    let address = first.ok().and_then(|line| address_in(&line));
-    let Some(address) = address else {
-        let said = std::fs::read_to_string(errors).unwrap_or_default();
-        return Err(format!("{name} did not say where it listens: {}", said.trim()).into());
-    };
-    while !is_alive(address) {
-        if began.elapsed() > PATIENCE {
-            return Err(format!("{name} was not ready within {PATIENCE:?}").into());
-        }
-        thread::sleep(Duration::from_micros(200));
     }
-    Ok(Started {
-        process,
-        address,
-        ready_after: began.elapsed(),
-    })
-}
-
-/// Where a server listens, by its first line: `listening on http://…` of a bare one,
-/// a line of JSON with the `port` of a service.
-fn address_in(line: &str) -> Option<SocketAddr> {
-    if let Some(address) = line.strip_prefix("listening on http://") {
-        return address.parse().ok();
-    }
-    let line: Value = serde_json::from_str(line).ok()?;
-    let port = u16::try_from(line["port"].as_u64()?).ok()?;
-    Some(SocketAddr::from(([127, 0, 0, 1], port)))
-}
-
-const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: shop\r\n\r\n";
-
-fn is_alive(address: SocketAddr) -> bool {
-    ask_health(address).is_ok_and(|(_, answer)| answer.starts_with(b"HTTP/1.1 200"))
-}
-
-/// Asks `GET /health` on a connection of its own, which stays open.
-fn ask_health(address: SocketAddr) -> std::io::Result<(TcpStream, Vec<u8>)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(HEALTH)?;
-    let mut answer = vec![0; 2048];
-    let length = stream.read(&mut answer)?;
-    answer.truncate(length);
-    Ok((stream, answer))
-}
-
-/// Opens so many connections, each of which has had one answer and is kept.
-pub(crate) fn open_idle(address: SocketAddr, count: u32) -> Result<Vec<TcpStream>, Failed> {
-    let open = |_| ask_health(address).map(|(stream, _)| stream);
-    let streams: std::io::Result<Vec<_>> = (0..count).map(open).collect();
-    streams.map_err(|error| {
-        format!("{count} connections to {address} cannot be opened at once: {error}").into()
-    })
 }
 
 /// Fills a server up to a thousand products, and makes sure that it answers what it
@@ -256,50 +186,4 @@ fn count(http: &Client, list: &str) -> Result<u64, Failed> {
     let total = answer.headers().get("x-total-count");
     let total = total.and_then(|total| total.to_str().ok()?.parse().ok());
     total.ok_or_else(|| format!("{list} has no X-Total-Count: is it a product-service?").into())
-}
-
-/// The JSON of an answer that must have this status.
-fn answered(request: RequestBuilder, expected: u16) -> Result<Value, Failed> {
-    let answer = request.send().map_err(|error| plain(&error))?;
-    let (url, status) = (answer.url().clone(), answer.status().as_u16());
-    let body = answer.bytes().map_err(|error| plain(&error))?;
-    if status != expected {
-        return Err(format!("{url} answered {status}, expected {expected}").into());
-    }
-    serde_json::from_slice(&body).map_err(|error| format!("{url} is not JSON: {error}").into())
-}
-
-/// An error with what caused it, which reqwest leaves to be asked for.
-fn plain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_says_where_it_listens_in_its_first_line() {
-        let address = |text: &str| Some(text.parse().expect("an address"));
-        for (line, expected) in [
-            (
-                "listening on http://127.0.0.1:4000",
-                address("127.0.0.1:4000"),
-            ),
-            (
-                r#"{"timestamp":"…","message":"listening","address":"127.0.0.1:4001","port":4001}"#,
-                address("127.0.0.1:4001"),
-            ),
-            (r#"{"port":70000}"#, None),
-            ("started", None),
-        ] {
-            assert_eq!(address_in(line), expected, "{line}");
-        }
-    }
 }

@@ -20,68 +20,83 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::process::{Running, is_installed, pinned};
+use super::stats::percentile;
 use crate::Failed;
-use crate::machine::{self, Running, pinned};
-use crate::results::Request;
-use crate::stats::percentile;
-
-/// The product that is created.
-pub(crate) const PRODUCT: &str = r#"{"name":"Desk lamp","price":19.99,"stock":100}"#;
-pub(crate) const PRODUCTS: &str = "/api/products";
 
 /// Connections of the load at a fixed rate.
-pub(crate) const FIXED_RATE_CONNECTIONS: u32 = 20;
+pub const FIXED_RATE_CONNECTIONS: u32 = 20;
 
 /// What a generator may take beyond the time that it was told to.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server under load: its URL, without a path, and the id of a product it has.
+/// What is sent: a GET of the URL, or a POST if there is a JSON body.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) url: String,
-    pub(crate) product: String,
+pub struct Load {
+    /// With its path.
+    pub url: String,
+    /// The JSON of a POST.
+    pub body: Option<String>,
+    /// How often the JSON is sent at most; what follows is `GET /health`.
+    pub count: Option<u64>,
+    /// What `wrk` is told by, in `bench/wrk/`.
+    pub script: &'static str,
 }
 
-impl Target {
-    pub(crate) fn url_of(&self, request: Request) -> String {
-        let Self { url, product } = self;
-        match request {
-            Request::Health => format!("{url}/health"),
-            Request::Page => format!("{url}{PRODUCTS}?limit=100"),
-            Request::Create => format!("{url}{PRODUCTS}"),
-            Request::OneProduct | Request::Mix => format!("{url}{PRODUCTS}/{product}"),
+impl Load {
+    /// GETs this URL.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            body: None,
+            count: None,
+            script: "load.lua",
+        }
+    }
+
+    /// POSTs this JSON to this URL; each # in it is a number, another one each time.
+    pub fn post(url: impl Into<String>, json: &str) -> Self {
+        Self {
+            body: Some(json.to_owned()),
+            ..Self::get(url)
         }
     }
 }
 
 /// Where a generator runs, and where what it says is kept.
 #[derive(Debug)]
-pub(crate) struct Generator<'a> {
+pub struct Generator<'a> {
     /// The processors it has to itself.
-    pub(crate) processors: Option<&'a [usize]>,
-    pub(crate) output: &'a Path,
+    pub processors: Option<&'a [usize]>,
+    /// The folder that keeps what the generators say.
+    pub output: &'a Path,
 }
 
 /// What `wrk` measured.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Load {
-    pub(crate) requests: u64,
-    pub(crate) seconds: f64,
+pub struct Loaded {
+    /// Answers.
+    pub requests: u64,
+    /// How long it took.
+    pub seconds: f64,
     /// Answers other than 2xx or 3xx, and connections that broke.
-    pub(crate) failed: u64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
+    pub failed: u64,
+    /// The median latency.
+    pub p50_ms: f64,
+    /// The latency that 99 in a hundred stay below.
+    pub p99_ms: f64,
 }
 
-impl Load {
-    pub(crate) fn rate(&self) -> f64 {
+impl Loaded {
+    /// Requests a second.
+    pub fn rate(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
         let requests = self.requests as f64;
         requests / self.seconds
     }
 
     /// Why what was measured is void, if it is.
-    pub(crate) fn void(&self) -> Option<String> {
+    pub fn void(&self) -> Option<String> {
         match (self.failed, self.requests) {
             (0, 0) => Some("nothing was answered".to_owned()),
             (0, _) => None,
@@ -92,36 +107,27 @@ impl Load {
 
 impl Generator<'_> {
     /// As many requests as there are answers, on so many connections.
-    pub(crate) fn wrk(
-        &self,
-        target: &Target,
-        request: Request,
-        connections: u32,
-        seconds: u64,
-    ) -> Result<Load, Failed> {
+    pub fn wrk(&self, load: &Load, connections: u32, seconds: u64) -> Result<Loaded, Failed> {
         let threads = self.processors.map_or(1, <[usize]>::len);
         let threads = threads.min(connections as usize);
-        let script = match request {
-            Request::Mix => "bench/wrk/mix.lua",
-            _ => "bench/wrk/load.lua",
-        };
+        let script = format!("bench/wrk/{}", load.script);
         let mut wrk = pinned("wrk", self.processors);
         wrk.args([format!("-t{threads}"), format!("-c{connections}")])
             .args([format!("-d{seconds}s"), "--timeout=10s".to_owned()])
-            .args(["-s", script, &target.url_of(request)]);
-        if request.writes() {
-            wrk.args(["--", PRODUCT]);
+            .args(["-s", &script, &load.url]);
+        if let Some(body) = &load.body {
+            wrk.args(["--", body]);
+            wrk.args(load.count.map(|count| count.to_string()));
         }
         let said = self.run(wrk, "wrk", seconds)?;
         parse_wrk(&said).ok_or_else(|| unclear("wrk", &said))
     }
 
     /// So many requests a second, whatever is answered.
-    pub(crate) fn at_rate(
+    pub fn at_rate(
         &self,
         tool: FixedRate,
-        target: &Target,
-        request: Request,
+        load: &Load,
         rate: u32,
         seconds: u64,
     ) -> Result<Paced, Failed> {
@@ -129,8 +135,8 @@ impl Generator<'_> {
         let mut command = pinned(name, self.processors);
         let connections = FIXED_RATE_CONNECTIONS.to_string();
         command.args(["-c", &connections, "-z", &format!("{seconds}s")]);
-        if request.writes() {
-            command.args(["-m", "POST", "-T", "application/json", "-d", PRODUCT]);
+        if let Some(body) = &load.body {
+            command.args(["-m", "POST", "-T", "application/json", "-d", body]);
         }
         match tool {
             FixedRate::Oha => command.args([
@@ -148,7 +154,7 @@ impl Generator<'_> {
                 command.args(["-q", &each.to_string(), "-o", "csv"])
             }
         };
-        command.arg(target.url_of(request));
+        command.arg(&load.url);
         let said = self.run(command, name, seconds)?;
         let paced = match tool {
             FixedRate::Oha => parse_oha(&said),
@@ -188,7 +194,7 @@ fn unclear(name: &str, said: &str) -> Failed {
 }
 
 /// The line that load.lua ends with.
-fn parse_wrk(said: &str) -> Option<Load> {
+fn parse_wrk(said: &str) -> Option<Loaded> {
     let line = said.lines().find_map(|line| line.strip_prefix("figures"))?;
     let numbers: Vec<f64> = line
         .split_whitespace()
@@ -204,7 +210,7 @@ fn parse_wrk(said: &str) -> Option<Load> {
         reason = "counts"
     )]
     let (requests, failed) = (requests as u64, failed as u64);
-    (micros > 0.0).then_some(Load {
+    (micros > 0.0).then_some(Loaded {
         requests,
         seconds: micros / 1e6,
         failed,
@@ -215,19 +221,22 @@ fn parse_wrk(said: &str) -> Option<Load> {
 
 /// What sends at a fixed rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FixedRate {
+pub enum FixedRate {
+    /// It sends evenly.
     Oha,
+    /// It sends in bursts.
     Hey,
 }
 
 impl FixedRate {
     /// The one to take, if there is any.
-    pub(crate) fn installed() -> Option<Self> {
+    pub fn installed() -> Option<Self> {
         let mut tools = [Self::Oha, Self::Hey].into_iter();
-        tools.find(|tool| machine::is_installed(tool.name()))
+        tools.find(|tool| is_installed(tool.name()))
     }
 
-    pub(crate) fn name(self) -> &'static str {
+    /// The program.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Oha => "oha",
             Self::Hey => "hey",
@@ -250,18 +259,22 @@ impl fmt::Display for FixedRate {
 
 /// What was measured at a fixed rate.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Paced {
+pub struct Paced {
     /// Requests a second that were answered, well or not.
-    pub(crate) rate: f64,
-    pub(crate) failed: u64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) p999_ms: f64,
+    pub rate: f64,
+    /// Answers other than 2xx.
+    pub failed: u64,
+    /// The median latency.
+    pub p50_ms: f64,
+    /// The latency that 99 in a hundred stay below.
+    pub p99_ms: f64,
+    /// The latency that 999 in a thousand stay below.
+    pub p999_ms: f64,
 }
 
 impl Paced {
     /// Why what was measured is void, if it is: failures, or another rate.
-    pub(crate) fn void(&self, rate: u32) -> Option<String> {
+    pub fn void(&self, rate: u32) -> Option<String> {
         if self.failed > 0 {
             return Some(format!("{} requests failed", self.failed));
         }
@@ -362,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_load_without_failures_is_void_only_if_nothing_was_answered() {
-        let load = |requests, failed| Load {
+        let load = |requests, failed| Loaded {
             requests,
             seconds: 1.0,
             failed,

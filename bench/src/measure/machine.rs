@@ -1,168 +1,41 @@
-//! The machine: what it is, what runs on it, and what a process takes of it.
+//! The machine: what it is, and the versions of what runs on it.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
-use std::io;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::Failed;
-use crate::results::{Machine, Pinned};
+use serde::{Deserialize, Serialize};
 
-/// All processes that were started here and run. Kept in one place, so that whatever
-/// ends this program can end them first.
-static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+use super::process::{is_installed, output};
 
-/// A process of ours. Dropped, it is ended.
-#[derive(Debug)]
-pub(crate) struct Running {
-    id: u32,
+/// The machine that something was measured on.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Machine {
+    /// Its model.
+    pub processor: String,
+    /// Cores, not the threads that they may run two of.
+    pub cores: usize,
+    /// What it has in all.
+    pub memory_gib: Option<f64>,
+    /// The operating system and its kernel.
+    pub system: String,
+    /// Whether it shares a real machine with others.
+    pub is_virtual: bool,
+    /// The processes that waited for a core as it began, over the last minute.
+    pub load: Option<f64>,
+    /// Processors of the servers and of the load generator; none if they share all.
+    pub pinned: Option<Pinned>,
 }
 
-impl Running {
-    pub(crate) fn keep(child: Child) -> Self {
-        let id = child.id();
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        children.push(child);
-        Self { id }
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// How it ended, which it must do in time.
-    pub(crate) fn wait(&mut self, within: Duration) -> Result<ExitStatus, Failed> {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                return Err(format!("it did not end within {within:?}").into());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        // Never kept while waiting: whatever ends this program wants it, too.
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        let child = children.iter_mut().find(|child| child.id() == self.id);
-        child.map_or(Ok(None), Child::try_wait)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(place) = children.iter().position(|child| child.id() == self.id) else {
-            return;
-        };
-        end(&mut children.swap_remove(place));
-    }
-}
-
-fn end(child: &mut Child) {
-    // It may have ended by itself.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// Ends what was started here when this program is told to stop, and then itself.
-pub(crate) fn end_all_on_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _entered = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        )
-    };
-    thread::spawn(move || {
-        let code = runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-                _ = hangup.recv() => 129,
-            }
-        });
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        children.iter_mut().for_each(end);
-        std::process::exit(code);
-    });
-    Ok(())
-}
-
-/// A command that runs on these processors only.
-pub(crate) fn pinned(program: impl AsRef<std::ffi::OsStr>, on: Option<&[usize]>) -> Command {
-    let Some(processors) = on else {
-        return Command::new(program);
-    };
-    let list: Vec<String> = processors.iter().map(ToString::to_string).collect();
-    let mut command = Command::new("taskset");
-    command.args(["-c", &list.join(",")]).arg(program);
-    command
-}
-
-/// Whether there is a program of this name.
-pub(crate) fn is_installed(name: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(name).is_file())
-}
-
-/// What a short command says on standard output, without the white space around it.
-pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// The processor time that a process has used so far, in microseconds. Linux only.
-pub(crate) fn cpu_micros(process: u32) -> Option<f64> {
-    let mut nanos = 0;
-    // The scheduler counts in nanoseconds, a thread at a time; what `stat` has of the
-    // whole process is in steps of 10 ms.
-    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        let counted = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        nanos += counted.split(' ').next()?.parse::<u64>().ok()?;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let micros = nanos as f64 / 1e3;
-    Some(micros)
-}
-
-/// What a process has in memory, now and at the most so far, in KiB. Linux only.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    pub(crate) now_kib: f64,
-    pub(crate) most_kib: f64,
-}
-
-pub(crate) fn memory(process: u32) -> Option<Memory> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let kib = |name| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix(" kB")?.parse().ok()
-    };
-    Some(Memory {
-        now_kib: kib("VmRSS:")?,
-        most_kib: kib("VmHWM:")?,
-    })
+/// Which processors do what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// They run the servers.
+    pub servers: Vec<usize>,
+    /// They run the load generator.
+    pub load: Vec<usize>,
 }
 
 /// The threads of each core, by the numbers that `taskset` knows them by.
@@ -218,7 +91,8 @@ fn apart(cores: &[Vec<usize>]) -> Option<Pinned> {
     })
 }
 
-pub(crate) fn describe() -> Machine {
+/// This machine.
+pub fn describe() -> Machine {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let value = |text: &str, name: &str| -> Option<String> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -252,7 +126,7 @@ pub(crate) fn describe() -> Machine {
 
 /// The commit that is checked out, and whether files differ from it. The results
 /// themselves do not count.
-pub(crate) fn commit() -> (Option<String>, bool) {
+pub fn commit() -> (Option<String>, bool) {
     let commit = output("git", &["rev-parse", "--short=12", "HEAD"]);
     let changes = ["status", "--porcelain", "--", ".", ":!docs/frameworks"];
     let dirty = commit.is_some() && output("git", &changes).is_some();
@@ -260,7 +134,7 @@ pub(crate) fn commit() -> (Option<String>, bool) {
 }
 
 /// The versions of what a figure depends on.
-pub(crate) fn versions(fixed_rate: &str) -> BTreeMap<String, String> {
+pub fn versions(fixed_rate: &str) -> BTreeMap<String, String> {
     let lock = fs::read_to_string(Path::new("Cargo.lock")).unwrap_or_default();
     let crates = [
         "axum",
@@ -340,23 +214,5 @@ mod tests {
             [[package]]\nname = \"http-body\"\nversion = \"1.1.0\"\n";
         assert_eq!(locked(lock, "http"), "0.2.12, 1.5.0");
         assert_eq!(locked(lock, "absent"), "");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_process_that_works_takes_processor_time_and_memory() {
-        let busy = Command::new("sh")
-            .args(["-c", "while :; do :; done"])
-            .spawn();
-        let busy = Running::keep(busy.expect("a shell"));
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while cpu_micros(busy.id()).expect("Linux counts it") < 1000.0 {
-            assert!(
-                Instant::now() < deadline,
-                "it has not worked for a millisecond"
-            );
-        }
-        let memory = memory(busy.id()).expect("Linux knows it");
-        assert!(memory.now_kib > 0.0 && memory.most_kib >= memory.now_kib);
     }
 }

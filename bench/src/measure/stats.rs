@@ -25,14 +25,16 @@ const CHANCE: f64 = 400.0;
 /// Which way a figure is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Better {
+pub enum Better {
+    /// As throughput is.
     More,
+    /// As latency is.
     Less,
 }
 
 impl Better {
     /// Whether one server is ahead of another, by what the rounds measured of both.
-    pub(crate) fn is_ahead(self, one: &[f64], other: &[f64]) -> bool {
+    pub fn is_ahead(self, one: &[f64], other: &[f64]) -> bool {
         let rounds = one.len();
         let Some(allowed) = allowed(rounds).filter(|_| rounds == other.len()) else {
             return false;
@@ -52,7 +54,7 @@ impl Better {
 }
 
 /// Whether so many rounds can tell anything.
-pub(crate) fn can_tell(rounds: usize) -> bool {
+pub fn can_tell(rounds: usize) -> bool {
     allowed(rounds).is_some()
 }
 
@@ -83,15 +85,18 @@ fn allowed(rounds: usize) -> Option<usize> {
 
 /// The middle of some numbers, and how far they are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) greatest: f64,
+pub struct Spread {
+    /// The middle one, or the mean of the middle two.
+    pub median: f64,
+    /// The smallest.
+    pub least: f64,
+    /// The largest.
+    pub greatest: f64,
 }
 
 impl Spread {
     /// Nothing of no numbers.
-    pub(crate) fn of(numbers: &[f64]) -> Option<Self> {
+    pub fn of(numbers: &[f64]) -> Option<Self> {
         let mut sorted = numbers.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (least, greatest) = (*sorted.first()?, *sorted.last()?);
@@ -105,7 +110,7 @@ impl Spread {
 }
 
 /// The median of what `one` is of `other` in each round, to three decimals.
-pub(crate) fn share(one: &[f64], other: &[f64]) -> Option<f64> {
+pub fn share(one: &[f64], other: &[f64]) -> Option<f64> {
     let paired = one.len() == other.len() && other.iter().all(|number| *number > 0.0);
     let ratios: Vec<f64> = one.iter().zip(other).map(|(a, b)| a / b).collect();
     let ratios = Spread::of(&ratios).filter(|_| paired)?;
@@ -114,7 +119,7 @@ pub(crate) fn share(one: &[f64], other: &[f64]) -> Option<f64> {
 
 /// The number that so large a share of the others, from 0 to 1, stays below. The
 /// numbers are in ascending order.
-pub(crate) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+pub fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     let rank = (share * sorted.len() as f64).ceil();
     #[expect(

@@ -3,9 +3,13 @@
 
 use std::fmt::Write as _;
 
-use crate::load::FixedRate;
-use crate::results::{Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict};
-use crate::stats::Spread;
+use bench::measure::load::FixedRate;
+use bench::measure::stats::Spread;
+use bench::measure::table::{counted, digits, table, thousands};
+
+use crate::results::{
+    ABOUT_THE_BARS, Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict,
+};
 
 /// The whole of `results.md`, with the pictures that lie beside it.
 pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
@@ -98,7 +102,11 @@ fn origin(results: &Results) -> String {
 fn how_to_read(results: &Results) -> String {
     let Results { settings, .. } = results;
     format!(
-        "Each figure is the median of {rounds}, with the least and the greatest of them in\n\
+        "{ABOUT_THE_BARS}\n\n\
+         Those that are started here have the same number of threads: one for each four cores, as\n\
+         every service of the shop. *rocket, own server* does what the floor does, on the server that Rocket starts by\n\
+         its `launch`; like the floor it keeps nothing else of the contract, and is not ranked.\n\n\
+         Each figure is the median of {rounds}, with the least and the greatest of them in\n\
          brackets. In a round all servers are started afresh and measured in turn, in an\n\
          order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of floor* is the\n\
          share of hyper without a framework: the median of the shares of each round.\n\n\
@@ -256,7 +264,7 @@ fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
         if measured.iter().all(Option::is_none) {
             continue;
         }
-        let mut row = vec![server.name.clone()];
+        let mut row = vec![server.label()];
         for (one, figure) in measured.into_iter().zip(&figures) {
             let cell = one.map(|one| cell(one, figure.key.quantity));
             row.push(cell.unwrap_or("–".to_owned()));
@@ -301,36 +309,6 @@ fn cell(measured: &Measured, quantity: Quantity) -> String {
     )
 }
 
-/// Decimals that a number of this size is worth.
-pub(crate) fn digits(number: f64) -> usize {
-    match number {
-        100.0.. => 0,
-        10.0.. => 1,
-        _ => 2,
-    }
-}
-
-/// A number with a comma between thousands.
-pub(crate) fn thousands(number: f64, digits: usize) -> String {
-    let text = format!("{number:.digits$}");
-    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
-    let mut grouped = String::new();
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    format!("{sign}{grouped}{rest}")
-}
-
-/// A number of things: `1 round`, `2 rounds`.
-pub(crate) fn counted(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
-}
-
 fn title(request: Request) -> String {
     let title = request.title();
     let (first, rest) = title.split_at(1);
@@ -340,47 +318,6 @@ fn title(request: Request) -> String {
 fn list(numbers: &[usize]) -> String {
     let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
     numbers.join(", ")
-}
-
-/// A Markdown table: the first column to the left, the others to the right, unless
-/// there are but two.
-fn table<R: AsRef<[String]>>(head: &[impl AsRef<str>], rows: &[R]) -> String {
-    let head: Vec<&str> = head.iter().map(AsRef::as_ref).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
-        cells
-            .chain([head[column].chars().count(), 3])
-            .max()
-            .unwrap_or(3)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let is_left = |column: usize| column == 0 || head.len() == 2;
-    let line = |cells: &[&str]| {
-        let mut line = String::from("|");
-        for (column, cell) in cells.iter().enumerate() {
-            let width = widths[column];
-            let _ = if is_left(column) {
-                write!(line, " {cell:<width$} |")
-            } else {
-                write!(line, " {cell:>width$} |")
-            };
-        }
-        line + "\n"
-    };
-    let rule: Vec<String> = widths
-        .iter()
-        .enumerate()
-        .map(|(column, width)| {
-            let last = if is_left(column) { "-" } else { ":" };
-            "-".repeat(*width - 1) + last
-        })
-        .collect();
-    let mut text = line(&head);
-    text += &line(&rule.iter().map(String::as_str).collect::<Vec<_>>());
-    for row in rows {
-        text += &line(&row.as_ref().iter().map(String::as_str).collect::<Vec<_>>());
-    }
-    text
 }
 
 #[cfg(test)]
@@ -400,7 +337,7 @@ mod tests {
 | -------------- | ---------------------: | -------: |
 | hyper          | 19,000 (18,000–20,000) |          |
 | axum           | 14,250 (13,500–15,000) |     0.75 |
-| rocket         |   9,500 (9,000–10,000) |     0.50 |
+| rocket*        |   9,500 (9,000–10,000) |     0.50 |
 | warp           | 14,252 (13,365–15,150) |     0.75 |
 | 127.0.0.1:9000 |                   VOID |          |
 
@@ -421,18 +358,5 @@ mod tests {
             !text.contains("binary, MiB"),
             "nothing of what was not measured"
         );
-    }
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        for (number, digits, expected) in [
-            (0.0, 0, "0"),
-            (999.4, 0, "999"),
-            (1000.0, 0, "1,000"),
-            (1_234_567.8, 1, "1,234,567.8"),
-            (-1234.0, 0, "-1,234"),
-        ] {
-            assert_eq!(thousands(number, digits), expected);
-        }
     }
 }

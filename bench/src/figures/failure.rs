@@ -1,0 +1,280 @@
+//! What fails, for how long, and how it returns.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bench::Failed;
+use bench::measure::process::signal;
+
+use crate::lab::{CONNECTIONS, Lab};
+use crate::record::{Record, Show};
+use crate::shop::{
+    ANALYTICS, FRAMEWORKS, NAMES, NOTIFICATION, ONE_PIECE, ORDER, PRODUCT, Place, Shop, USER,
+};
+
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) fn slow_heads(lab: &mut Lab) -> Result<(), Failed> {
+    const WHOLE: &str = "GET /health HTTP/1.1\r\nHost: shop\r\n\r\n";
+    const HALF: &str = "GET /health HTTP/1.1\r\nX-Slow: ";
+    /// A column, what is sent at once, what is sent then, and whether bytes follow it.
+    const CASES: [(&str, &str, &str, bool); 4] = [
+        ("silent", "", "", false),
+        ("half", "", HALF, false),
+        ("drip", "", HALF, true),
+        ("second head", WHOLE, HALF, false),
+    ];
+    let mut record = Record::open(
+        lab,
+        "Time until a slow head is cut off",
+        "In seconds, on a connection that says nothing, that sends half a head, a byte of it\n\
+         each half second, and half of its second head. The limit is 10 s, HEAD_TIMEOUT_MS.",
+    )?;
+    let shop = Shop::open(lab, "shop")?;
+    lab.progress.tell("slow heads", "all at once");
+    let mut waits = Vec::new();
+    for (place, framework) in FRAMEWORKS.iter().enumerate() {
+        for (case, before, head, drips) in CASES {
+            let address = shop.address(place);
+            let wait = move || until_cut_off(address, before, head, drips);
+            waits.push((framework, case, thread::spawn(wait)));
+        }
+    }
+    for (framework, case, wait) in waits {
+        let waited = wait.join().map_err(|_| "a wait for a server panicked")?;
+        let waited = waited.map_err(|error| format!("{framework}, {case}: {error}"))?;
+        record.add(framework, case, waited.as_secs_f64())?;
+    }
+    let columns = CASES.map(|(case, ..)| (case, Show::Median));
+    record.print(lab, "framework", &columns);
+    Ok(())
+}
+
+/// Sends some bytes, then others, and waits until the other side has closed.
+fn until_cut_off(
+    address: SocketAddr,
+    before: &str,
+    head: &str,
+    drips: bool,
+) -> std::io::Result<Duration> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    stream.write_all(before.as_bytes())?;
+    if !before.is_empty() {
+        // Not together: what comes along with a request is not waited for yet.
+        thread::sleep(Duration::from_millis(100));
+    }
+    let began = Instant::now();
+    stream.write_all(head.as_bytes())?;
+    while began.elapsed() < PATIENCE {
+        match stream.read(&mut [0; 1024]) {
+            Ok(0) => return Ok(began.elapsed()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                // It may have closed meanwhile: then the next read says so.
+                let _ = if drips { stream.write(b"x") } else { Ok(0) };
+            }
+            // Reset: it has closed with bytes unread.
+            Err(_) => return Ok(began.elapsed()),
+        }
+    }
+    Err(std::io::Error::other(format!("open for {PATIENCE:?}")))
+}
+
+/// Whether the service at `caller` leaves the one at `place` alone: its circuit is open.
+fn leaves_alone(shop: &Shop, caller: Place, place: Place) -> bool {
+    let dependency = format!("dependency=\"{}\"", NAMES[place]);
+    shop.text(caller, "/metrics").lines().any(|line| {
+        line.starts_with("upstream_circuit_state{")
+            && line.contains(&dependency)
+            && line.contains("state=\"open\"")
+            && line.ends_with(" 1")
+    })
+}
+
+pub(crate) fn hung(lab: &mut Lab) -> Result<(), Failed> {
+    let mut record = Record::open(
+        lab,
+        "Orders while a service hangs",
+        "It is stopped with SIGSTOP, each time in a new shop, with RESILIENCE=on and off in\n\
+         turns. Latency in milliseconds of orders one after the other, and how many a second\n\
+         are answered at 32 connections. Without product-service an answer is a 503; without\n\
+         notification-service it is an order.",
+    )?;
+    for round in 1..=lab.plan.rounds {
+        for place in [NOTIFICATION, PRODUCT] {
+            for resilience in ["on", "off"] {
+                let what = format!("RESILIENCE={resilience}, round {round}");
+                lab.progress.tell(&what, NAMES[place]);
+                hang(lab, &mut record, place, resilience)?;
+            }
+        }
+    }
+    let columns = [
+        ("p50", Show::Median),
+        ("p99", Show::Greatest),
+        ("answers/s", Show::Median),
+    ];
+    record.print(lab, "what hangs", &columns);
+    Ok(())
+}
+
+fn hang(
+    lab: &Lab,
+    record: &mut Record,
+    place: Place,
+    resilience: &'static str,
+) -> Result<(), Failed> {
+    let shop = Shop::start(lab, "shop", resilience)?;
+    shop.stock()?;
+    let name = NAMES[place].trim_end_matches("-service");
+    // That requests fail is what is measured.
+    let mut load = |when: &str| -> Result<(), Failed> {
+        let row = format!("{name}: {when}");
+        let one = lab.load(&shop.orders(), 1)?;
+        let many = lab.load(&shop.orders(), CONNECTIONS)?;
+        for (column, number) in [
+            ("p50", one.p50_ms),
+            ("p99", one.p99_ms),
+            ("answers/s", many.rate()),
+        ] {
+            record.add(&row, column, number)?;
+        }
+        shop.empty_log()
+    };
+    if resilience == "off" {
+        signal(shop.process(place), "STOP")?;
+        return load("RESILIENCE=off");
+    }
+    load("nothing yet")?;
+    // What wrk left in flight would meet a service that hangs.
+    thread::sleep(Duration::from_millis(500));
+    signal(shop.process(place), "STOP")?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = Vec::new();
+    while !leaves_alone(&shop, ORDER, place) {
+        if Instant::now() > deadline {
+            return Err(format!("no circuit opened while {name} hung").into());
+        }
+        let began = Instant::now();
+        shop.try_post(ORDER, "/api/orders", ONE_PIECE);
+        before.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    load("once its circuit is open")?;
+    for milliseconds in before {
+        let row = format!("{name}: until its circuit opens");
+        record.add(&row, "p50", milliseconds)?;
+        record.add(&row, "p99", milliseconds)?;
+    }
+    Ok(())
+}
+
+/// A caller, and the service that goes away and returns.
+type Edge = (Place, Place);
+
+const EDGES: [Edge; 8] = [
+    (ORDER, USER),
+    (ORDER, PRODUCT),
+    (ORDER, NOTIFICATION),
+    (PRODUCT, USER),
+    (ANALYTICS, USER),
+    (ANALYTICS, PRODUCT),
+    (ANALYTICS, ORDER),
+    (ANALYTICS, NOTIFICATION),
+];
+
+/// How a service goes away.
+const WAYS: [(&str, &str); 2] = [("STOP", "after it hung"), ("KILL", "after it was killed")];
+
+pub(crate) fn recovery(lab: &mut Lab) -> Result<(), Failed> {
+    let mut record = Record::open(
+        lab,
+        "Time to recover",
+        "In seconds, from the moment that a service is back to the first good answer of its\n\
+         caller, while one client goes on asking. It had hung (SIGSTOP, SIGCONT), or had been\n\
+         killed and started again. A circuit stays open for 5 s, the default.",
+    )?;
+    lab.progress.tell("recovery", "all callers at once");
+    let rounds = lab.plan.rounds;
+    let mut recoveries = Vec::new();
+    for (caller, place) in EDGES {
+        let name = format!("shop-{caller}-{place}");
+        let mut shop = Shop::stocked(lab, &name)?;
+        let recovery = move || -> Result<Vec<_>, String> {
+            let mut took = Vec::new();
+            for _ in 0..rounds {
+                for (how, column) in WAYS {
+                    let one = recover(&mut shop, (caller, place), how);
+                    let one = one.map_err(|error| error.to_string())?;
+                    took.push((column, one.as_secs_f64()));
+                }
+            }
+            Ok(took)
+        };
+        recoveries.push((caller, place, thread::spawn(recovery)));
+    }
+    for (caller, place, recovery) in recoveries {
+        let short = |place: Place| NAMES[place].trim_end_matches("-service");
+        let row = format!("{} for {}", short(caller), short(place));
+        let took = recovery.join().map_err(|_| "a recovery panicked")?;
+        for (column, seconds) in took.map_err(|error| format!("{row}: {error}"))? {
+            record.add(&row, column, seconds)?;
+        }
+    }
+    let columns = WAYS.map(|(_, column)| (column, Show::Spread));
+    record.print(lab, "who waits", &columns);
+    Ok(())
+}
+
+fn recover(shop: &mut Shop, (caller, place): Edge, how: &str) -> Result<Duration, Failed> {
+    signal(shop.process(place), how)?;
+    let deadline = Instant::now() + PATIENCE;
+    while !leaves_alone(shop, caller, place) {
+        is_well(shop, caller, place);
+        if Instant::now() > deadline {
+            return Err("its circuit did not open".into());
+        }
+    }
+    // It returns at any moment of the time that it is left alone.
+    let over = Instant::now() + Duration::from_millis(fastrand::u64(1000..6000));
+    while Instant::now() < over {
+        is_well(shop, caller, place);
+        thread::sleep(Duration::from_millis(fastrand::u64(0..90)));
+    }
+    if how == "STOP" {
+        signal(shop.process(place), "CONT")?;
+    } else {
+        shop.restart(place)?;
+    }
+    let back = Instant::now();
+    while !is_well(shop, caller, place) {
+        if back.elapsed() > PATIENCE {
+            return Err("it did not recover".into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(back.elapsed())
+}
+
+/// Whether the service at `caller` gives an answer that it needs the one at `place` for.
+fn is_well(shop: &Shop, caller: Place, place: Place) -> bool {
+    match caller {
+        ORDER => shop
+            .try_post(ORDER, "/api/orders", ONE_PIECE)
+            .contains(r#""notification":"sent""#),
+        PRODUCT => shop
+            .try_post(
+                PRODUCT,
+                "/api/products",
+                r#"{"name":"Cup","price":1,"sellerId":"1"}"#,
+            )
+            .contains(r#""sellerId":"1""#),
+        _ => {
+            let up = format!(r#""name":"{}","status":"up""#, NAMES[place]);
+            shop.text(ANALYTICS, "/api/analytics/summary").contains(&up)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What every section works with.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bench::Failed;
+use bench::measure::load::{Generator, Load, Loaded};
+use bench::measure::process;
+use bench::measure::progress::Progress;
+use bench::measure::server::{self, Started};
+use reqwest::blocking::Client;
+
+/// Connections of most load.
+pub(crate) const CONNECTIONS: u32 = 32;
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) rounds: usize,
+    /// Of load each time.
+    pub(crate) seconds: u64,
+    /// Users of the big shop of `page`.
+    pub(crate) many_users: u64,
+    /// Connections of `idle`.
+    pub(crate) idle: u32,
+}
+
+impl Plan {
+    pub(crate) fn full() -> Self {
+        Self {
+            rounds: 7,
+            seconds: 2,
+            many_users: 1_000_000,
+            idle: 1500,
+        }
+    }
+
+    /// Shows that it works; its figures say nothing.
+    pub(crate) fn smoke() -> Self {
+        Self {
+            rounds: 1,
+            seconds: 1,
+            many_users: 2000,
+            idle: 100,
+        }
+    }
+}
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) plan: Plan,
+    /// The folder of the programs that are measured.
+    pub(crate) programs: PathBuf,
+    /// The folder of logs and raw numbers.
+    pub(crate) scratch: PathBuf,
+    pub(crate) http: Client,
+    pub(crate) progress: Progress,
+    /// Figures so far that are none.
+    pub(crate) voids: usize,
+}
+
+impl Lab {
+    pub(crate) fn open(plan: Plan) -> Result<Self, Failed> {
+        let program = std::env::current_exe()?;
+        let programs = program.parent().ok_or("a program is in a folder")?;
+        let scratch = std::env::var_os("RUN_DIR").unwrap_or("run/figures".into());
+        let scratch = std::path::absolute(scratch)?;
+        std::fs::create_dir_all(&scratch)
+            .map_err(|error| format!("{} cannot be made: {error}", scratch.display()))?;
+        Ok(Self {
+            plan,
+            programs: programs.to_owned(),
+            scratch,
+            http: Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(20))
+                .build()?,
+            progress: Progress::default(),
+            voids: 0,
+        })
+    }
+
+    pub(crate) fn generator(&self) -> Generator<'_> {
+        Generator {
+            processors: None,
+            output: &self.scratch,
+        }
+    }
+
+    /// Load for as long as the plan says.
+    pub(crate) fn load(&self, load: &Load, connections: u32) -> Result<Loaded, Failed> {
+        self.generator().wrk(load, connections, self.plan.seconds)
+    }
+
+    /// The same, and the processor time that these processes took for it, in
+    /// microseconds.
+    pub(crate) fn load_on(
+        &self,
+        processes: &[u32],
+        load: &Load,
+        connections: u32,
+    ) -> Result<(Loaded, f64), Failed> {
+        let before = cpu(processes)?;
+        let loaded = self.load(load, connections)?;
+        Ok((loaded, cpu(processes)? - before))
+    }
+
+    /// What was measured so far would include starting up; in a smoke test it may.
+    pub(crate) fn warm_up(&self, load: &Load, connections: u32) -> Result<(), Failed> {
+        if self.plan.rounds > 1 {
+            self.generator().wrk(load, connections, 1)?;
+        }
+        Ok(())
+    }
+
+    /// The bare server of this name, on as many threads as a service has where its
+    /// framework lets them be set from outside.
+    pub(crate) fn bare(&self, name: &str) -> Result<Started, Failed> {
+        let mut command = server::command(&self.programs.join("bare"), None);
+        let threads = threads_of_a_service().to_string();
+        command
+            .arg(name)
+            .env("TOKIO_WORKER_THREADS", &threads)
+            .env("ROCKET_WORKERS", &threads);
+        server::start(command, &self.scratch.join("bare.log"))
+    }
+
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.scratch.join(format!("{name}.log"))
+    }
+}
+
+/// One for each four cores, as in `chassis::serve::run`.
+fn threads_of_a_service() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.div_ceil(4)
+}
+
+/// The processor time of some processes so far, in microseconds.
+pub(crate) fn cpu(processes: &[u32]) -> Result<f64, Failed> {
+    let used = processes.iter().map(|id| process::cpu_micros(*id));
+    let sum: Option<f64> = used.sum();
+    sum.ok_or_else(|| "processor time can be read on Linux alone, of a running process".into())
+}
+
+/// A count as a number to calculate with.
+pub(crate) fn number(count: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let number = count as f64;
+    number
+}
+
+/// Logs grow by gigabytes otherwise. They are appended to, so a server goes on at the
+/// beginning.
+pub(crate) fn empty(log: &Path) -> Result<(), Failed> {
+    Ok(std::fs::File::create(log).map(drop)?)
+}

@@ -1,0 +1,175 @@
+//! What a section measured: raw numbers in a file, medians in a table.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+
+use bench::Failed;
+use bench::measure::load::Loaded;
+use bench::measure::stats::Spread;
+use bench::measure::table::{digits, table, thousands};
+
+use crate::lab::Lab;
+
+/// How a column shows its numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Show {
+    /// The median alone.
+    Median,
+    /// The median, the least and the greatest.
+    Spread,
+    /// The greatest alone.
+    Greatest,
+}
+
+/// The numbers of a section, by row and column.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// A line for each number: row, column, number.
+    raw: File,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: String,
+    columns: Vec<(&'static str, Vec<f64>)>,
+    /// Why its figures are none, if they are none.
+    void: Option<String>,
+}
+
+impl Record {
+    /// Prints the heading; the raw numbers go to a file named after the section.
+    pub(crate) fn open(lab: &Lab, title: &str, text: &str) -> Result<Self, Failed> {
+        let path = lab.scratch.join(format!("{}.tsv", lab.progress.stage));
+        lab.progress.done();
+        println!("\n## {title}\n\n{text}\n");
+        let raw = File::create(&path)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        Ok(Self {
+            raw,
+            rows: Vec::new(),
+        })
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        row: &str,
+        column: &'static str,
+        number: f64,
+    ) -> Result<(), Failed> {
+        writeln!(self.raw, "{row}\t{column}\t{number:.4}")?;
+        let columns = &mut self.row(row).columns;
+        match columns.iter_mut().find(|(name, _)| *name == column) {
+            Some((_, numbers)) => numbers.push(number),
+            None => columns.push((column, vec![number])),
+        }
+        Ok(())
+    }
+
+    /// Notes that the figures of this row are void if requests failed.
+    pub(crate) fn check(&mut self, row: &str, loaded: &Loaded) {
+        if let Some(void) = loaded.void() {
+            self.row(row).void = Some(void);
+        }
+    }
+
+    fn row(&mut self, name: &str) -> &mut Row {
+        let place = self.rows.iter().position(|row| row.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.rows.push(Row {
+                name: name.to_owned(),
+                columns: Vec::new(),
+                void: None,
+            });
+            self.rows.len() - 1
+        });
+        &mut self.rows[place]
+    }
+
+    /// Prints the table, and counts what is void.
+    pub(crate) fn print(&self, lab: &mut Lab, head: &str, columns: &[(&'static str, Show)]) {
+        lab.progress.done();
+        lab.voids += self.rows.iter().filter(|row| row.void.is_some()).count();
+        print!("{}", self.table(head, columns));
+    }
+
+    fn table(&self, head: &str, columns: &[(&'static str, Show)]) -> String {
+        let mut heads = vec![head];
+        heads.extend(columns.iter().map(|(name, _)| *name));
+        let cells = |row: &Row| {
+            let mut cells = vec![row.name.clone()];
+            cells.extend(columns.iter().map(|(name, show)| row.cell(name, *show)));
+            cells
+        };
+        let rows: Vec<Vec<String>> = self.rows.iter().map(cells).collect();
+        let mut text = table(&heads, &rows);
+        for row in &self.rows {
+            if let Some(void) = &row.void {
+                let _ = writeln!(text, "VOID: {}: {void}", row.name);
+            }
+        }
+        text
+    }
+}
+
+impl Row {
+    fn cell(&self, column: &str, show: Show) -> String {
+        if self.void.is_some() {
+            return "VOID".to_owned();
+        }
+        let numbers = self.columns.iter().find(|(name, _)| *name == column);
+        let spread = numbers.and_then(|(_, numbers)| Spread::of(numbers));
+        let Some(spread) = spread else {
+            return "–".to_owned();
+        };
+        let (least, greatest) = (spread.least, spread.greatest);
+        let written = |number| thousands(number, digits(greatest));
+        let median = written(spread.median);
+        match show {
+            Show::Greatest => written(greatest),
+            Show::Spread if least < greatest => {
+                format!("{median} ({}–{})", written(least), written(greatest))
+            }
+            Show::Median | Show::Spread => median,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_medians_spreads_and_what_is_void_and_fits_a_terminal() {
+        let mut record = Record {
+            raw: File::create("/dev/null").expect("opens"),
+            rows: Vec::new(),
+        };
+        for ratio in [1.72, 1.60, 1.85] {
+            record.add("one user", "ratio", ratio).expect("is written");
+            record.add("one user", "a second", 12_345.6).expect("is");
+        }
+        record.add("orders", "ratio", 23.25).expect("is written");
+        let failed = Loaded {
+            requests: 100,
+            seconds: 1.0,
+            failed: 3,
+            p50_ms: 1.0,
+            p99_ms: 2.0,
+        };
+        record.check("one product", &failed);
+        let columns = [("a second", Show::Median), ("ratio", Show::Spread)];
+        assert_eq!(
+            record.table("request", &columns),
+            "\
+| request     | a second |            ratio |
+| ----------- | -------: | ---------------: |
+| one user    |   12,346 | 1.72 (1.60–1.85) |
+| orders      |        – |             23.2 |
+| one product |     VOID |             VOID |
+VOID: one product: 3 of 100 requests failed
+"
+        );
+    }
+}

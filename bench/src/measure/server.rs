@@ -1,0 +1,201 @@
+//! Servers: started, waited for and asked.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::RequestBuilder;
+use serde_json::Value;
+
+use super::process::{Running, pinned};
+use crate::Failed;
+
+/// How long a server may take to be ready, and an answer to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that was started, and runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Ended when this is dropped.
+    pub process: Running,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// From its start to its first 200 of `GET /health`.
+    pub ready_after: Duration,
+}
+
+impl Started {
+    /// Without a path.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits for its first 200 of `GET /health`.
+    pub fn wait_until_ready(&mut self) -> Result<(), Failed> {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_alive(self.address) {
+            if let Some(status) = self.process.ended()? {
+                return Err(format!("the server at {} ended ({status})", self.address).into());
+            }
+            if Instant::now() > deadline {
+                let address = self.address;
+                return Err(format!("{address} was not ready within {PATIENCE:?}").into());
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+}
+
+/// A program in an environment of its own: nothing that the caller's shell has set,
+/// such as `RUST_LOG` or `OTEL_*`, reaches what is measured.
+pub fn command(program: &Path, processors: Option<&[usize]>) -> Command {
+    let mut command = pinned(program, processors);
+    command
+        .env_clear()
+        // To find taskset.
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .stdin(Stdio::null());
+    command
+}
+
+/// Starts a server that chooses a free port and waits until it is ready. What it says
+/// on standard error goes to `errors`.
+pub fn start(mut command: Command, errors: &Path) -> Result<Started, Failed> {
+    command.stdout(Stdio::piped()).stderr(File::create(errors)?);
+    let began = Instant::now();
+    let mut child = spawn(&mut command)?;
+    let stdout = child.stdout.take();
+    let process = Running::keep(child);
+    let (send, lines) = channel();
+    // A thread, because a full pipe would stop the server.
+    thread::spawn(move || {
+        let lines = stdout
+            .into_iter()
+            .flat_map(|pipe| BufReader::new(pipe).lines());
+        for line in lines.map_while(Result::ok) {
+            // Only the first is of use to anybody.
+            let _ = send.send(line);
+        }
+    });
+    let first = lines.recv_timeout(PATIENCE);
+    let address = first.ok().and_then(|line| address_in(&line));
+    let Some(address) = address else {
+        let said = std::fs::read_to_string(errors).unwrap_or_default();
+        let said = said.trim();
+        return Err(format!("{command:?} did not say where it listens: {said}").into());
+    };
+    let mut started = Started {
+        process,
+        address,
+        ready_after: Duration::ZERO,
+    };
+    started.wait_until_ready()?;
+    started.ready_after = began.elapsed();
+    Ok(started)
+}
+
+/// Starts a server that was told this address, without waiting for it. What it says
+/// goes to the end of the file `log`.
+pub fn start_at(mut command: Command, address: SocketAddr, log: &Path) -> Result<Started, Failed> {
+    let log = File::options().create(true).append(true).open(log)?;
+    command.stdout(log.try_clone()?).stderr(log);
+    Ok(Started {
+        process: Running::keep(spawn(&mut command)?),
+        address,
+        ready_after: Duration::ZERO,
+    })
+}
+
+fn spawn(command: &mut Command) -> Result<Child, Failed> {
+    let child = command.spawn();
+    child.map_err(|error| format!("{command:?} cannot be started: {error}").into())
+}
+
+/// Where a server listens, by its first line: `listening on http://…` of a bare one,
+/// a line of JSON with the `port` of a service.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    if let Some(address) = line.strip_prefix("listening on http://") {
+        return address.parse().ok();
+    }
+    let line: Value = serde_json::from_str(line).ok()?;
+    let port = u16::try_from(line["port"].as_u64()?).ok()?;
+    Some(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: shop\r\n\r\n";
+
+fn is_alive(address: SocketAddr) -> bool {
+    ask_health(address).is_ok_and(|(_, answer)| answer.starts_with(b"HTTP/1.1 200"))
+}
+
+/// Asks `GET /health` on a connection of its own, which stays open.
+fn ask_health(address: SocketAddr) -> std::io::Result<(TcpStream, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(HEALTH)?;
+    let mut answer = vec![0; 2048];
+    let length = stream.read(&mut answer)?;
+    answer.truncate(length);
+    Ok((stream, answer))
+}
+
+/// Opens so many connections, each of which has had one answer and is kept.
+pub fn open_idle(address: SocketAddr, count: u32) -> Result<Vec<TcpStream>, Failed> {
+    let open = |_| ask_health(address).map(|(stream, _)| stream);
+    let streams: std::io::Result<Vec<_>> = (0..count).map(open).collect();
+    streams.map_err(|error| {
+        format!("{count} connections to {address} cannot be opened at once: {error}").into()
+    })
+}
+
+/// The JSON of an answer that must have this status.
+pub fn answered(request: RequestBuilder, expected: u16) -> Result<Value, Failed> {
+    let answer = request.send().map_err(|error| plain(&error))?;
+    let (url, status) = (answer.url().clone(), answer.status().as_u16());
+    let body = answer.bytes().map_err(|error| plain(&error))?;
+    if status != expected {
+        return Err(format!("{url} answered {status}, expected {expected}").into());
+    }
+    serde_json::from_slice(&body).map_err(|error| format!("{url} is not JSON: {error}").into())
+}
+
+/// An error with what caused it, which reqwest leaves to be asked for.
+pub fn plain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_where_it_listens_in_its_first_line() {
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        for (line, expected) in [
+            (
+                "listening on http://127.0.0.1:4000",
+                address("127.0.0.1:4000"),
+            ),
+            (
+                r#"{"timestamp":"…","message":"listening","address":"127.0.0.1:4001","port":4001}"#,
+                address("127.0.0.1:4001"),
+            ),
+            (r#"{"port":70000}"#, None),
+            ("started", None),
+        ] {
+            assert_eq!(address_in(line), expected, "{line}");
+        }
+    }
+}
