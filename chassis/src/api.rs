@@ -18,7 +18,7 @@ use utoipa::{OpenApi as _, ToSchema};
 
 use crate::error::{ApiError, ErrorBody};
 use crate::operations::Operations;
-use crate::path::decode_unreserved;
+use crate::path::{decode_unreserved, shortened};
 use crate::reply::Reply;
 
 /// Request headers that a page from another origin may send.
@@ -104,7 +104,8 @@ impl Api {
     pub fn unrouted(&self, method: &str, path: &str) -> Reply {
         match self.route(path) {
             None => ApiError::not_found(format!(
-                "There is nothing at {path}; GET /docs lists what there is"
+                "There is nothing at {}; GET /docs lists what there is",
+                shortened(path)
             ))
             .reply(),
             Some(route) if method == "OPTIONS" => Reply::no_content()

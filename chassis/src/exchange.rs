@@ -15,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 use crate::api::Route;
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::path::shortened;
 use crate::reply::Reply;
 use crate::service::Service;
 use crate::spans;
@@ -44,6 +45,7 @@ pub struct Exchange {
     service: Arc<Service>,
     context: Context,
     method: &'static str,
+    /// As it is logged.
     path: String,
     route: Option<&'static Route>,
     started: Instant,
@@ -62,7 +64,7 @@ impl Exchange {
         Self {
             context: Context::received(header),
             method: known_method(method),
-            path: path.to_owned(),
+            path: shortened(path).into_owned(),
             route: service.api().route(path),
             started: Instant::now(),
             finished: AtomicBool::new(false),

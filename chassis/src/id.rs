@@ -9,6 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::ApiError;
+use crate::path::shortened;
 
 /// The id of a record: a number inside, a decimal string on the wire. Being a
 /// number, it can go into another service's URL without escaping.
@@ -24,7 +25,7 @@ impl Id {
     /// was never given.
     pub fn in_path(kind: &str, text: &str) -> Result<Self, ApiError> {
         text.parse()
-            .map_err(|NotAnId| ApiError::no_such(kind, text))
+            .map_err(|NotAnId| ApiError::no_such(kind, shortened(text)))
     }
 
     /// The id that follows this one.
@@ -108,6 +109,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Id>(), Err(NotAnId), "{reason}");
         }
+    }
+
+    #[test]
+    fn an_error_repeats_only_the_beginning_of_a_text_that_is_too_long() {
+        let error = Id::in_path("user", &"x".repeat(60_000)).expect_err("no id");
+        let body = error.reply().body;
+        assert!(body.len() < 2000, "{} bytes", body.len());
     }
 
     proptest! {

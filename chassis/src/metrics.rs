@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use crate::breaker::CircuitState;
 use crate::client::{CallError, Upstream};
 use crate::error::ApiError;
+use crate::output::DROPPED;
 use crate::reply::Reply;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -85,6 +86,11 @@ impl Metrics {
             "store_records",
             "Records in the store",
             self.records.clone(),
+        );
+        self.registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard output was not read in time",
+            DROPPED.clone(),
         );
         let limit = ConstGauge::new(i64::from(most_records));
         self.registry.register(

@@ -15,10 +15,6 @@ use reqwest::{Method, RequestBuilder, Url};
 use crate::context::{Context, TRACEPARENT, TRACESTATE, Trace};
 use crate::export::{self, Exporter};
 
-/// The longest path that a span has, in bytes: a client can send far longer
-/// ones, and a queue is full of spans.
-const MAX_PATH: usize = 1024;
-
 /// Records a request that is answered.
 pub(crate) fn server(
     context: &Context,
@@ -37,10 +33,7 @@ pub(crate) fn server(
     };
     let mut attributes = vec![
         KeyValue::new("http.request.method", method),
-        KeyValue::new(
-            "url.path",
-            path[..path.floor_char_boundary(MAX_PATH)].to_owned(),
-        ),
+        KeyValue::new("url.path", path.to_owned()),
         KeyValue::new("url.scheme", "http"),
         KeyValue::new("http.response.status_code", i64::from(status)),
     ];

@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogFormat, ServiceConfig};
 use crate::context::Context;
 use crate::export::{self, Export};
-use crate::output::{LogGuard, Output};
+use crate::output::{DROPPED, LogGuard, Output};
 use crate::time::Timestamp;
 
 /// Writes out what is left to say when it is dropped, at the end of `main`.
@@ -37,7 +37,7 @@ pub fn init(config: &ServiceConfig) -> io::Result<Guard> {
         format: config.log_format,
         colour: io::stdout().is_terminal() && !no_colour,
     };
-    let (output, guard) = Output::start(io::stdout())?;
+    let (output, guard) = Output::start(io::stdout(), DROPPED.clone())?;
     let layer = tracing_subscriber::fmt::layer()
         .event_format(lines)
         .with_writer(output);
