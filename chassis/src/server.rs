@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use crate::connection::{Connection, MAX_HEAD};
 use crate::path::decode_unreserved;
 use crate::service;
-use crate::shutdown::{GRACE, Shutdown};
+use crate::shutdown::Shutdown;
 
 /// How long to wait after the system refused a connection for lack of file
 /// descriptors: trying again at once would only spin.
@@ -83,9 +83,7 @@ where
         }
     }
     drop(listener);
-    if !shutdown.drained().await {
-        tracing::warn!("requests were still in flight after {GRACE:?} and are cut off");
-    }
+    shutdown.drained().await;
 }
 
 async fn converse<S, B>(stream: Connection, http: S, shutdown: Shutdown)
