@@ -7,5 +7,4 @@ pub mod health;
 pub mod idempotency;
 mod operations;
 pub mod page;
-pub(crate) mod path;
 pub mod reply;

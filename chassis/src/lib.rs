@@ -8,7 +8,7 @@
 //! | [`values`] | ids, money, times, the names of headers | |
 //! | [`env`] | environment variables, typed | |
 //! | [`telemetry`] | log lines, metrics, spans, the ids of the current request | `values`, `env` |
-//! | [`contract`] | errors, replies, bodies, pages, idempotency, the `OpenAPI` document | `values`, `telemetry` |
+//! | [`contract`] | errors, replies, bodies, pages, idempotency, the OpenAPI document | `values`, `telemetry` |
 //! | [`store`] | records in ascending id, up to a limit | `values`, `contract` |
 //! | [`upstream`] | calls to other services: time-out, retry, circuit breaker, bulkhead | `values`, `env`, `telemetry`, `contract` |
 //! | [`serve`] | running a service: configuration, connections, requests, shutdown | all of the above |

@@ -3,4 +3,5 @@
 pub mod headers;
 pub mod id;
 pub mod money;
+pub(crate) mod path;
 pub mod time;

@@ -1,4 +1,4 @@
-//! An `OpenAPI` document: its own rules, and whether an answer is as it says.
+//! An OpenAPI document: its own rules, and whether an answer is as it says.
 //!
 //! Only what the services' documents use is understood; a keyword that is not
 //! is itself a fault, so that nothing passes because it was not looked at.
@@ -65,7 +65,7 @@ impl Document {
         operations
     }
 
-    /// What the document breaks of the rules of `OpenAPI` 3.1.
+    /// What the document breaks of the rules of OpenAPI 3.1.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let document = &self.0;

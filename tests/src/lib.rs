@@ -10,7 +10,7 @@
 //! | [`program`] | the built services as processes, that can be killed and come back |
 //! | [`scripts`] | a shop that the scripts start, swap and stop |
 //! | [`ask`] | what clients ask the programs for |
-//! | [`document`] | an `OpenAPI` document: its own rules, and whether an answer is as it says |
+//! | [`document`] | an OpenAPI document: its own rules, and whether an answer is as it says |
 //!
 //! The tests themselves:
 //!

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,7 @@ pub struct Program {
     stderr: Option<ChildStderr>,
     // Locked, so that a test may ask one program from many tasks.
     lines: Mutex<Receiver<String>>,
+    is_read: Arc<AtomicBool>,
     address: SocketAddr,
 }
 
@@ -153,11 +154,15 @@ impl Program {
             .expect("the program starts");
         let (send, lines) = channel();
         let stdout = child.stdout.take().expect("piped");
-        // A thread, because a full pipe would stop the program.
+        let is_read = Arc::new(AtomicBool::new(true));
+        let reading = Arc::clone(&is_read);
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if send.send(line).is_err() {
                     break;
+                }
+                while !reading.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
                 }
             }
         });
@@ -169,6 +174,7 @@ impl Program {
             child,
             stderr,
             lines: Mutex::new(lines),
+            is_read,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
         let lines = program.lines.get_mut().expect("no panic");
@@ -248,6 +254,17 @@ impl Program {
     pub fn line(&self, within: Duration) -> Option<String> {
         let lines = self.lines.lock().expect("no panic");
         lines.recv_timeout(within).ok()
+    }
+
+    /// Reads its standard output on, or no longer: then the pipe fills up.
+    pub fn read_output(&self, reads: bool) {
+        self.is_read.store(reads, Ordering::Relaxed);
+    }
+
+    /// Waits until it has ended by itself, without reading what it wrote; returns
+    /// its exit status, if no signal ended it.
+    pub fn exited(&mut self, within: Duration) -> Option<i32> {
+        wait(&mut self.child, within)
     }
 
     /// Sends it a signal, such as `TERM`, `STOP` or `CONT`.

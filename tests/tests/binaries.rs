@@ -16,6 +16,9 @@ use tokio::time::sleep;
 /// The contract's grace, and some for a busy machine.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// Far less than the grace.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
 /// A path and a body that the service reads before it answers.
 fn creation(service: &'static str) -> Option<(&'static str, Value)> {
     match service_in(service) {
@@ -500,6 +503,35 @@ async fn a_signal_ends_an_idle_service_at_once() {
                 (Some(0), ""),
                 "{service}: SIG{signal}: {ended:?}"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_service_at_once_with_one_line() {
+    for service in PROGRAMS {
+        let Some((path, _)) = creation(service) else {
+            continue;
+        };
+        for (signal, status) in [("TERM", 143), ("INT", 130)] {
+            let mut program = Program::start(service, &[]);
+            let headers = [
+                ("content-type", "application/json"),
+                ("content-length", "100"),
+            ];
+            let mut stuck = Connection::open(program.address()).await;
+            let half = request("POST", path, &headers, b"{");
+            stuck.send(&half).await.expect("a live connection");
+            sleep(Duration::from_millis(200)).await;
+            program.signal(signal);
+            sleep(Duration::from_millis(200)).await;
+            program.signal(signal);
+            let ended = tokio::task::spawn_blocking(move || program.ended(AT_ONCE))
+                .await
+                .expect("no panic");
+            assert_eq!(ended.status, Some(status), "{service}: {ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{service}: {ended:?}");
+            assert!(ended.stderr.contains(&format!("SIG{signal}")), "{ended:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `OpenAPI` documents: every route of the contract is there and nothing else,
+//! The OpenAPI documents: every route of the contract is there and nothing else,
 //! the documents are valid, and live answers are as they say.
 
 use std::collections::{BTreeMap, BTreeSet};

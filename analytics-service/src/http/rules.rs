@@ -62,6 +62,7 @@ where
     A: Send + Sync + 'static,
 {
     let shutdown = service.shutdown().clone();
+    let requested = shutdown.clone();
     let (app, service) = (Data::new(app), Data::from(service));
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
@@ -93,11 +94,12 @@ where
     };
     server
         .workers(Handle::current().metrics().num_workers())
-        .shutdown_signal(async move { shutdown.requested().await })
+        .shutdown_signal(async move { requested.requested().await })
         .shutdown_timeout(GRACE.as_secs())
         .listen("http", listener.into_std()?, connections)?
         .run()
         .await?;
+    shutdown.drained().await;
     Ok(())
 }
 // ANCHOR_END: serve
@@ -363,12 +365,37 @@ impl ResponseError for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use chassis::env::Env;
     use chassis::testkit::Server;
 
     use super::*;
     use crate::http::API;
     use crate::{App, Config};
+
+    #[tokio::test]
+    async fn a_shutdown_waits_for_the_work_that_outlives_its_request() {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        let server = Server::start(|listener, shutdown| async {
+            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
+            let routes: Routes = |config| {
+                let spawn = async |service: Data<Service>| {
+                    service.shutdown().spawn(async {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        DONE.store(true, Ordering::Relaxed);
+                    });
+                    Answer(Reply::no_content())
+                };
+                config.route("/health/spawn", get(spawn));
+            };
+            serve(listener, routes, (), app.service).await
+        })
+        .await;
+        server.get("/health/spawn").await.expect(204);
+        server.stop().await;
+        assert!(DONE.load(Ordering::Relaxed), "it was cut off");
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_request_alone() {

@@ -1,4 +1,4 @@
-//! The `OpenAPI` document of a service, and what follows from it: its routes, their
+//! The OpenAPI document of a service, and what follows from it: its routes, their
 //! methods, and the page to read and try them on.
 //!
 //! The document is the only list of routes. Requests that a framework's router does not
@@ -18,8 +18,8 @@ use utoipa::{OpenApi as _, ToSchema};
 
 use crate::contract::error::{ApiError, ErrorBody};
 use crate::contract::operations::Operations;
-use crate::contract::path::decode_unreserved;
 use crate::contract::reply::Reply;
+use crate::values::path::{decode_unreserved, shortened};
 
 /// Request headers that a page from another origin may send.
 const ALLOWED_HEADERS: &str =
@@ -103,7 +103,8 @@ impl Api {
     pub fn unrouted(&self, method: &str, path: &str) -> Reply {
         match self.route(path) {
             None => ApiError::not_found(format!(
-                "There is nothing at {path}; GET /docs lists what there is"
+                "There is nothing at {}; GET /docs lists what there is",
+                shortened(path)
             ))
             .reply(),
             Some(route) if method == "OPTIONS" => Reply::no_content()

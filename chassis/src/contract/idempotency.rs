@@ -50,7 +50,7 @@ impl Key {
     }
 }
 
-/// The header, for the `OpenAPI` document.
+/// The header, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(

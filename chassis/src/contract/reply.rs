@@ -9,6 +9,7 @@ use crate::contract::error::{ApiError, ErrorBody};
 use crate::contract::page::{Listing, Next};
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
+use crate::values::path::shortened;
 
 /// How long a client is asked to wait before it tries again, in seconds.
 const RETRY_AFTER: &str = "1";
@@ -135,6 +136,18 @@ impl Id {
     /// The id of a `kind` in a path. A malformed id is an unknown id: 404.
     pub fn in_path(kind: &str, text: &str) -> Result<Self, ApiError> {
         text.parse()
-            .map_err(|NotAnId| ApiError::no_such(kind, text))
+            .map_err(|NotAnId| ApiError::no_such(kind, shortened(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_repeats_only_the_beginning_of_a_text_that_is_too_long() {
+        let error = Id::in_path("user", &"x".repeat(60_000)).expect_err("no id");
+        let body = error.reply().body;
+        assert!(body.len() < 2000, "{} bytes", body.len());
     }
 }

@@ -18,6 +18,7 @@ use crate::contract::reply::Reply;
 use crate::serve::service::Service;
 use crate::telemetry::context::Context;
 use crate::telemetry::spans;
+use crate::values::path::shortened;
 use crate::values::time::milliseconds;
 
 /// The status in the log when the client was gone before its answer was ready.
@@ -41,6 +42,7 @@ pub struct Exchange {
     service: Arc<Service>,
     context: Context,
     method: &'static str,
+    /// As it is logged.
     path: String,
     route: Option<&'static Route>,
     started: Instant,
@@ -59,7 +61,7 @@ impl Exchange {
         Self {
             context: Context::received(header),
             method: known_method(method),
-            path: path.to_owned(),
+            path: shortened(path).into_owned(),
             route: service.api().route(path),
             started: Instant::now(),
             finished: AtomicBool::new(false),

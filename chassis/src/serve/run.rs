@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::env::{ConfigError, Env};
 use crate::serve::config::ServiceConfig;
@@ -14,6 +15,10 @@ use crate::serve::healthcheck;
 /// others and with whoever asks them. More threads would not answer more, but
 /// hand work to each other, which costs a third of the processor time.
 const SHARE_OF_CORES: usize = 4;
+
+/// How long the end waits for what still runs on the runtime's threads. What a
+/// shutdown waits for is over by then; a name that is still looked up is not.
+const RUNTIME_END: Duration = Duration::from_secs(1);
 
 const USAGE: &str = "\
 One service of the shop. Environment variables configure it; its README lists them.
@@ -115,9 +120,11 @@ pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> Exi
         .worker_threads(workers)
         .enable_all()
         .build();
-    let result = runtime
-        .map_err(RunError::from)
-        .and_then(|runtime| runtime.block_on(service()));
+    let result = runtime.map_err(RunError::from).and_then(|runtime| {
+        let result = runtime.block_on(service());
+        runtime.shutdown_timeout(RUNTIME_END);
+        result
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -134,4 +141,27 @@ pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> Exi
 /// Tells whoever listens; a reader that has gone is no failure.
 fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_stuck_does_not_keep_the_process_from_ending() {
+        let started = Instant::now();
+        let status = until_stopped(async || {
+            tokio::task::spawn_blocking(|| thread::sleep(20 * RUNTIME_END));
+            Ok(())
+        });
+        assert_eq!(status, ExitCode::SUCCESS);
+        assert!(
+            started.elapsed() < 10 * RUNTIME_END,
+            "{:?}",
+            started.elapsed()
+        );
+    }
 }

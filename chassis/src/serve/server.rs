@@ -21,10 +21,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::contract::path::decode_unreserved;
 use crate::serve::connection::{Connection, MAX_HEAD};
 use crate::serve::service;
-use crate::serve::shutdown::{GRACE, Shutdown};
+use crate::serve::shutdown::Shutdown;
+use crate::values::path::decode_unreserved;
 
 /// How long to wait after the system refused a connection for lack of file
 /// descriptors: trying again at once would only spin.
@@ -83,9 +83,7 @@ where
         }
     }
     drop(listener);
-    if !shutdown.drained().await {
-        tracing::warn!("requests were still in flight after {GRACE:?} and are cut off");
-    }
+    shutdown.drained().await;
 }
 
 async fn converse<S, B>(stream: Connection, http: S, shutdown: Shutdown)

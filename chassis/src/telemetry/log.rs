@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::telemetry::config::{LogFormat, TelemetryConfig};
 use crate::telemetry::context::Context;
 use crate::telemetry::export::{self, Export};
-use crate::telemetry::output::{LogGuard, Output};
+use crate::telemetry::output::{DROPPED, LogGuard, Output};
 use crate::values::time::Timestamp;
 
 /// Writes out what is left to say when it is dropped, at the end of `main`.
@@ -37,7 +37,7 @@ pub fn init(config: &TelemetryConfig) -> io::Result<Guard> {
         format: config.format,
         colour: io::stdout().is_terminal() && !no_colour,
     };
-    let (output, guard) = Output::start(io::stdout())?;
+    let (output, guard) = Output::start(io::stdout(), DROPPED.clone())?;
     let layer = tracing_subscriber::fmt::layer()
         .event_format(lines)
         .with_writer(output);

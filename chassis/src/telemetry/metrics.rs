@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::telemetry::output::DROPPED;
+
 /// Upper bounds of the buckets, in seconds: from a call on this machine to the
 /// time-outs of the shop.
 pub(crate) const BUCKETS: [f64; 14] = [
@@ -78,6 +80,11 @@ impl Metrics {
             "Records in the store",
             self.records.clone(),
         );
+        self.registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard output was not read in time",
+            DROPPED.clone(),
+        );
         let limit = ConstGauge::new(i64::from(most_records));
         self.registry.register(
             "store_records_limit",
@@ -113,7 +120,7 @@ impl Metrics {
             .observe(taken.as_secs_f64());
     }
 
-    /// All of it, in the text format of `OpenMetrics`.
+    /// All of it, in the text format of OpenMetrics.
     pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         if let (Some(memory), Some(bytes)) = (&self.memory, resident_memory()) {
             memory.set(bytes);

@@ -16,10 +16,6 @@ use crate::telemetry::context::{Context, Trace};
 use crate::telemetry::export::{self, Exporter};
 use crate::values::headers::{TRACEPARENT, TRACESTATE};
 
-/// The longest path that a span has, in bytes: a client can send far longer
-/// ones, and a queue is full of spans.
-const MAX_PATH: usize = 1024;
-
 /// Records a request that is answered.
 pub(crate) fn server(
     context: &Context,
@@ -38,10 +34,7 @@ pub(crate) fn server(
     };
     let mut attributes = vec![
         KeyValue::new("http.request.method", method),
-        KeyValue::new(
-            "url.path",
-            path[..path.floor_char_boundary(MAX_PATH)].to_owned(),
-        ),
+        KeyValue::new("url.path", path.to_owned()),
         KeyValue::new("url.scheme", "http"),
         KeyValue::new("http.response.status_code", i64::from(status)),
     ];
