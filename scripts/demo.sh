@@ -258,7 +258,7 @@ cannot_continue() {
 summary() {
     say ''
     if [ "$FAILED" -eq 0 ]; then
-        say "$GREEN${BOLD}All $PASSED checks passed$PLAIN in $STEP steps, $((SECONDS - BEGAN)) s."
+        say "$GREEN${BOLD}All $PASSED checks passed$PLAIN in $STEP step$([ "$STEP" -eq 1 ] || printf s), $((SECONDS - BEGAN)) s."
     else
         say "$RED$BOLD$FAILED of $((PASSED + FAILED)) checks failed:$PLAIN"
         printf '%s' "$FAILURES"
