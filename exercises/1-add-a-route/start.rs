@@ -7,9 +7,8 @@ use axum::Router;
 use chassis::api::Api;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
-use framework_comparison::axum as room;
+use framework_comparison::axum as products;
 use product_service::{App, Config, api};
-use user_service::http::rules;
 
 fn main() -> ExitCode {
     run(Config::read, async |config| {
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, routes(), app, service).await
+        on_axum::serve(listener, routes(), app, service).await
     })
 }
 
@@ -27,5 +26,5 @@ static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
 
 fn routes() -> Router<App> {
     // Yours: GET /api/products/count.
-    room::routes()
+    products::routes()
 }

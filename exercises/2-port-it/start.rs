@@ -6,8 +6,7 @@ use std::sync::{Arc, LazyLock};
 use chassis::api::Api;
 use chassis::shutdown::Shutdown;
 use chassis::{run, server, telemetry};
-use framework_comparison::warp as room;
-use notification_service::http::rules;
+use framework_comparison::warp as products;
 use product_service::{App, Config, api};
 use warp::{Filter, Rejection};
 
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, routes(), app, service).await
+        on_warp::serve(listener, routes(), app, service).await
     })
 }
 
@@ -28,5 +27,5 @@ static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 
 fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     // Yours: GET /api/products/count.
-    room::routes()
+    products::routes()
 }

@@ -17,6 +17,7 @@ use axum::{Extension, RequestExt, Router};
 use chassis::body::{self, MAX_BODY};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
+use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
 use chassis::reply::Reply;
 use chassis::run::RunError;
 use chassis::server;
@@ -208,6 +209,18 @@ impl<S: Send + Sync> FromRequestParts<S> for PageOf {
 }
 // ANCHOR_END: path_and_query
 
+/// `Idempotency-Key`, if there is one.
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let key = parts.headers.get(IDEMPOTENCY_KEY);
+        Ok(Self(Key::parse(key.map(HeaderValue::as_bytes))?))
+    }
+}
+
 // ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub struct Json<T>(pub T);
@@ -229,36 +242,3 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 // ANCHOR_END: json
-
-#[cfg(test)]
-mod tests {
-    use chassis::config::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes = Router::new().route(
-                "/health/panic",
-                get(async || -> () { panic!("as the test wants") }),
-            );
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
-}

@@ -12,6 +12,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use chassis::body::{self, MAX_BODY};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
+use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
 use chassis::reply::Reply;
 use chassis::run::RunError;
 use chassis::server;
@@ -286,6 +287,14 @@ pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
 }
 // ANCHOR_END: path_and_query
 
+/// `Idempotency-Key`, if there is one.
+pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
+    warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
+        let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+        Ok::<_, Rejection>(Key::parse(key).map_err(Failure::from)?)
+    })
+}
+
 // ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Copy {
@@ -326,34 +335,3 @@ async fn read(
     Ok(bytes)
 }
 // ANCHOR_END: json
-
-#[cfg(test)]
-mod tests {
-    use chassis::config::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes = warp::path!("health" / "panic")
-                .then(async || -> Answer { panic!("as the test wants") });
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
-}
