@@ -18,6 +18,11 @@ ARG PROFILE=release
 FROM toolchain AS libraries
 COPY Cargo.toml Cargo.lock ./
 COPY chassis/Cargo.toml chassis/
+COPY frameworks/axum/Cargo.toml frameworks/axum/
+COPY frameworks/rocket/Cargo.toml frameworks/rocket/
+COPY frameworks/poem/Cargo.toml frameworks/poem/
+COPY frameworks/warp/Cargo.toml frameworks/warp/
+COPY frameworks/actix-web/Cargo.toml frameworks/actix-web/
 COPY user-service/Cargo.toml user-service/
 COPY product-service/Cargo.toml product-service/
 COPY order-service/Cargo.toml order-service/
@@ -29,9 +34,10 @@ COPY bench/Cargo.toml bench/
 COPY exercises/Cargo.toml exercises/
 # Empty crates have the same dependencies; programs, tests and examples that they name
 # are not there, so they name none.
-RUN for crate in */; do \
+RUN for manifest in */Cargo.toml */*/Cargo.toml; do \
+        crate=$(dirname "$manifest") && \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' >"$crate/src/main.rs" && \
-        awk '/^\[/ { named = /^\[\[/ } !named' "$crate/Cargo.toml" >/tmp/Cargo.toml && mv /tmp/Cargo.toml "$crate" || exit; \
+        awk '/^\[/ { named = /^\[\[/ } !named' "$manifest" >/tmp/Cargo.toml && mv /tmp/Cargo.toml "$manifest" || exit; \
     done
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --locked --profile "$PROFILE" --package '*-service'
@@ -43,6 +49,7 @@ RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 
 FROM toolchain AS programs
 COPY --from=libraries /shop ./
 COPY chassis chassis
+COPY frameworks frameworks
 COPY user-service user-service
 COPY product-service product-service
 COPY order-service order-service

@@ -1,6 +1,4 @@
-//! actix-web's room: routes, and a handler for each.
-
-pub mod rules;
+//! actix-web's adapter: routes, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,10 +6,10 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, ServiceConfig};
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
+use on_actix_web::{Answer, Failure, get};
 use tokio::net::TcpListener;
 
 use crate::{App, api};
-use rules::{Answer, Failure, get};
 
 /// The API of analytics-service, on actix-web.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("actix-web"));
@@ -19,7 +17,7 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("actix-web"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes, app, service).await
+    on_actix_web::serve(listener, routes, app, service).await
 }
 
 fn routes(routes: &mut ServiceConfig) {

@@ -12,10 +12,10 @@ use chassis::contract::reply::Reply;
 use chassis::serve::shutdown::Shutdown;
 use chassis::serve::{run, server};
 use chassis::telemetry;
-use framework_comparison::axum as room;
+use framework_comparison::axum as products;
+use on_axum::Answer;
 use product_service::{App, Config, api};
 use serde::Serialize;
-use user_service::http::rules::{self, Answer};
 use utoipa::{OpenApi, ToSchema};
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, routes(), app, service).await
+        on_axum::serve(listener, routes(), app, service).await
     })
 }
 
@@ -57,7 +57,7 @@ fn count_products(app: &App) -> Reply {
 }
 
 fn routes() -> Router<App> {
-    room::routes().route("/api/products/count", get(count))
+    products::routes().route("/api/products/count", get(count))
 }
 
 async fn count(State(app): State<App>) -> Answer {

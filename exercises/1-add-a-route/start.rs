@@ -8,9 +8,8 @@ use chassis::contract::api::Api;
 use chassis::serve::shutdown::Shutdown;
 use chassis::serve::{run, server};
 use chassis::telemetry;
-use framework_comparison::axum as room;
+use framework_comparison::axum as products;
 use product_service::{App, Config, api};
-use user_service::http::rules;
 
 fn main() -> ExitCode {
     run(Config::read, async |config| {
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, routes(), app, service).await
+        on_axum::serve(listener, routes(), app, service).await
     })
 }
 
@@ -28,5 +27,5 @@ static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
 
 fn routes() -> Router<App> {
     // Yours: GET /api/products/count.
-    room::routes()
+    products::routes()
 }

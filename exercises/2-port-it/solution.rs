@@ -9,8 +9,8 @@ use chassis::contract::reply::Reply;
 use chassis::serve::shutdown::Shutdown;
 use chassis::serve::{run, server};
 use chassis::telemetry;
-use framework_comparison::warp as room;
-use notification_service::http::rules::{self, Answer, app, get_or_head};
+use framework_comparison::warp as products;
+use on_warp::{Answer, app, get_or_head};
 use product_service::{App, Config, api};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, routes(), app, service).await
+        on_warp::serve(listener, routes(), app, service).await
     })
 }
 
@@ -60,7 +60,7 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
         .and(get_or_head())
         .and(app())
         .then(count);
-    count.or(not_count().and(room::routes()))
+    count.or(not_count().and(products::routes()))
 }
 
 /// `count` is a path of its own, whatever the method, and never the id of a product.

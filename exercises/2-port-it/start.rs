@@ -7,8 +7,7 @@ use chassis::contract::api::Api;
 use chassis::serve::shutdown::Shutdown;
 use chassis::serve::{run, server};
 use chassis::telemetry;
-use framework_comparison::warp as room;
-use notification_service::http::rules;
+use framework_comparison::warp as products;
 use product_service::{App, Config, api};
 use warp::{Filter, Rejection};
 
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, routes(), app, service).await
+        on_warp::serve(listener, routes(), app, service).await
     })
 }
 
@@ -29,5 +28,5 @@ static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 
 fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     // Yours: GET /api/products/count.
-    room::routes()
+    products::routes()
 }

@@ -7,8 +7,7 @@ use chassis::contract::api::Api;
 use chassis::serve::shutdown::Shutdown;
 use chassis::serve::{run, server};
 use chassis::telemetry;
-use framework_comparison::poem as room;
-use order_service::http::rules;
+use framework_comparison::poem as products;
 use product_service::{App, Config, api};
 
 static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
@@ -20,6 +19,6 @@ fn main() -> ExitCode {
         let listener = server::bind(config.service.listen).await?;
         let app = App::new(&config, &API, shutdown)?;
         let service = Arc::clone(&app.service);
-        rules::serve(listener, room::routes(), app, service).await
+        on_poem::serve(listener, products::routes(), app, service).await
     })
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use chassis::contract::api::Api;
 use chassis::env::Env;
 use chassis::serve::shutdown::Shutdown;
-use framework_comparison::poem as room;
+use framework_comparison::poem as products;
 use poem::listener::TcpListener;
 use poem::{EndpointExt, Server};
 use product_service::{App, Config, api};
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::read(Env::process())?;
     let app = App::new(&config, &API, Shutdown::default())?;
     let service = Arc::clone(&app.service);
-    let routes = room::routes().data(app).data(service);
+    let routes = products::routes().data(app).data(service);
     let listener = TcpListener::bind(config.service.listen);
     Server::new(listener).run(routes).await?;
     Ok(())

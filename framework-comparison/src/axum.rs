@@ -1,21 +1,16 @@
-//! axum's room: the routes of the product API, and a handler for each. The rules
-//! of the contract are user-service's.
+//! axum's adapter: the routes of the product API, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::{FromRequestParts, State};
-use axum::http::HeaderValue;
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::routing::{get, patch};
 use chassis::contract::api::Api;
-use chassis::contract::idempotency::Key;
 use chassis::serve::run::RunError;
-use chassis::values::headers::IDEMPOTENCY_KEY;
+use on_axum::{Answer, Failure, IdempotencyKey, Json, PageOf, Path};
 use product_service::model::{ChangeBody, NewProductBody, ProductId, StockBody};
 use product_service::{App, api};
 use tokio::net::TcpListener;
-use user_service::http::rules::{self, Answer, Failure, Json, PageOf, Path};
 
 /// The API of product-service, on axum.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
@@ -23,10 +18,10 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_axum::serve(listener, routes(), app, service).await
 }
 
-/// What the room answers, without what every service has.
+/// What the adapter answers, without what every service has.
 // ANCHOR: routes
 pub fn routes() -> Router<App> {
     Router::new()
@@ -80,18 +75,4 @@ async fn change_stock(
     Json(body): Json<StockBody>,
 ) -> Result<Answer, Failure> {
     Ok(Answer(api::change_stock(&app, id, key, body).await?))
-}
-
-// What handlers take here, and not in user-service.
-
-/// `Idempotency-Key`, if there is one.
-struct IdempotencyKey(Option<Key>);
-
-impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let key = parts.headers.get(IDEMPOTENCY_KEY);
-        Ok(Self(Key::parse(key.map(HeaderValue::as_bytes))?))
-    }
 }

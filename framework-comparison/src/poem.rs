@@ -1,11 +1,10 @@
-//! poem's room: the routes of the product API, and a handler for each. The rules
-//! of the contract are order-service's.
+//! poem's adapter: the routes of the product API, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
-use order_service::http::rules::{self, Answer, Failure, IdempotencyKey, Json, PageOf, Path};
+use on_poem::{Answer, Failure, IdempotencyKey, Json, PageOf, Path};
 use poem::web::Data;
 use poem::{Route, get, handler, patch};
 use product_service::model::{ChangeBody, NewProductBody, ProductId, StockBody};
@@ -18,10 +17,10 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_poem::serve(listener, routes(), app, service).await
 }
 
-/// What the room answers, without what every service has.
+/// What the adapter answers, without what every service has.
 // ANCHOR: routes
 pub fn routes() -> Route {
     Route::new()

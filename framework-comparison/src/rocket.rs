@@ -1,3 +1,3 @@
-//! Rocket's room is the one that product-service has.
+//! Rocket's adapter is the one that product-service has.
 
 pub use product_service::http::{API, serve};

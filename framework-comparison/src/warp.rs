@@ -1,5 +1,4 @@
-//! warp's room: the routes of the product API, and a handler for each. The rules
-//! of the contract are notification-service's.
+//! warp's adapter: the routes of the product API, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,14 +6,10 @@ use chassis::contract::api::Api;
 use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::serve::run::RunError;
-use chassis::values::headers::IDEMPOTENCY_KEY;
-use notification_service::http::rules::{
-    self, Answer, Failure, app, get_or_head, json, page, parameter,
-};
+use on_warp::{Answer, Failure, app, get_or_head, idempotency_key, json, page, parameter};
 use product_service::model::{ChangeBody, NewProductBody, ProductId, StockBody};
 use product_service::{App, api};
 use tokio::net::TcpListener;
-use warp::http::{HeaderMap, HeaderValue};
 use warp::{Filter, Rejection};
 
 /// The API of product-service, on warp.
@@ -23,10 +18,10 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_warp::serve(listener, routes(), app, service).await
 }
 
-/// What the room answers, without what every service has.
+/// What the adapter answers, without what every service has.
 ///
 // ANCHOR: routes
 /// Path and method come first in each: what rejects behind them is the failure
@@ -106,14 +101,4 @@ async fn change_stock(
     body: StockBody,
 ) -> Result<Answer, Failure> {
     Ok(Answer(api::change_stock(&app, id, key, body).await?))
-}
-
-// What handlers take here, and not in notification-service.
-
-/// `Idempotency-Key`, if there is one.
-fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
-    warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
-        let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
-        Ok::<_, Rejection>(Key::parse(key).map_err(Failure::from)?)
-    })
 }

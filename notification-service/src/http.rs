@@ -1,18 +1,16 @@
-//! warp's room: routes, and a handler for each.
-
-pub mod rules;
+//! warp's adapter: routes, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
 use chassis::contract::api::Api;
 use chassis::contract::page::Page;
 use chassis::serve::run::RunError;
+use on_warp::{Answer, Failure, app, get_or_head, json, page, parameter};
 use tokio::net::TcpListener;
 use warp::{Filter, Rejection};
 
 use crate::model::{NotificationBody, NotificationId, UserId};
 use crate::{App, api};
-use rules::{Answer, Failure, app, get_or_head, json, page, parameter};
 
 /// The API of notification-service, on warp.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
@@ -20,7 +18,7 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_warp::serve(listener, routes(), app, service).await
 }
 
 /// Path and method come first in each: what rejects behind them is the failure

@@ -1,18 +1,16 @@
-//! poem's room: routes, and a handler for each.
-
-pub mod rules;
+//! poem's adapter: routes, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
+use on_poem::{Answer, Failure, IdempotencyKey, Json, PageOf, Path};
 use poem::web::Data;
 use poem::{Route, get, handler, post};
 use tokio::net::TcpListener;
 
 use crate::model::{OrderBody, OrderId, UserId};
 use crate::{App, api};
-use rules::{Answer, Failure, IdempotencyKey, Json, PageOf, Path};
 
 /// The API of order-service, on poem.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
@@ -20,7 +18,7 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_poem::serve(listener, routes(), app, service).await
 }
 
 fn routes() -> Route {

@@ -1,17 +1,15 @@
-//! Rocket's room: routes, and a handler for each.
-
-pub mod rules;
+//! Rocket's adapter: routes, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
+use on_rocket::{Answer, Checked, Failure, IdempotencyKey, Json, PageOf, Path};
 use rocket::{Route, State, delete, get, patch, post, put, routes};
 use tokio::net::TcpListener;
 
 use crate::model::{ChangeBody, NewProductBody, ProductId, StockBody};
 use crate::{App, api};
-use rules::{Answer, Checked, Failure, IdempotencyKey, Json, PageOf, Path};
 
 /// The API of product-service, on Rocket.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("rocket"));
@@ -19,7 +17,7 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("rocket"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_rocket::serve(listener, routes(), app, service).await
 }
 
 // ANCHOR: routes

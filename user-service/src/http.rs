@@ -1,6 +1,4 @@
-//! axum's room: routes, and a handler for each.
-
-pub mod rules;
+//! axum's adapter: routes, and a handler for each.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,11 +7,11 @@ use axum::extract::State;
 use axum::routing::get;
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
+use on_axum::{Answer, Failure, Json, PageOf, Path};
 use tokio::net::TcpListener;
 
 use crate::model::{UserBody, UserId};
 use crate::{App, api};
-use rules::{Answer, Failure, Json, PageOf, Path};
 
 /// The API of user-service, on axum.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
@@ -21,7 +19,7 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
 /// Answers on `listener` until the app's shutdown is over.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    rules::serve(listener, routes(), app, service).await
+    on_axum::serve(listener, routes(), app, service).await
 }
 
 fn routes() -> Router<App> {

@@ -228,7 +228,7 @@ impl Run<'_> {
                     .add(Key::of(Quantity::Crates), place, Ok(crates as f64));
             }
             #[expect(clippy::cast_precision_loss, reason = "small counts")]
-            if let Some(lines) = cost::room_lines(&cost::room(name)) {
+            if let Some(lines) = cost::adapter_lines(&cost::adapter(name)) {
                 self.samples
                     .add(Key::of(Quantity::RoomLines), place, Ok(lines as f64));
             }

@@ -5,8 +5,10 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
+use std::future::{self, Ready};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,18 +24,25 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{
-    Error, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, guard,
+    Error, FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError,
+    guard,
 };
+use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
+use chassis::contract::page::Page;
 use chassis::contract::reply::Reply;
 use chassis::serve::connection::{Connection, MAX_HEAD, Phase};
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::run::RunError;
 use chassis::serve::service::Service;
 use chassis::serve::shutdown::GRACE;
+use chassis::values::headers::IDEMPOTENCY_KEY;
 use chassis::values::headers::REQUEST_ID;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::poll_fn;
 use futures_util::{FutureExt, StreamExt};
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
@@ -363,62 +372,81 @@ impl ResponseError for Failure {
 }
 // ANCHOR_END: failure
 
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+// What handlers take.
 
-    use chassis::env::Env;
-    use chassis::testkit::Server;
+// ANCHOR: path_and_query
+/// The parameter of the path, such as an id.
+pub struct Path<T>(pub T);
 
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
+impl<T: FromStr<Err = ApiError>> FromRequest for Path<T> {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
 
-    #[tokio::test]
-    async fn a_shutdown_waits_for_the_work_that_outlives_its_request() {
-        static DONE: AtomicBool = AtomicBool::new(false);
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes: Routes = |config| {
-                let spawn = async |service: Data<Service>| {
-                    service.shutdown().spawn(async {
-                        tokio::time::sleep(Duration::from_millis(500)).await;
-                        DONE.store(true, Ordering::Relaxed);
-                    });
-                    Answer(Reply::no_content())
-                };
-                config.route("/health/spawn", get(spawn));
-            };
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        server.get("/health/spawn").await.expect(204);
-        server.stop().await;
-        assert!(DONE.load(Ordering::Relaxed), "it was cut off");
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes: Routes = |config| {
-                config.route(
-                    "/health/panic",
-                    get(async || -> Answer { panic!("as the test wants") }),
-                );
-            };
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let segment = web::Path::<String>::from_request(request, payload).into_inner();
+        let segment = segment.map_err(|_| ApiError::undecodable());
+        let value = segment.and_then(|segment| segment.into_inner().parse());
+        future::ready(value.map(Self).map_err(Failure::from))
     }
 }
+
+/// `?limit=` and `?after=`.
+pub struct PageOf(pub Page);
+
+impl FromRequest for PageOf {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let page = Page::parse(request.uri().query());
+        future::ready(page.map(Self).map_err(Failure::from))
+    }
+}
+// ANCHOR_END: path_and_query
+
+/// `Idempotency-Key`, if there is one.
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl FromRequest for IdempotencyKey {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let key = request.headers().get(IDEMPOTENCY_KEY);
+        let key = Key::parse(key.map(HeaderValue::as_bytes));
+        future::ready(key.map(Self).map_err(Failure::from))
+    }
+}
+
+// ANCHOR: json
+/// A JSON body within the limits of the contract.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Failure;
+    type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let body = web::Payload::from_request(&request, payload).into_inner();
+        async move {
+            let body = body.map_err(body::unreadable)?;
+            Ok(Self(read_json(&request, body).await?))
+        }
+        .boxed_local()
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<T, ApiError> {
+    body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
+    let service = request.app_data::<Data<Service>>();
+    let service = service.expect("`serve` shares it");
+    let reading = body.to_bytes_limited(MAX_BODY);
+    let read = body::in_time(service.limits().body, reading).await?;
+    let bytes = read.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
+    body::parse(&bytes.map_err(body::unreadable)?)
+}
+// ANCHOR_END: json

@@ -144,7 +144,7 @@ fn unrouted(status: Status, request: &Request<'_>) -> Answer {
     let arrived = arrived(request);
     let reply = || match status {
         Status::NotFound => api.unrouted(arrived.method.as_str(), arrived.uri.path()),
-        // Handlers and guards of this room put all that fails into an `Answer`.
+        // Handlers and guards of this crate put all that fails into an `Answer`.
         other => ApiError::internal(format!("Rocket itself answered {other}")).reply(),
     };
     Answer(exchange(request).context().clone().enter(reply))
@@ -406,39 +406,4 @@ fn origin(uri: &Uri) -> Origin<'static> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     Origin::parse_owned(utf8_percent_encode(target, ESCAPED).to_string())
         .unwrap_or_else(|_| uri!("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use chassis::env::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
-
-    /// On a path of the contract; others have no exchange to panic in.
-    #[get("/api/products/<_>/stock")]
-    fn panics() -> Answer {
-        panic!("as the test wants")
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            serve(listener, routes![panics], (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/api/products/1/stock").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
 }

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, BytesMut};
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::contract::reply::Reply;
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::run::RunError;
 use chassis::serve::server;
 use chassis::serve::service::Service;
+use chassis::values::headers::IDEMPOTENCY_KEY;
 use chassis::values::headers::REQUEST_ID;
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
@@ -287,6 +289,14 @@ pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
 }
 // ANCHOR_END: path_and_query
 
+/// `Idempotency-Key`, if there is one.
+pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
+    warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
+        let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+        Ok::<_, Rejection>(Key::parse(key).map_err(Failure::from)?)
+    })
+}
+
 // ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Copy {
@@ -327,34 +337,3 @@ async fn read(
     Ok(bytes)
 }
 // ANCHOR_END: json
-
-#[cfg(test)]
-mod tests {
-    use chassis::env::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes = warp::path!("health" / "panic")
-                .then(async || -> Answer { panic!("as the test wants") });
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
-}

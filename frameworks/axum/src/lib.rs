@@ -16,12 +16,14 @@ use axum::routing::get;
 use axum::{Extension, RequestExt, Router};
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::contract::reply::Reply;
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::run::RunError;
 use chassis::serve::server;
 use chassis::serve::service::Service;
+use chassis::values::headers::IDEMPOTENCY_KEY;
 use chassis::values::headers::REQUEST_ID;
 use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
@@ -209,6 +211,18 @@ impl<S: Send + Sync> FromRequestParts<S> for PageOf {
 }
 // ANCHOR_END: path_and_query
 
+/// `Idempotency-Key`, if there is one.
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let key = parts.headers.get(IDEMPOTENCY_KEY);
+        Ok(Self(Key::parse(key.map(HeaderValue::as_bytes))?))
+    }
+}
+
 // ANCHOR: json
 /// A JSON body within the limits of the contract.
 pub struct Json<T>(pub T);
@@ -230,36 +244,3 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 // ANCHOR_END: json
-
-#[cfg(test)]
-mod tests {
-    use chassis::env::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes = Router::new().route(
-                "/health/panic",
-                get(async || -> () { panic!("as the test wants") }),
-            );
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
-}

@@ -266,38 +266,3 @@ impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {
     }
 }
 // ANCHOR_END: json
-
-#[cfg(test)]
-mod tests {
-    use chassis::env::Env;
-    use chassis::testkit::Server;
-
-    use super::*;
-    use crate::http::API;
-    use crate::{App, Config};
-
-    #[handler]
-    async fn panicking() {
-        panic!("as the test wants")
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let server = Server::start(|listener, shutdown| async {
-            let app = App::new(&Config::read(Env::new(|_| None))?, &API, shutdown)?;
-            let routes = Route::new().at("/health/panic", get(panicking));
-            serve(listener, routes, (), app.service).await
-        })
-        .await;
-        for _ in 0..3 {
-            let got = server.get("/health/panic").await;
-            assert_eq!(got.header("access-control-allow-origin"), "*");
-            let sentence = got.expect_error(500, "internal");
-            assert!(
-                !sentence.contains("as the test wants"),
-                "the cause is for the log: {sentence}"
-            );
-            server.get("/health").await.expect(200);
-        }
-    }
-}
