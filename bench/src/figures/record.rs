@@ -18,8 +18,6 @@ pub(crate) enum Show {
     Median,
     /// The median, the least and the greatest.
     Spread,
-    /// The greatest alone.
-    Greatest,
 }
 
 /// The numbers of a section, by row and column.
@@ -127,7 +125,6 @@ impl Row {
         let written = |number| thousands(number, digits(greatest));
         let median = written(spread.median);
         match show {
-            Show::Greatest => written(greatest),
             Show::Spread if least < greatest => {
                 format!("{median} ({}–{})", written(least), written(greatest))
             }
