@@ -51,8 +51,23 @@ Environment
 USAGE
 }
 
-for argument in "$@"; do
-    case $argument in (-h | --help) usage && exit 0 ;; esac
+SECTIONS='cost startup memory throughput order page slow-head idle hung recovery telemetry lines'
+options=("$@")
+while [ $# -gt 0 ]; do
+    case $1 in
+        (-h | --help) usage && exit 0 ;;
+        (--smoke) ;;
+        (--rounds)
+            case ${2:-} in
+                ([1-9] | [1-4][0-9] | 50) ;;
+                (*) misused "--rounds is \"${2:-}\", expected 1 to 50" ;;
+            esac
+            shift
+            ;;
+        (-*) misused "there is no option $1; --help lists them" ;;
+        (*) case " $SECTIONS " in (*" $1 "*) ;; (*) misused "there is no section $1; there are $SECTIONS" ;; esac ;;
+    esac
+    shift
 done
 
 need_cargo
@@ -63,10 +78,10 @@ command=(cargo build --profile "$PROFILE")
 services=()
 for name in "${NAMES[@]}"; do services+=(-p "$name"); done
 # By itself: built together with them, the features of bench would be theirs, too.
-"${command[@]}" "${services[@]}" && "${command[@]}" -p bench || {
+if ! "${command[@]}" "${services[@]}" || ! "${command[@]}" -p bench; then
     complain 'The build did not work out; what cargo says about it is above.'
     exit 1
-}
+fi
 
 BIN_DIR=${CARGO_TARGET_DIR:-target}/$(profile_dir)
 if [ ! -x "$BIN_DIR/figures" ]; then
@@ -74,4 +89,4 @@ if [ ! -x "$BIN_DIR/figures" ]; then
     exit 1
 fi
 # It ends the servers when it is told to stop.
-exec "$BIN_DIR/figures" "$@"
+exec "$BIN_DIR/figures" ${options[@]+"${options[@]}"}

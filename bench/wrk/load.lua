@@ -1,4 +1,4 @@
--- For wrk, as scripts/figures.sh calls it:
+-- For wrk, as scripts/compare.sh and scripts/figures.sh call it:
 --
 --     wrk -s bench/wrk/load.lua URL                     GETs the URL
 --     wrk -s bench/wrk/load.lua URL -- JSON             POSTs the JSON
@@ -36,7 +36,7 @@ function init(args)
    end
 end
 
--- One line for figures.sh: requests, microseconds, failures, and the latency in
+-- One line for bench/src/measure/load.rs: requests, microseconds, failures, and the latency in
 -- microseconds that half and 99 in a hundred requests stay below.
 function done(summary, latency)
    local errors = summary.errors

@@ -3,6 +3,7 @@
 
 use bench::Failed;
 use bench::measure::load::Load;
+use bench::measure::table::counted;
 
 use crate::lab::{self, CONNECTIONS, Lab, cpu, number};
 use crate::nginx;
@@ -33,7 +34,8 @@ pub(crate) fn beside_nginx(lab: &mut Lab) -> Result<(), Failed> {
         &format!(
             "Processor time of a request, in the kernel too, as a multiple of what nginx takes to\n\
              return the same JSON with its access log on. An order is in nginx requests for one\n\
-             user. The median of {rounds} interleaved rounds, the least and the greatest."
+             user. The median of {}, interleaved; the least and the greatest.",
+            counted(rounds as u64, "round")
         ),
     )?;
     // Orders are placed in a shop of their own: they would change what is read.

@@ -115,7 +115,7 @@ pub(crate) fn hung(lab: &mut Lab) -> Result<(), Failed> {
     }
     let columns = [
         ("p50", Show::Median),
-        ("p99", Show::Greatest),
+        ("p99", Show::Median),
         ("answers/s", Show::Median),
     ];
     record.print(lab, "what hangs", &columns);
@@ -131,45 +131,41 @@ fn hang(
     let shop = Shop::start(lab, "shop", resilience)?;
     shop.stock()?;
     let name = NAMES[place].trim_end_matches("-service");
-    // That requests fail is what is measured.
-    let mut load = |when: &str| -> Result<(), Failed> {
-        let row = format!("{name}: {when}");
-        let one = lab.load(&shop.orders(), 1)?;
-        let many = lab.load(&shop.orders(), CONNECTIONS)?;
-        for (column, number) in [
-            ("p50", one.p50_ms),
-            ("p99", one.p99_ms),
-            ("answers/s", many.rate()),
-        ] {
-            record.add(&row, column, number)?;
-        }
-        shop.empty_log()
-    };
     if resilience == "off" {
         signal(shop.process(place), "STOP")?;
-        return load("RESILIENCE=off");
+        return load_in_need(lab, record, &shop, &format!("{name}: RESILIENCE=off"));
     }
-    load("nothing yet")?;
+    load_in_need(lab, record, &shop, &format!("{name}: nothing yet"))?;
     // What wrk left in flight would meet a service that hangs.
     thread::sleep(Duration::from_millis(500));
     signal(shop.process(place), "STOP")?;
     let deadline = Instant::now() + PATIENCE;
-    let mut before = Vec::new();
+    let row = format!("{name}: until its circuit opens");
     while !leaves_alone(&shop, ORDER, place) {
         if Instant::now() > deadline {
             return Err(format!("no circuit opened while {name} hung").into());
         }
         let began = Instant::now();
         shop.try_post(ORDER, "/api/orders", ONE_PIECE);
-        before.push(began.elapsed().as_secs_f64() * 1e3);
-    }
-    load("once its circuit is open")?;
-    for milliseconds in before {
-        let row = format!("{name}: until its circuit opens");
+        let milliseconds = began.elapsed().as_secs_f64() * 1e3;
         record.add(&row, "p50", milliseconds)?;
-        record.add(&row, "p99", milliseconds)?;
     }
-    Ok(())
+    load_in_need(
+        lab,
+        record,
+        &shop,
+        &format!("{name}: once its circuit is open"),
+    )
+}
+
+/// Orders on one connection and on many. That they fail is what is measured.
+fn load_in_need(lab: &Lab, record: &mut Record, shop: &Shop, row: &str) -> Result<(), Failed> {
+    let one = lab.load(&shop.orders(), 1)?;
+    let many = lab.load(&shop.orders(), CONNECTIONS)?;
+    record.add(row, "p50", one.p50_ms)?;
+    record.add(row, "p99", one.p99_ms)?;
+    record.add(row, "answers/s", many.rate())?;
+    shop.empty_log()
 }
 
 /// A caller, and the service that goes away and returns.

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Of load each time.
     pub(crate) seconds: u64,
+    /// Routes of a service in `throughput`.
+    pub(crate) routes: usize,
     /// Users of the big shop of `page`.
     pub(crate) many_users: u64,
     /// Connections of `idle`.
@@ -30,6 +32,7 @@ impl Plan {
         Self {
             rounds: 7,
             seconds: 2,
+            routes: 3,
             many_users: 1_000_000,
             idle: 1500,
         }
@@ -40,6 +43,7 @@ impl Plan {
         Self {
             rounds: 1,
             seconds: 1,
+            routes: 1,
             many_users: 2000,
             idle: 100,
         }

@@ -18,8 +18,6 @@ pub(crate) enum Show {
     Median,
     /// The median, the least and the greatest.
     Spread,
-    /// The greatest alone.
-    Greatest,
 }
 
 /// The numbers of a section, by row and column.
@@ -43,7 +41,7 @@ impl Record {
     pub(crate) fn open(lab: &Lab, title: &str, text: &str) -> Result<Self, Failed> {
         let path = lab.scratch.join(format!("{}.tsv", lab.progress.stage));
         lab.progress.done();
-        println!("\n## {title}\n\n{text}\n");
+        println!("\n## {title}\n\n{}\n", wrapped(text));
         let raw = File::create(&path)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         Ok(Self {
@@ -127,7 +125,6 @@ impl Row {
         let written = |number| thousands(number, digits(greatest));
         let median = written(spread.median);
         match show {
-            Show::Greatest => written(greatest),
             Show::Spread if least < greatest => {
                 format!("{median} ({}–{})", written(least), written(greatest))
             }
@@ -136,9 +133,34 @@ impl Row {
     }
 }
 
+/// A text in lines of at most 80 characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line + 1 + word.chars().count() > 80 {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            let space = if line.is_empty() { "" } else { " " };
+            line.push_str(space);
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_as_wide_as_a_terminal_at_most() {
+        let text = "Requests a second, beside nginx. ".repeat(9);
+        let wrapped = wrapped(&text);
+        assert!(wrapped.lines().all(|line| (60..=80).contains(&line.len())));
+        assert!(wrapped.split_whitespace().eq(text.split_whitespace()));
+    }
 
     #[test]
     fn a_table_has_medians_spreads_and_what_is_void_and_fits_a_terminal() {

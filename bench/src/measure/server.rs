@@ -181,6 +181,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_of_the_environment_reaches_a_server_but_where_programs_are() {
+        assert!(std::env::vars_os().count() > 1, "cargo sets some");
+        let output = command(Path::new("/usr/bin/env"), None)
+            .env("PORT", "0")
+            .output();
+        let said = String::from_utf8(output.expect("runs").stdout).expect("is text");
+        let names: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.split('=').next())
+            .collect();
+        assert_eq!(names, ["PATH", "PORT"]);
+    }
+
+    #[test]
     fn a_server_says_where_it_listens_in_its_first_line() {
         let address = |text: &str| Some(text.parse().expect("an address"));
         for (line, expected) in [
