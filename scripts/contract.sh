@@ -12,7 +12,7 @@ all five.
 
     scripts/contract.sh
 
-The suite is tests/tests/contract.rs; the four other services go through it too.
+The suite is tests/tests/contract; the four other services go through it too.
 
 Environment
     PROFILE      cargo profile: dev, release or dist (dev)
