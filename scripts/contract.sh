@@ -21,7 +21,7 @@ The exit status is 1 if a case failed, or if the five numbers differ.
 
     scripts/contract.sh
 
-The suite is tests/tests/contract.rs; it also covers the four other services.
+The suite is tests/tests/contract; it also covers the four other services.
 
 Environment
     PROFILE      cargo profile: dev, release or dist (dev)

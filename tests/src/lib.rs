@@ -16,17 +16,17 @@
 //!
 //! | file | what it shows |
 //! |---|---|
-//! | `tests/contract.rs` | the contract, written once, run against all five, and against product-service on each framework |
-//! | `tests/openapi.rs` | the documents describe the contract, and the answers match them |
-//! | `tests/shop.rs` | the five together: the golden journey, races, outages |
-//! | `tests/binaries.rs` | the programs: start, log, stop |
-//! | `tests/front_door.rs` | the programs: slow and greedy clients, and more than there is room for |
-//! | `tests/faults.rs` | the programs: each one that is called dies, hangs, is slow or talks nonsense |
-//! | `tests/chaos.rs` | the programs: thousands of orders while they die and hang at random |
+//! | `tests/contract` | the contract, written once, run against all five, and against product-service on each framework |
+//! | `tests/openapi` | the documents describe the contract, and the answers match them |
+//! | `tests/shop` | the five together: the golden journey, races, outages |
+//! | `tests/binaries` | the programs: start, log, stop |
+//! | `tests/limits` | the programs: time-outs and limits against slow and greedy clients |
+//! | `tests/faults` | the programs: each one that is called dies, hangs, is slow or talks nonsense |
+//! | `tests/chaos` | the programs: thousands of orders while they die and hang at random |
 //! | `tests/telemetry.rs` | one trace through all of them, sent to a collector that may be ill |
 //! | `tests/scripts.rs` | the scripts that swap and start: which framework product-service is on |
 //! | `tests/compose.rs` | the lab in containers: its file is the diagram, and locks all of them down |
-//! | `tests/kubernetes.rs` | the manifests: known fields only, and the network is the diagram |
+//! | `tests/kubernetes` | the manifests: known fields only, and the network is the diagram |
 //! | `tests/docs.rs` | what the documents point at is there, and the variables are all told |
 //! | `tests/snippets.rs` | the code in `docs/frameworks/` is that of the sources |
 #![allow(

@@ -1,0 +1,194 @@
+//! How the programs stop.
+
+use std::time::{Duration, Instant};
+
+use chassis::testkit::Stub;
+use serde_json::json;
+use shop_tests::program::{PROGRAMS, Program, neighbours};
+use shop_tests::raw::{Connection, request};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use super::{GRACE, creation};
+
+/// Far less than the grace.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn a_signal_ends_an_idle_service_at_once() {
+    for service in PROGRAMS {
+        for signal in ["TERM", "INT"] {
+            let mut program = Program::start(service, &[]);
+            // A connection that is kept, but not used.
+            let mut idle = Connection::open(program.address()).await;
+            idle.send(&request("GET", "/health", &[], b""))
+                .await
+                .expect("a live connection");
+            idle.answer(false).await.expect("an answer").expect(200);
+            let mut silent = Connection::open(program.address()).await;
+
+            program.signal(signal);
+            let closed = idle.rest().await;
+            assert!(
+                closed.as_ref().is_ok_and(Vec::is_empty),
+                "{service}: SIG{signal} closes what is idle: {closed:?}"
+            );
+            let _ = silent.rest().await;
+            drop((idle, silent));
+            let ended = tokio::task::spawn_blocking(move || program.ended(GRACE))
+                .await
+                .expect("no panic");
+            assert_eq!(
+                (ended.status, ended.stderr.as_str()),
+                (Some(0), ""),
+                "{service}: SIG{signal}: {ended:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_service_at_once_with_one_line() {
+    for service in PROGRAMS {
+        let Some((path, _)) = creation(service) else {
+            continue;
+        };
+        for (signal, status) in [("TERM", 143), ("INT", 130)] {
+            let mut program = Program::start(service, &[]);
+            let headers = [
+                ("content-type", "application/json"),
+                ("content-length", "100"),
+            ];
+            let mut stuck = Connection::open(program.address()).await;
+            let half = request("POST", path, &headers, b"{");
+            stuck.send(&half).await.expect("a live connection");
+            sleep(Duration::from_millis(200)).await;
+            program.signal(signal);
+            sleep(Duration::from_millis(200)).await;
+            program.signal(signal);
+            let ended = tokio::task::spawn_blocking(move || program.ended(AT_ONCE))
+                .await
+                .expect("no panic");
+            assert_eq!(ended.status, Some(status), "{service}: {ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{service}: {ended:?}");
+            assert!(ended.stderr.contains(&format!("SIG{signal}")), "{ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_finished_before_a_service_stops() {
+    for service in PROGRAMS {
+        let slow = Stub::hanging().await;
+        let url = slow.url();
+        let urls: Vec<_> = neighbours(service)
+            .iter()
+            .map(|name| (*name, url.as_str()))
+            .collect();
+        let mut program = Program::start(service, &urls);
+        let address = program.address();
+        let mut busy = Connection::open(address).await;
+        let (rest, expected) = if let Some((path, body)) = creation(service) {
+            // The second half of the body comes after the signal.
+            let request = request(
+                "POST",
+                path,
+                &[("content-type", "application/json")],
+                body.to_string().as_bytes(),
+            );
+            let (first, second) = request.split_at(request.len() - 10);
+            busy.send(first).await.expect("a live connection");
+            (second.to_vec(), 201)
+        } else if service == "order-service" {
+            // Its neighbours hang, until it gives them up.
+            let body = json!({"userId": "1", "productId": "1", "quantity": 1}).to_string();
+            busy.send(&request(
+                "POST",
+                "/api/orders",
+                &[("content-type", "application/json")],
+                body.as_bytes(),
+            ))
+            .await
+            .expect("a live connection");
+            (Vec::new(), 503)
+        } else {
+            busy.send(&request("GET", "/api/analytics/summary", &[], b""))
+                .await
+                .expect("a live connection");
+            (Vec::new(), 200)
+        };
+        sleep(Duration::from_millis(200)).await;
+        program.signal("TERM");
+
+        // It stops accepting, whatever is in flight.
+        let deadline = Instant::now() + GRACE;
+        while TcpStream::connect(address).await.is_ok() {
+            assert!(Instant::now() < deadline, "{service} still accepts");
+            sleep(Duration::from_millis(20)).await;
+        }
+        busy.send(&rest).await.expect("a live connection");
+        let got = busy
+            .answer(false)
+            .await
+            .unwrap_or_else(|fault| panic!("{service}: {fault}"));
+        assert_eq!(
+            got.status,
+            expected,
+            "{service}: {}",
+            String::from_utf8_lossy(&got.body)
+        );
+        drop(busy);
+        let ended = tokio::task::spawn_blocking(move || program.ended(GRACE))
+            .await
+            .expect("no panic");
+        assert_eq!(
+            (ended.status, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{service}: {ended:?}"
+        );
+    }
+}
+
+/// A client that never ends its request, and the service that it holds up.
+async fn held_up(service: &'static str, unfinished: Vec<u8>, what: &'static str) {
+    let mut program = Program::start(service, &[]);
+    let mut stuck = Connection::open(program.address()).await;
+    stuck.send(&unfinished).await.expect("a live connection");
+    sleep(Duration::from_millis(200)).await;
+    program.signal("TERM");
+    let ended = tokio::task::spawn_blocking(move || program.ended(GRACE))
+        .await
+        .expect("no panic");
+    assert_eq!(
+        (ended.status, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{service} with {what}: {ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_who_never_ends_a_request_keeps_a_service_from_stopping() {
+    // All at once: each may take the whole grace.
+    let mut waiting = Vec::new();
+    for service in PROGRAMS {
+        waiting.push(tokio::spawn(held_up(
+            service,
+            b"GET /health HTTP/1.1\r\nhost: a\r\nx-half".to_vec(),
+            "half a head open",
+        )));
+        if let Some((path, _)) = creation(service) {
+            let headers = [
+                ("content-type", "application/json"),
+                ("content-length", "100"),
+            ];
+            waiting.push(tokio::spawn(held_up(
+                service,
+                request("POST", path, &headers, b"{"),
+                "half a body open",
+            )));
+        }
+    }
+    for one in waiting {
+        one.await.expect("exits 0 within the grace");
+    }
+}

@@ -1,0 +1,363 @@
+//! The contract, written once and run against all five real servers, and against
+//! the product API on the other four frameworks: a client must not be able to tell
+//! which framework it talks to.
+//!
+//! Each test walks over the servers and collects what is not as expected, so that
+//! one run shows every one that strays, and where.
+
+#![allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is one list, however long"
+)]
+
+mod bodies;
+mod headers;
+mod methods;
+mod operations;
+mod paths;
+mod protocol;
+mod records;
+mod validation;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chassis::testkit::{Got, Server};
+use framework_comparison::Framework;
+use serde_json::{Value, json};
+use shop_tests::raw;
+use shop_tests::shop::{self, Named, Shop};
+
+const KIB: usize = 1024;
+const LIMIT: usize = 64 * KIB;
+const JSON: (&str, &str) = ("content-type", "application/json");
+const EXPOSED: &str = "X-Request-Id, X-Total-Count, Link, Location";
+
+/// The five services, and product-service on four more frameworks.
+const SUBJECTS: usize = 9;
+
+/// A shop with one of everything: user 1, product 1, order 1, notification 1; and
+/// beside it the product API on the other frameworks, each with a product 1.
+struct World {
+    shop: Shop,
+    rooms: Vec<(Framework, Server)>,
+    made: AtomicUsize,
+}
+
+/// A service, and what of the contract it has a share in.
+struct Subject<'a> {
+    name: &'static str,
+    framework: &'static str,
+    server: &'a Server,
+    /// Paths that answer a GET with 200, besides those that every service has.
+    gets: Vec<&'static str>,
+    /// Lists of records.
+    lists: Vec<&'static str>,
+    /// Requests that name a record by its id, `{}` in the path.
+    by_id: Vec<(&'static str, &'static str)>,
+    /// Requests with a body; the first creates a record.
+    bodies: Vec<BodyRoute>,
+}
+
+/// A request with a body.
+struct BodyRoute {
+    method: &'static str,
+    path: &'static str,
+    /// A good body; the number makes it unlike any other.
+    good: fn(usize) -> Value,
+    /// The status of a good one.
+    status: u16,
+    /// Fields that must be there.
+    required: &'static [&'static str],
+    /// Values of the wrong JSON type for some fields.
+    wrong: fn() -> Value,
+}
+
+impl World {
+    async fn start() -> Self {
+        let shop = Shop::start().await;
+        shop::add_user(&shop.users, "ada").await;
+        shop::add_product(&shop.products, json!(19.99), 1_000_000).await;
+        let order = json!({"userId": "1", "productId": "1", "quantity": 1});
+        let order = shop.orders.post("/api/orders", order).await.expect(201);
+        assert_eq!(order["notification"], "sent");
+        let rooms = shop::product_rooms(&shop.users.upstream_url()).await;
+        for (_, room) in &rooms {
+            shop::add_product(room, json!(19.99), 1_000_000).await;
+        }
+        Self {
+            shop,
+            rooms,
+            made: AtomicUsize::new(1),
+        }
+    }
+
+    /// A number that was not used yet.
+    fn fresh(&self) -> usize {
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn subjects(&self) -> Vec<Subject<'_>> {
+        let rooms = self.rooms.iter().map(|(framework, server)| Named {
+            name: "product-service",
+            framework: framework.name,
+            server,
+        });
+        let subjects = self.shop.services().into_iter().chain(rooms).map(subject);
+        let subjects: Vec<_> = subjects.collect();
+        assert_eq!(subjects.len(), SUBJECTS);
+        subjects
+    }
+}
+
+impl Subject<'_> {
+    async fn raw(&self, request: &[u8]) -> Result<Got, String> {
+        raw::exchange(self.server.address(), request).await
+    }
+
+    /// Every path that answers a GET with 200.
+    fn all_gets(&self) -> Vec<&'static str> {
+        let mut all = vec![
+            "/health",
+            "/health/ready",
+            "/metrics",
+            "/openapi.json",
+            "/docs",
+        ];
+        all.extend(&self.gets);
+        all
+    }
+}
+
+fn subject(service: Named<'_>) -> Subject<'_> {
+    let (gets, lists, by_id, bodies) = match service.name {
+        "user-service" => (
+            vec!["/api/users", "/api/users/1"],
+            vec!["/api/users"],
+            vec![
+                ("GET", "/api/users/{}"),
+                ("PUT", "/api/users/{}"),
+                ("DELETE", "/api/users/{}"),
+            ],
+            vec![
+                BodyRoute {
+                    method: "POST",
+                    path: "/api/users",
+                    good: |n| json!({"name": "Ada", "email": format!("a{n}@example.com")}),
+                    status: 201,
+                    required: &["name", "email"],
+                    wrong: || json!({"name": 1, "email": ["a@example.com"]}),
+                },
+                BodyRoute {
+                    method: "PUT",
+                    path: "/api/users/1",
+                    good: |n| json!({"name": "Ada", "email": format!("p{n}@example.com")}),
+                    status: 200,
+                    required: &["name", "email"],
+                    wrong: || json!({"name": {}, "email": true}),
+                },
+            ],
+        ),
+        "product-service" => (
+            vec!["/api/products", "/api/products/1"],
+            vec!["/api/products"],
+            vec![
+                ("GET", "/api/products/{}"),
+                ("PUT", "/api/products/{}"),
+                ("PATCH", "/api/products/{}/stock"),
+                ("DELETE", "/api/products/{}"),
+            ],
+            vec![
+                BodyRoute {
+                    method: "POST",
+                    path: "/api/products",
+                    good: |n| json!({"name": format!("Kettle {n}"), "price": 19.99, "stock": 5, "sellerId": "1"}),
+                    status: 201,
+                    required: &["name", "price"],
+                    wrong: || json!({"name": 1, "price": "19.99", "stock": "5", "sellerId": 1}),
+                },
+                BodyRoute {
+                    method: "PUT",
+                    path: "/api/products/1",
+                    good: |n| json!({"name": format!("Kettle {n}")}),
+                    status: 200,
+                    required: &[],
+                    wrong: || json!({"name": [], "price": "1", "stock": true}),
+                },
+                BodyRoute {
+                    method: "PATCH",
+                    path: "/api/products/1/stock",
+                    good: |_| json!({"delta": 1}),
+                    status: 200,
+                    required: &["delta"],
+                    wrong: || json!({"delta": "1"}),
+                },
+            ],
+        ),
+        "order-service" => (
+            vec![
+                "/api/orders",
+                "/api/orders/1",
+                "/api/orders/user/1",
+                "/api/orders/stats",
+            ],
+            vec!["/api/orders", "/api/orders/user/1"],
+            vec![("GET", "/api/orders/{}"), ("POST", "/api/orders/{}/cancel")],
+            vec![BodyRoute {
+                method: "POST",
+                path: "/api/orders",
+                good: |_| json!({"userId": "1", "productId": "1", "quantity": 1}),
+                status: 201,
+                required: &["userId", "productId", "quantity"],
+                wrong: || json!({"userId": 1, "productId": [], "quantity": "1"}),
+            }],
+        ),
+        "notification-service" => (
+            vec!["/api/notifications", "/api/notifications/1"],
+            vec!["/api/notifications", "/api/notifications/1"],
+            vec![
+                ("PATCH", "/api/notifications/{}/read"),
+                ("DELETE", "/api/notifications/{}"),
+            ],
+            vec![BodyRoute {
+                method: "POST",
+                path: "/api/notifications/send",
+                good: |n| json!({"userId": "1", "message": format!("Message {n}"), "type": "info"}),
+                status: 201,
+                required: &["userId", "message"],
+                wrong: || json!({"userId": 1, "message": {}, "type": false}),
+            }],
+        ),
+        _ => (
+            vec![
+                "/api/analytics/summary",
+                "/api/analytics/users",
+                "/api/analytics/products",
+                "/api/analytics/orders",
+                "/api/analytics/notifications",
+                "/api/analytics/services",
+                "/api/analytics/history",
+            ],
+            vec![],
+            vec![],
+            vec![],
+        ),
+    };
+    Subject {
+        name: service.name,
+        framework: service.framework,
+        server: service.server,
+        gets,
+        lists,
+        by_id,
+        bodies,
+    }
+}
+
+/// What every answer has, whatever layer it comes from.
+fn standard(got: &Got) -> Result<(), String> {
+    for (name, expected) in [
+        ("access-control-allow-origin", "*"),
+        ("access-control-expose-headers", EXPOSED),
+    ] {
+        let values: Vec<_> = got.headers.get_all(name).iter().collect();
+        if values != [expected] {
+            return Err(format!("{name} is {values:?}"));
+        }
+    }
+    for name in ["x-request-id", "date"] {
+        let count = got.headers.get_all(name).iter().count();
+        if count != 1 {
+            return Err(format!("{name} is there {count} times"));
+        }
+    }
+    let types = got.headers.get_all("content-type").iter().count();
+    if types != usize::from(got.status != 204) {
+        return Err(format!("content-type is there {types} times"));
+    }
+    Ok(())
+}
+
+/// Whether this is the contract's error, and nothing besides.
+fn error(got: &Result<Got, String>, status: u16, code: &str) -> Result<(), String> {
+    let got = got.as_ref()?;
+    let body = String::from_utf8_lossy(&got.body);
+    if got.status != status {
+        return Err(format!(
+            "got {} {body}, expected {status} {code}",
+            got.status
+        ));
+    }
+    standard(got)?;
+    if got.header("content-type") != "application/json" {
+        return Err(format!("content-type is {:?}", got.header("content-type")));
+    }
+    let json: Value =
+        serde_json::from_slice(&got.body).map_err(|cause| format!("{cause}: {body}"))?;
+    if json["code"] != code {
+        return Err(format!("expected {code}, got {body}"));
+    }
+    if json["requestId"] != got.header("x-request-id") {
+        return Err(format!("another requestId than in the header: {body}"));
+    }
+    if json["error"]
+        .as_str()
+        .is_none_or(|text| text.trim().is_empty())
+    {
+        return Err(format!("no sentence for a person: {body}"));
+    }
+    let keys: BTreeSet<_> = json
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    let expected = BTreeSet::from(["error", "code", "requestId"]);
+    let with_details = BTreeSet::from(["error", "code", "requestId", "details"]);
+    if keys != expected && keys != with_details {
+        return Err(format!("other fields than the contract's: {body}"));
+    }
+    if keys == with_details {
+        let details = json["details"]
+            .as_array()
+            .filter(|details| !details.is_empty());
+        let good = details.is_some_and(|details| {
+            details.iter().all(|detail| {
+                detail.as_object().is_some_and(|object| object.len() == 2)
+                    && detail["field"].is_string()
+                    && detail["message"].is_string()
+            })
+        });
+        if !good {
+            return Err(format!("details are not the contract's: {body}"));
+        }
+    }
+    Ok(())
+}
+
+/// The fields that an error names.
+fn named(got: &Result<Got, String>) -> BTreeSet<String> {
+    let details = got
+        .as_ref()
+        .ok()
+        .and_then(|got| serde_json::from_slice::<Value>(&got.body).ok());
+    details
+        .iter()
+        .flat_map(|body| body["details"].as_array().into_iter().flatten())
+        .filter_map(|detail| detail["field"].as_str().map(ToOwned::to_owned))
+        .collect()
+}
+
+fn set(text: &str) -> BTreeSet<String> {
+    text.split(',')
+        .map(|one| one.trim().to_ascii_lowercase())
+        .collect()
+}
+
+fn status(got: &Result<Got, String>) -> Result<u16, String> {
+    got.as_ref().map(|got| got.status).map_err(Clone::clone)
+}
+
+fn bytes(json: &Value) -> Vec<u8> {
+    serde_json::to_vec(json).expect("JSON")
+}

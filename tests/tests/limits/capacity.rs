@@ -1,0 +1,265 @@
+//! How much there may be: bytes in a head, connections, requests in flight, records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chassis::testkit::Stub;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shop_tests::PATIENCE;
+use shop_tests::faults::good;
+use shop_tests::program::PROGRAMS;
+use shop_tests::raw::{self, Connection, request};
+use tokio::time::{Instant, sleep};
+
+use super::{AN_HOUR, NEIGHBOURS, Subject, creation, each, health_answers, reading_bodies, send};
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_refused() {
+    each(PROGRAMS, &[], async |subject| {
+        let long = |bytes| "x".repeat(bytes);
+        for (target, header, headers, fits, reason) in [
+            (0, 1000, 60, true, "60 KB in many headers"),
+            (0, 60_000, 1, true, "60 KB in one header"),
+            (60_000, 0, 0, true, "60 KB in its target"),
+            (0, 1000, 68, false, "68 KB in many headers"),
+            (0, 68_000, 1, false, "68 KB in one header"),
+            (68_000, 0, 0, false, "68 KB in its target"),
+            (34_000, 34_000, 1, false, "68 KB in both"),
+            (0, 100_000, 1, false, "100 KB in one header"),
+        ] {
+            let target = format!("/health?{}", long(target));
+            let value = long(header);
+            let headers = vec![("x-long", value.as_str()); headers];
+            let got =
+                raw::exchange(subject.address(), &request("GET", &target, &headers, b"")).await;
+            let got = got.map_err(|fault| format!("{reason}: {fault}"))?;
+            let as_it_should = if fits {
+                got.status == 200
+            } else {
+                matches!(got.status, 400 | 414 | 431)
+            };
+            good(as_it_should, format!("{reason}: {}", got.status))?;
+        }
+        // One without an end, of which the system may lose the answer.
+        let mut endless = Connection::open(subject.address()).await;
+        let mut sent = endless.send(b"GET /health HTTP/1.1\r\nx-long: ").await;
+        for _ in 0..1000 {
+            if sent.is_ok() {
+                sent = endless.send(&[b'x'; 1000]).await;
+            }
+        }
+        match endless.rest().await {
+            Ok(rest) if rest.starts_with(b"HTTP/1.1 431") || rest.is_empty() => {}
+            Err(reset) if reset.contains("reset") => {}
+            other => return Err(format!("a megabyte: {other:?}")),
+        }
+        subject.get("/health").await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fifteen_hundred_idle_connections_keep_nobody_out() {
+    // What most systems give a process. The services inherit it from here.
+    let (_, most) = rlimit::Resource::NOFILE.get().expect("a limit");
+    let usual = |soft| rlimit::Resource::NOFILE.set(soft, most);
+    usual(1024).expect("a lower limit");
+    let doors = PROGRAMS.map(|program| Subject::start(program, &[("HEAD_TIMEOUT_MS", AN_HOUR)]));
+    usual(most.min(100_000)).expect("a higher limit");
+    assert!(
+        most > 2000,
+        "the system lets a process have only {most} files"
+    );
+    for subject in doors {
+        let mut idle = Vec::new();
+        for number in 0..1500 {
+            let mut connection = Connection::open(subject.address()).await;
+            // Half of them have asked something before.
+            if number % 2 == 0 {
+                let sent = send(&mut connection, &request("GET", "/health", &[], b"")).await;
+                sent.expect("sent");
+                let got = connection.answer(false).await;
+                assert!(got.is_ok(), "{}, {number}: {got:?}", subject.service);
+            }
+            idle.push(connection);
+        }
+        let got = subject.get("/health/ready").await;
+        assert!(got.is_ok(), "{}: {got:?}", subject.service);
+    }
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_refused_and_health_is_not() {
+    each(
+        reading_bodies(),
+        &[("MAX_IN_FLIGHT", "2")],
+        async |subject| {
+            let (path, body) = creation(subject.service);
+            let (begun, rest) = body.as_bytes().split_at(1);
+            let mut at_work = [
+                subject.begin_body(path, body.len(), begun).await,
+                subject.begin_body(path, body.len(), begun).await,
+            ];
+            refused_in_time(&subject, path).await?;
+            // One that has yet to send its body is refused before.
+            let mut third = subject.begin_body(path, body.len(), begun).await;
+            third.answer(false).await?.expect_error(503, "overloaded");
+            health_answers(&subject).await?;
+
+            for connection in &mut at_work {
+                send(connection, rest).await?;
+                let got = connection.answer(false).await?;
+                let code = if got.body.is_empty() {
+                    Value::Null
+                } else {
+                    got.json()["code"].clone()
+                };
+                good(code != "overloaded", "one that was at work was refused")?;
+            }
+            let got = subject.get(path).await?;
+            good(
+                got.status == 200 || got.status == 405,
+                format!("after: {got:?}"),
+            )
+        },
+    )
+    .await;
+}
+
+/// analytics-service has no bodies to wait for, but neighbours.
+#[tokio::test]
+async fn a_service_that_waits_for_its_neighbours_refuses_too() {
+    let hung = Stub::hanging().await;
+    let url = hung.url();
+    let mut variables = NEIGHBOURS.map(|name| (name, url.as_str())).to_vec();
+    // Or it would soon know better than to wait.
+    variables.extend([("RESILIENCE", "off"), ("MAX_IN_FLIGHT", "2")]);
+    each(["analytics-service"], &variables, async |subject| {
+        let path = "/api/analytics/summary";
+        let busy = (0..4).map(async |_| {
+            loop {
+                // Which of them are refused does not matter.
+                let _ = subject.get(path).await;
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        tokio::select! {
+            refused = refused_in_time(&subject, path) => refused?,
+            _ = join_all(busy) => {}
+        }
+        health_answers(&subject).await?;
+
+        // The slow ones end, and there is room again.
+        let deadline = Instant::now() + PATIENCE;
+        while subject.get(path).await?.status != 200 {
+            good(Instant::now() < deadline, "there is no room any more")?;
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Waits until a request is refused because too many are at work.
+async fn refused_in_time(subject: &Subject, path: &str) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let got = subject.get(path).await?;
+        if got.status == 503 {
+            good(got.header("retry-after") == "1", "no Retry-After")?;
+            got.expect_error(503, "overloaded");
+            return Ok(());
+        }
+        good(Instant::now() < deadline, "nothing is ever refused")?;
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_and_takes_more_when_there_is_room() {
+    let storing = reading_bodies().filter(|program| *program != "order-service");
+    each(storing, &[("MAX_RECORDS", "2")], async |subject| {
+        let (path, records) = match subject.service {
+            "user-service" => ("/api/users", "/api/users"),
+            "product-service" => ("/api/products", "/api/products"),
+            _ => ("/api/notifications/send", "/api/notifications"),
+        };
+        let create = async |number| {
+            let body = json!({
+                "name": "Ada", "email": format!("{number}@example.com"),
+                "price": 1, "userId": "1", "message": "Hello",
+            });
+            raw::post(subject.address(), path, &[], &body).await
+        };
+        for number in [1, 2] {
+            let status = create(number).await?.status;
+            good(status == 201, format!("record {number}: {status}"))?;
+        }
+        let sentence = create(3).await?.expect_error(507, "store_full");
+        good(
+            sentence.contains('2') && sentence.contains("MAX_RECORDS"),
+            sentence,
+        )?;
+        let (records_now, limit) = (
+            subject.metric("store_records").await?,
+            subject.metric("store_records_limit").await?,
+        );
+        good(
+            (records_now, limit) == (2, 2),
+            format!("{records_now} of {limit}"),
+        )?;
+
+        let gone = request("DELETE", &format!("{records}/1"), &[], b"");
+        let status = raw::exchange(subject.address(), &gone).await?.status;
+        good(status == 200, format!("delete: {status}"))?;
+        good(subject.metric("store_records").await? == 1, "not counted")?;
+        let status = create(4).await?.status;
+        good(status == 201, format!("with room again: {status}"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_store_of_orders_takes_no_stock() {
+    let users = Subject::start("user-service", &[]);
+    let products = Subject::start("product-service", &[]);
+    let notifications = Subject::start("notification-service", &[]);
+    let url = |subject: &Subject| subject.program.url();
+    let orders = Subject::start(
+        "order-service",
+        &[
+            ("USER_SERVICE_URL", &url(&users)),
+            ("PRODUCT_SERVICE_URL", &url(&products)),
+            ("NOTIFICATION_SERVICE_URL", &url(&notifications)),
+            ("MAX_RECORDS", "3"),
+        ],
+    );
+    let post = async |subject: &Subject, path: &str, body: Value| {
+        let got = raw::post(subject.address(), path, &[], &body).await;
+        got.expect("an answer")
+    };
+    let ada = json!({"name": "Ada", "email": "ada@example.com"});
+    post(&users, "/api/users", ada).await.expect(201);
+    let kettle = json!({"name": "Kettle", "price": 1, "stock": 100});
+    post(&products, "/api/products", kettle).await.expect(201);
+    let order = json!({"userId": "1", "productId": "1", "quantity": 2});
+
+    // All at once: some find room, take stock and then find none.
+    let placing = (0..16).map(|_| post(&orders, "/api/orders", order.clone()));
+    let mut statuses = BTreeMap::new();
+    for got in join_all(placing).await {
+        *statuses.entry(got.status).or_insert(0) += 1;
+        if got.status == 507 {
+            got.expect_error(507, "store_full");
+        }
+    }
+    assert_eq!(statuses, BTreeMap::from([(201, 3), (507, 13)]));
+    let sentence = post(&orders, "/api/orders", order).await;
+    let sentence = sentence.expect_error(507, "store_full");
+    assert!(sentence.contains("MAX_RECORDS"), "{sentence}");
+
+    let product = products.get("/api/products/1").await.expect("an answer");
+    assert_eq!(product.expect(200)["stock"], 100 - 3 * 2);
+    assert_eq!(orders.metric("store_records").await, Ok(3));
+}

@@ -1,0 +1,141 @@
+//! A shutdown while clients are slow or many.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use shop_tests::PATIENCE;
+use shop_tests::faults::good;
+use shop_tests::program::PROGRAMS;
+use shop_tests::raw::{Connection, request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{closed_without_a_word, each};
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_half_a_head() {
+    each(PROGRAMS, &[], async |mut subject| {
+        let mut waiting = Vec::new();
+        for (first, then, reason) in [
+            ("", "", "silent"),
+            ("", "GET /health HTTP/1.1\r\nhost: sh", "half a first head"),
+            ("GET /health HTTP/1.1\r\nhost: s\r\n\r\n", "", "idle"),
+            (
+                "POST /health HTTP/1.1\r\nhost: s\r\ncontent-length: 2\r\n\r\n{}",
+                "",
+                "idle after a body",
+            ),
+            (
+                "GET /health HTTP/1.1\r\nhost: s\r\n\r\n",
+                "GET /hea",
+                "half a second head",
+            ),
+        ] {
+            let mut connection = Connection::open(subject.address()).await;
+            if !first.is_empty() {
+                connection.send(first.as_bytes()).await.expect("sent");
+                connection.answer(false).await?;
+            }
+            connection.send(then.as_bytes()).await.expect("sent");
+            waiting.push((connection, reason));
+        }
+        // Time for what was sent to be read.
+        sleep(Duration::from_millis(200)).await;
+        subject.program.signal("TERM");
+        for (connection, reason) in &mut waiting {
+            let closed = closed_without_a_word(connection).await;
+            // What arrived too late to be read is answered with a reset.
+            if let Err(fault) = closed
+                && !fault.contains("reset")
+            {
+                return Err(format!("{reason}: {fault}"));
+            }
+        }
+        // Half a head gets a second; the grace, which it does not get, is 10 s.
+        let ended = subject.program.ended(Duration::from_secs(4));
+        good(ended.status == Some(0), format!("{ended:?}"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn under_load_a_shutdown_leaves_every_answer_whole_or_none() {
+    each(PROGRAMS, &[], async |mut subject| {
+        let address = subject.address();
+        let answers = Arc::new(AtomicUsize::new(0));
+        let clients = (0..16).map(|client| {
+            let answers = Arc::clone(&answers);
+            tokio::spawn(ask_until_refused(address, client, answers))
+        });
+        let clients: Vec<_> = clients.collect();
+        let deadline = Instant::now() + PATIENCE;
+        while answers.load(Ordering::Relaxed) <= 100 {
+            good(Instant::now() < deadline, "not even a hundred answers")?;
+            sleep(Duration::from_millis(10)).await;
+        }
+        subject.program.signal("TERM");
+        for client in clients {
+            let asked = timeout(PATIENCE, client).await;
+            let asked = asked.map_err(|_| "a client hangs")?;
+            asked.expect("no panic")?;
+        }
+        let ended = subject.program.ended(PATIENCE);
+        good(
+            ended.status == Some(0) && ended.stderr.is_empty(),
+            format!("{ended:?}"),
+        )
+    })
+    .await;
+}
+
+/// Asks for one thing after the other, on new and on kept connections, until
+/// nobody listens any more, and counts the answers. Says which one was not whole.
+async fn ask_until_refused(
+    address: SocketAddr,
+    client: usize,
+    all: Arc<AtomicUsize>,
+) -> Result<(), String> {
+    let mut answers = 0;
+    while let Ok(mut stream) = TcpStream::connect(address).await {
+        loop {
+            let path = ["/openapi.json", "/health", "/metrics"][(client + answers) % 3];
+            let sent = stream.write_all(&request("GET", path, &[], b"")).await;
+            let mut answer = Vec::new();
+            if sent.is_ok() {
+                while !is_whole(&answer) {
+                    match stream.read_buf(&mut answer).await {
+                        Ok(0) | Err(_) => break,
+                        Ok(_) => {}
+                    }
+                }
+            }
+            if answer.is_empty() {
+                break;
+            }
+            if !is_whole(&answer) {
+                return Err(format!("{path} broke off after {} bytes", answer.len()));
+            }
+            answers += 1;
+            all.fetch_add(1, Ordering::Relaxed);
+            if answers % 50 == client {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head
+        .to_ascii_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}
