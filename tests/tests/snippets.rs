@@ -6,7 +6,7 @@
 //! a comment, and a block of code:
 //!
 //! ````text
-//! [user-service/src/http/rules.rs](../../user-service/src/http/rules.rs) <!-- ANCHOR: serve -->
+//! [frameworks/axum/src/serve.rs](../../frameworks/axum/src/serve.rs) <!-- ANCHOR: serve -->
 //! ```rust
 //! ```
 //! ````

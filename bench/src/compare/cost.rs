@@ -45,14 +45,12 @@ fn distinct(tree: &str) -> usize {
 }
 
 /// The files of a framework's room in framework-comparison: its routes and handlers,
-/// and how it keeps the rules of the contract, which it shares with a service.
+/// and its crate in frameworks/, which keeps the contract.
 pub(crate) fn room(framework: &str) -> Vec<PathBuf> {
-    let service = match framework {
-        "axum" => "user-service",
-        "rocket" => "product-service",
-        "poem" => "order-service",
-        "warp" => "notification-service",
-        "actix-web" => "analytics-service",
+    let own: &[&str] = match framework {
+        "axum" | "poem" | "warp" => &[],
+        "rocket" => &["dispatch"],
+        "actix-web" => &["connection"],
         // The floor: all of it.
         _ => {
             return ["floor", "hyper"]
@@ -61,10 +59,20 @@ pub(crate) fn room(framework: &str) -> Vec<PathBuf> {
         }
     };
     let routes = match framework {
-        "rocket" => format!("{service}/src/http.rs"),
-        _ => format!("framework-comparison/src/{}.rs", module(framework)),
+        "rocket" => "product-service/src/http.rs".into(),
+        _ => format!("framework-comparison/src/{}.rs", module(framework)).into(),
     };
-    vec![routes.into(), format!("{service}/src/http/rules.rs").into()]
+    let files = [
+        "lib",
+        "serve",
+        "operations",
+        "exchange",
+        "answer",
+        "extract",
+    ];
+    let files = files.iter().chain(own);
+    let files = files.map(|file| format!("frameworks/{framework}/src/{file}.rs").into());
+    std::iter::once(routes).chain(files).collect()
 }
 
 /// The lines of a room that are neither blank nor comment, up to its tests.
@@ -106,7 +114,7 @@ impl Workshop {
             let Some(name) = path.file_name() else {
                 continue;
             };
-            if path.join("Cargo.toml").is_file() {
+            if path.join("Cargo.toml").is_file() || name == "frameworks" {
                 copy_folder(&path, &sources.join(name))?;
             } else if path.is_file() {
                 fs::copy(&path, sources.join(name))?;
