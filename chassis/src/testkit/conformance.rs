@@ -69,9 +69,9 @@ pub fn list(page: Page) -> Reply {
 
 /// `POST /api/things`: the body and the key that were sent.
 #[utoipa::path(post, path = "/api/things", request_body = ThingBody, responses((status = 201, description = "The thing")))]
-pub fn create(key: Option<Key>, body: ThingBody) -> Reply {
+pub fn create(key: Option<Key>, ThingBody { name }: ThingBody) -> Reply {
     let key = key.map(|key| format!("{key:?}"));
-    Reply::json(201, &json!({"name": body.name, "key": key}))
+    Reply::json(201, &json!({"name": name, "key": key}))
 }
 
 /// `GET /api/things/{id}`: the id that was sent.
@@ -96,16 +96,16 @@ pub fn panic() -> Reply {
 }
 
 impl App {
-    fn new(api: &'static Api, shutdown: Shutdown, in_flight: u32) -> Result<Self, RunError> {
+    fn new(api: &'static Api, shutdown: Shutdown, in_flight: u32) -> Self {
         let mut env = Env::new(|_| None);
         let mut config = ServiceConfig::read(&mut env, "conformance", 0);
         config.limits.body = BODY;
         config.limits.in_flight = in_flight;
-        Ok(Self {
+        Self {
             service: Service::new(&config, api, Vec::new(), shutdown),
             arrived: Arc::new(Semaphore::new(0)),
             released: Arc::new(Semaphore::new(0)),
-        })
+        }
     }
 }
 
@@ -123,7 +123,7 @@ where
     let api: &'static Api = Box::leak(Box::new(Api::new(about, Document::openapi())));
     let mut started = None;
     let server = Server::start(|listener, shutdown| {
-        let app = App::new(api, shutdown, in_flight).expect("an app");
+        let app = App::new(api, shutdown, in_flight);
         started = Some(app.clone());
         serve(listener, app)
     })
