@@ -1,6 +1,8 @@
 //! For tests: a real server on a free port, a client that reads answers whole,
 //! and stand-ins for other services that misbehave on demand.
 
+pub mod conformance;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

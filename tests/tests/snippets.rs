@@ -6,7 +6,7 @@
 //! a comment, and a block of code:
 //!
 //! ````text
-//! [frameworks/axum/src/lib.rs](../../frameworks/axum/src/lib.rs) <!-- ANCHOR: serve -->
+//! [frameworks/axum/src/serve.rs](../../frameworks/axum/src/serve.rs) <!-- ANCHOR: serve -->
 //! ```rust
 //! ```
 //! ````

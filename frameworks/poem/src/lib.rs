@@ -1,268 +1,50 @@
-//! How poem expresses the rules of the contract, whatever the service: what goes
-//! around its routes, the routes that every service has, and what handlers take
-//! and give.
+//! The contract of the shop's HTTP APIs, on poem: extractors, responses and a middleware of its own.
+//!
+//! A service brings its routes; [`serve`] adds the routes that every service has, the
+//! log line, the limits and the errors. Handlers return an [`Answer`] or a [`Failure`].
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use chassis::contract::reply::Reply;
+//! # use chassis::serve::run::RunError;
+//! # use chassis::serve::service::Service;
+//! # use chassis::contract::page::Page as PageBounds;
+//! # use tokio::net::TcpListener;
+//! # #[derive(Clone)]
+//! # struct Things;
+//! # impl Things {
+//! #     fn list(&self, _: PageBounds) -> Reply {
+//! #         Reply::no_content()
+//! #     }
+//! # }
+//! use on_poem::{Answer, PageOf};
+//! use poem::web::Data;
+//! use poem::{Route, get, handler};
+//!
+//! #[handler]
+//! async fn list(things: Data<&Things>, PageOf(page): PageOf) -> Answer {
+//!     Answer(things.list(page))
+//! }
+//!
+//! fn routes() -> Route {
+//!     Route::new().at("/api/things", get(list))
+//! }
+//!
+//! async fn run(
+//!     listener: TcpListener,
+//!     things: Things,
+//!     service: Arc<Service>,
+//! ) -> Result<(), RunError> {
+//!     on_poem::serve(listener, routes(), things, service).await
+//! }
+//! ```
 
-use std::convert::Infallible;
-use std::str::FromStr;
-use std::sync::Arc;
+mod answer;
+mod exchange;
+mod extract;
+mod operations;
+mod serve;
 
-use chassis::contract::body::{self, MAX_BODY};
-use chassis::contract::error::ApiError;
-use chassis::contract::idempotency::Key;
-use chassis::contract::page::Page;
-use chassis::contract::reply::Reply;
-use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
-use chassis::serve::run::RunError;
-use chassis::serve::server;
-use chassis::serve::service::Service;
-use chassis::values::headers::IDEMPOTENCY_KEY;
-use chassis::values::headers::REQUEST_ID;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
-use poem::http::uri::Scheme;
-use poem::http::{HeaderName, HeaderValue, StatusCode};
-use poem::web::{self, Data, LocalAddr, RemoteAddr};
-use poem::{
-    Endpoint, EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route, get,
-    handler,
-};
-use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
-
-// ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
-pub async fn serve<A>(
-    listener: TcpListener,
-    routes: Route,
-    app: A,
-    service: Arc<Service>,
-) -> Result<(), RunError>
-where
-    A: Clone + Send + Sync + 'static,
-{
-    let endpoint = with_rules(routes, app, Arc::clone(&service));
-    let endpoint = Arc::new(endpoint);
-    let http = service_fn(move |request: hyper::Request<Incoming>| {
-        let endpoint = Arc::clone(&endpoint);
-        async move {
-            // Nobody here looks at the addresses.
-            let request = Request::from((
-                request,
-                LocalAddr::default(),
-                RemoteAddr::default(),
-                Scheme::HTTP,
-            ));
-            Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response(request).await))
-        }
-    });
-    server::serve(listener, http, &service).await;
-    Ok(())
-}
-// ANCHOR_END: serve
-
-// ANCHOR: with_rules
-/// What all handlers share, and a middleware for every request, matched or not.
-fn with_rules<A>(routes: Route, app: A, service: Arc<Service>) -> impl Endpoint
-where
-    A: Clone + Send + Sync + 'static,
-{
-    with_operations(routes)
-        .data(app)
-        .data(Arc::clone(&service))
-        .around(move |endpoint, request| exchange(Arc::clone(&service), endpoint, request))
-}
-// ANCHOR_END: with_rules
-
-type Serving<'a> = Data<&'a Arc<Service>>;
-
-// The routes that every service has.
-
-fn with_operations(routes: Route) -> Route {
-    routes
-        .at("/health", get(health))
-        .at("/health/ready", get(ready))
-        .at("/metrics", get(metrics))
-        .at("/openapi.json", get(openapi_json))
-        .at("/docs", get(docs))
-        .at("/docs/:file", get(docs_file))
-}
-
-#[handler]
-async fn health(service: Serving<'_>) -> Answer {
-    Answer(service.health())
-}
-
-#[handler]
-async fn ready(service: Serving<'_>) -> Answer {
-    Answer(service.ready().await)
-}
-
-#[handler]
-async fn metrics(service: Serving<'_>) -> Answer {
-    Answer(service.metrics_text())
-}
-
-// ANCHOR: openapi
-#[handler]
-async fn openapi_json(service: Serving<'_>) -> Answer {
-    Answer(service.api().document())
-}
-
-#[handler]
-async fn docs(service: Serving<'_>) -> Answer {
-    Answer(service.api().page())
-}
-
-#[handler]
-async fn docs_file(service: Serving<'_>, file: poem::Result<web::Path<String>>) -> Answer {
-    // What cannot be decoded is the name of no file.
-    let file = file.map_or_else(|_| String::new(), |web::Path(file)| file);
-    Answer(service.api().page_file(&file))
-}
-// ANCHOR_END: openapi
-
-// Around every request.
-
-// ANCHOR: exchange
-/// Around every request. poem's own refusals come out of the endpoint as errors
-/// that have not been turned into responses yet.
-async fn exchange(
-    service: Arc<Service>,
-    endpoint: Arc<impl Endpoint>,
-    request: Request,
-) -> poem::Result<Response> {
-    let header = |name| request.headers().get(name)?.to_str().ok();
-    let exchange = Exchange::begin(
-        &service,
-        request.method().as_str(),
-        request.uri().path(),
-        header,
-    );
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let answering = exchange.run(async {
-        match endpoint.call(request).await {
-            Ok(answer) => answer.into_response(),
-            Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
-                Answer(service.api().unrouted(method.as_str(), uri.path())).into_response()
-            }
-            Err(error) => error.into_response(),
-        }
-    });
-    let mut response = answering
-        .await
-        .unwrap_or_else(|panicked| Answer(panicked).into_response());
-    for (name, value) in STANDARD_HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    exchange.finish(response.status().as_u16());
-    Ok(response)
-}
-// ANCHOR_END: exchange
-
-// What handlers give.
-
-/// A reply of the chassis as a response of poem.
-pub struct Answer(pub Reply);
-
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let Reply {
-            status,
-            headers,
-            body,
-        } = self.0;
-        // poem drops the body of an answer to HEAD, and its length with it.
-        let length = HeaderValue::from(body.len());
-        let mut response = Response::from(body.into_owned());
-        response
-            .set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-        response.headers_mut().insert("content-length", length);
-        for (name, value) in headers {
-            if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
-                response
-                    .headers_mut()
-                    .insert(HeaderName::from_static(name), value);
-            }
-        }
-        response
-    }
-}
-
-// ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?`.
-pub struct Failure(ApiError);
-
-impl<E: Into<ApiError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl From<Failure> for poem::Error {
-    fn from(Failure(error): Failure) -> Self {
-        Self::from_response(Answer(error.reply()).into_response())
-    }
-}
-// ANCHOR_END: failure
-
-// What handlers take.
-
-// ANCHOR: path_and_query
-/// The parameter of the path, such as an id.
-pub struct Path<T>(pub T);
-
-impl<'a, T: FromStr<Err = ApiError>> FromRequest<'a> for Path<T> {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let segment = web::Path::<String>::from_request_without_body(request).await;
-        let web::Path(segment) = segment.map_err(|_| Failure(ApiError::undecodable()))?;
-        Ok(Self(segment.parse().map_err(Failure)?))
-    }
-}
-
-/// `?limit=` and `?after=`.
-pub struct PageOf(pub Page);
-
-impl<'a> FromRequest<'a> for PageOf {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(Page::parse(request.uri().query()).map_err(Failure)?))
-    }
-}
-// ANCHOR_END: path_and_query
-
-/// `Idempotency-Key`, if there is one.
-pub struct IdempotencyKey(pub Option<Key>);
-
-impl<'a> FromRequest<'a> for IdempotencyKey {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let key = request.headers().get(IDEMPOTENCY_KEY);
-        Ok(Self(
-            Key::parse(key.map(HeaderValue::as_bytes)).map_err(Failure)?,
-        ))
-    }
-}
-
-// ANCHOR: json
-/// A JSON body within the limits of the contract.
-pub struct Json<T>(pub T);
-
-impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {
-    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
-        body::check_headers(|name| request.headers().get(name)?.to_str().ok()).map_err(Failure)?;
-        let service = Serving::from_request_without_body(request).await?;
-        let reading = body.take()?.into_bytes_limit(MAX_BODY);
-        let read = body::in_time(service.limits().body, reading).await;
-        let bytes = read.map_err(Failure)?.map_err(|error| match error {
-            ReadBodyError::PayloadTooLarge => Failure(ApiError::payload_too_large(MAX_BODY)),
-            error => Failure(body::unreadable(error)),
-        })?;
-        Ok(Self(body::parse(&bytes).map_err(Failure)?))
-    }
-}
-// ANCHOR_END: json
+pub use answer::{Answer, Failure};
+pub use extract::{IdempotencyKey, Json, PageOf, Path};
+pub use serve::serve;

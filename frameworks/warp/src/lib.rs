@@ -1,339 +1,53 @@
-//! How warp expresses the rules of the contract, whatever the service: what goes
-//! around its routes, the routes that every service has, and what handlers take
-//! and give.
+//! The contract of the shop's HTTP APIs, on warp: filters, replies and a tower service of its own.
+//!
+//! A service brings its routes; [`serve`] adds the routes that every service has, the
+//! log line, the limits and the errors. Handlers return an [`Answer`] or a [`Failure`].
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use chassis::contract::reply::Reply;
+//! # use chassis::serve::run::RunError;
+//! # use chassis::serve::service::Service;
+//! # use chassis::contract::page::Page as PageBounds;
+//! # use tokio::net::TcpListener;
+//! # #[derive(Clone)]
+//! # struct Things;
+//! # impl Things {
+//! #     fn list(&self, _: PageBounds) -> Reply {
+//! #         Reply::no_content()
+//! #     }
+//! # }
+//! use chassis::contract::page::Page;
+//! use on_warp::{Answer, app, get_or_head, page};
+//! use warp::{Filter, Rejection};
+//!
+//! async fn list(things: Things, page: Page) -> Answer {
+//!     Answer(things.list(page))
+//! }
+//!
+//! fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
+//!     warp::path!("api" / "things")
+//!         .and(get_or_head())
+//!         .and(app())
+//!         .and(page())
+//!         .then(list)
+//! }
+//!
+//! async fn run(
+//!     listener: TcpListener,
+//!     things: Things,
+//!     service: Arc<Service>,
+//! ) -> Result<(), RunError> {
+//!     on_warp::serve(listener, routes(), things, service).await
+//! }
+//! ```
 
-use std::borrow::Cow;
-use std::convert::Infallible;
-use std::pin::pin;
-use std::str::FromStr;
-use std::sync::Arc;
+mod answer;
+mod exchange;
+mod extract;
+mod operations;
+mod serve;
 
-use bytes::{Buf, BufMut, BytesMut};
-use chassis::contract::body::{self, MAX_BODY};
-use chassis::contract::error::ApiError;
-use chassis::contract::idempotency::Key;
-use chassis::contract::page::Page;
-use chassis::contract::reply::Reply;
-use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
-use chassis::serve::run::RunError;
-use chassis::serve::server;
-use chassis::serve::service::Service;
-use chassis::values::headers::IDEMPOTENCY_KEY;
-use chassis::values::headers::REQUEST_ID;
-use futures_util::{Stream, StreamExt};
-use hyper::body::Incoming;
-use hyper_util::service::TowerToHyperService;
-use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
-use tower::{ServiceExt, service_fn};
-use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use warp::path::FullPath;
-use warp::reject::{MethodNotAllowed, Reject};
-use warp::reply::Response;
-use warp::{Filter, Rejection, Reply as _};
-
-// ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
-pub async fn serve<F, R, A>(
-    listener: TcpListener,
-    routes: F,
-    app: A,
-    service: Arc<Service>,
-) -> Result<(), RunError>
-where
-    F: Filter<Extract = (R,), Error = Rejection> + Copy + Send + Sync + 'static,
-    R: warp::Reply + 'static,
-    A: Clone + Send + Sync + 'static,
-{
-    let http = TowerToHyperService::new(with_rules(routes, app, Arc::clone(&service)));
-    server::serve(listener, http, &service).await;
-    Ok(())
-}
-// ANCHOR_END: serve
-
-// ANCHOR: with_rules
-/// A tower service around every request, and filters for those that no route
-/// answers.
-fn with_rules<F, R, A>(
-    routes: F,
-    app: A,
-    service: Arc<Service>,
-) -> impl tower::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
-where
-    F: Filter<Extract = (R,), Error = Rejection> + Copy + Send + Sync + 'static,
-    R: warp::Reply + 'static,
-    A: Clone + Send + Sync + 'static,
-{
-    let fallback = warp::method()
-        .and(warp::path::full())
-        .and(self::service())
-        .then(unrouted);
-    let routes = no_trailing_slash().and(routes.or(operations()));
-    let filters = warp::service(routes.recover(failed).or(fallback));
-    service_fn(move |request| exchange(app.clone(), Arc::clone(&service), filters, request))
-}
-// ANCHOR_END: with_rules
-
-// ANCHOR: app
-/// What the exchange has put into the request. warp clones the whole chain of
-/// filters for each request; this one holds nothing, so that costs nothing.
-pub fn app<A>() -> impl Filter<Extract = (A,), Error = Rejection> + Copy
-where
-    A: Clone + Send + Sync + 'static,
-{
-    warp::ext::get::<A>()
-}
-// ANCHOR_END: app
-
-fn service() -> impl Filter<Extract = (Arc<Service>,), Error = Rejection> + Copy {
-    app::<Arc<Service>>()
-}
-
-// The routes that every service has.
-
-fn operations() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
-    let get = get_or_head().and(service());
-    warp::path!("health")
-        .and(get)
-        .then(health)
-        .or(warp::path!("health" / "ready").and(get).then(ready))
-        .or(warp::path!("metrics").and(get).then(metrics))
-        .or(warp::path!("openapi.json").and(get).then(openapi_json))
-        .or(warp::path!("docs").and(get).then(docs))
-        .or(warp::path!("docs" / String).and(get).then(docs_file))
-}
-
-async fn health(service: Arc<Service>) -> Answer {
-    Answer(service.health())
-}
-
-async fn ready(service: Arc<Service>) -> Answer {
-    Answer(service.ready().await)
-}
-
-async fn metrics(service: Arc<Service>) -> Answer {
-    Answer(service.metrics_text())
-}
-
-// ANCHOR: openapi
-async fn openapi_json(service: Arc<Service>) -> Answer {
-    Answer(service.api().document())
-}
-
-async fn docs(service: Arc<Service>) -> Answer {
-    Answer(service.api().page())
-}
-
-async fn docs_file(file: String, service: Arc<Service>) -> Result<Answer, Failure> {
-    let file = decoded(&file)?;
-    Ok(Answer(service.api().page_file(&file)))
-}
-// ANCHOR_END: openapi
-
-async fn unrouted(method: Method, path: FullPath, service: Arc<Service>) -> Answer {
-    Answer(service.api().unrouted(method.as_str(), path.as_str()))
-}
-
-// Around every request.
-
-// ANCHOR: exchange
-/// A tower service around every request, matched or not.
-async fn exchange<S, A>(
-    app: A,
-    service: Arc<Service>,
-    filters: S,
-    mut request: Request<Incoming>,
-) -> Result<Response, Infallible>
-where
-    A: Clone + Send + Sync + 'static,
-    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
-{
-    let header = |name| request.headers().get(name)?.to_str().ok();
-    let exchange = Exchange::begin(
-        &service,
-        request.method().as_str(),
-        request.uri().path(),
-        header,
-    );
-    request.extensions_mut().insert(app);
-    request.extensions_mut().insert(service);
-    // CONNECT has no path, and warp panics where it looks for one.
-    if request.uri().path().is_empty() {
-        *request.uri_mut() = Uri::default();
-    }
-    let mut response = match exchange.run(filters.oneshot(request)).await {
-        Ok(Ok(response)) => response,
-        Err(panicked) => Answer(panicked).into_response(),
-    };
-    for (name, value) in STANDARD_HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    exchange.finish(response.status().as_u16());
-    Ok(response)
-}
-// ANCHOR_END: exchange
-
-/// warp takes `/health/` for `/health`.
-fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    warp::path::full()
-        .and_then(async |path: FullPath| {
-            if path.as_str().ends_with('/') {
-                Err(warp::reject())
-            } else {
-                Ok(())
-            }
-        })
-        .untuple_one()
-}
-
-// What handlers give.
-
-/// A reply of the chassis as a response of warp.
-pub struct Answer(pub Reply);
-
-impl warp::Reply for Answer {
-    fn into_response(self) -> Response {
-        let Reply {
-            status,
-            headers,
-            body,
-        } = self.0;
-        let mut response = match body {
-            Cow::Borrowed(body) => Response::new(body.into()),
-            Cow::Owned(body) => Response::new(body.into()),
-        };
-        *response.status_mut() =
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        for (name, value) in headers {
-            if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
-                response
-                    .headers_mut()
-                    .insert(HeaderName::from_static(name), value);
-            }
-        }
-        response
-    }
-}
-
-// ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?` and a filter rejects
-/// with it.
-#[derive(Debug)]
-pub struct Failure(ApiError);
-
-impl<E: Into<ApiError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl warp::Reply for Failure {
-    fn into_response(self) -> Response {
-        Answer(self.0.reply()).into_response()
-    }
-}
-
-impl Reject for Failure {}
-
-/// A rejection tells warp to try the next route, and ends up here with those of
-/// all the others. One of ours is the answer, whatever the others say; without
-/// one, no route was meant.
-async fn failed(rejection: Rejection) -> Result<Answer, Rejection> {
-    if let Some(Failure(error)) = rejection.find() {
-        Ok(Answer(error.clone().reply()))
-    } else if rejection.is_not_found() || rejection.find::<MethodNotAllowed>().is_some() {
-        Err(rejection)
-    } else {
-        Ok(Answer(ApiError::internal(format!("{rejection:?}")).reply()))
-    }
-}
-// ANCHOR_END: failure
-
-// What handlers take.
-
-/// `HEAD` answers wherever `GET` does; hyper leaves the body out.
-pub fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    warp::get().or(warp::head()).unify()
-}
-
-// ANCHOR: path_and_query
-/// What the parameter of a path stands for, such as an id. It belongs behind the
-/// method: what it rejects is the failure of the one route that was meant.
-pub async fn parameter<T: FromStr<Err = ApiError>>(segment: String) -> Result<T, Rejection> {
-    let value = decoded(&segment).and_then(|segment| segment.parse());
-    Ok(value.map_err(Failure)?)
-}
-
-/// A segment of the path, which warp leaves as it came.
-fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
-    percent_decode_str(segment)
-        .decode_utf8()
-        .map_err(|_| ApiError::undecodable())
-}
-
-/// `?limit=` and `?after=`.
-pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
-    warp::query::raw()
-        .map(Some)
-        .or_else(async |_| Ok::<_, Infallible>((None,)))
-        .and_then(async |query: Option<String>| {
-            Ok::<_, Rejection>(Page::parse(query.as_deref()).map_err(Failure)?)
-        })
-}
-// ANCHOR_END: path_and_query
-
-/// `Idempotency-Key`, if there is one.
-pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
-    warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
-        let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
-        Ok::<_, Rejection>(Key::parse(key).map_err(Failure::from)?)
-    })
-}
-
-// ANCHOR: json
-/// A JSON body within the limits of the contract.
-pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Copy {
-    service()
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .and_then(async |service: Arc<Service>, headers: HeaderMap, chunks| {
-            Ok::<_, Rejection>(
-                read_json(&service, &headers, chunks)
-                    .await
-                    .map_err(Failure)?,
-            )
-        })
-}
-
-async fn read_json<T: DeserializeOwned>(
-    service: &Service,
-    headers: &HeaderMap,
-    chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<T, ApiError> {
-    body::check_headers(|name| headers.get(name)?.to_str().ok())?;
-    let bytes = body::in_time(service.limits().body, read(chunks)).await??;
-    body::parse(&bytes)
-}
-
-async fn read(
-    chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<BytesMut, ApiError> {
-    let mut chunks = pin!(chunks);
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(body::unreadable)?;
-        if bytes.len() + chunk.remaining() > MAX_BODY {
-            return Err(ApiError::payload_too_large(MAX_BODY));
-        }
-        bytes.put(chunk);
-    }
-    Ok(bytes)
-}
-// ANCHOR_END: json
+pub use answer::{Answer, Failure};
+pub use extract::{app, get_or_head, idempotency_key, json, page, parameter};
+pub use serve::serve;

@@ -1,0 +1,70 @@
+//! What handlers return.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+
+/// A reply of the chassis as a response of actix.
+pub struct Answer(pub Reply);
+
+impl Answer {
+    pub(crate) fn into_response(self) -> HttpResponse {
+        let Reply {
+            status,
+            headers,
+            body,
+        } = self.0;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        for (name, value) in headers {
+            // This one is between actix and the client: as a header it is ignored.
+            if (name, value.as_ref()) == ("connection", "close") {
+                response.force_close();
+            } else {
+                response.insert_header((name, value.as_ref()));
+            }
+        }
+        response.body(match body {
+            Cow::Borrowed(body) => Bytes::from_static(body),
+            Cow::Owned(body) => Bytes::from(body),
+        })
+    }
+}
+
+impl Responder for Answer {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.into_response()
+    }
+}
+
+// ANCHOR: failure
+/// An error of any layer, as a handler returns it with `?`.
+#[derive(Debug)]
+pub struct Failure(pub(crate) ApiError);
+
+impl<E: Into<ApiError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl ResponseError for Failure {
+    fn error_response(&self) -> HttpResponse {
+        Answer(self.0.clone().reply()).into_response()
+    }
+}
+// ANCHOR_END: failure

@@ -1,0 +1,97 @@
+//! Keeps actix-web's connections within the chassis' time-outs and limits.
+
+use actix_web::HttpMessage;
+use futures_util::FutureExt;
+use futures_util::StreamExt;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::middleware::Next;
+use actix_web::web::Bytes;
+use actix_web::{Error, HttpResponse};
+use chassis::serve::connection::{MAX_HEAD, Phase};
+use futures_util::stream::poll_fn;
+use tokio::task::yield_now;
+
+/// The outermost middleware: tells the connection what becomes of its requests,
+/// and refuses a head that is over the limit, as hyper does. actix's own is twice
+/// as high.
+pub(crate) async fn connection(
+    mut request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse, Error> {
+    if head_size(&request) > MAX_HEAD {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let refused = HttpResponse::build(status).force_close().finish();
+        return Ok(request.into_response(refused));
+    }
+    let phase = request.conn_data::<Arc<Phase>>().cloned();
+    let phase = phase.expect("`serve` gives every connection one");
+    let has_body = !matches!(request.parts().1, Payload::None);
+    phase.begin(has_body);
+    let unread = has_body.then(|| shared_body(&mut request));
+    let answer = next.call(request).await;
+    let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
+    if !unread.as_ref().is_none_or(at_end) {
+        // What has come along with the head, actix reads now, as hyper does: a body
+        // that is whole by then need not end the connection.
+        yield_now().await;
+    }
+    phase.answered();
+    answer.map(|answer| match unread {
+        Some(unread) => answer.map_body(|_, body| BoxBody::new(Holding { body, unread })),
+        None => answer,
+    })
+}
+
+pub(crate) type Shared = Rc<RefCell<Payload>>;
+
+/// The body of a request, which whoever reads it shares from now on.
+pub(crate) fn shared_body(request: &mut ServiceRequest) -> Shared {
+    let body = Rc::new(RefCell::new(request.take_payload()));
+    let shared = Rc::clone(&body);
+    let reading = poll_fn(move |cx| shared.borrow_mut().poll_next_unpin(cx));
+    request.set_payload(Payload::Stream {
+        payload: Box::pin(reading),
+    });
+    body
+}
+
+/// The body of an answer, holding that of its request until it is sent. So what
+/// was not read of that ends the connection, as with hyper. Of a body in chunks
+/// that nobody holds any more, actix reads all that is still sent.
+pub(crate) struct Holding {
+    body: BoxBody,
+    #[expect(dead_code, reason = "to be held is what it is for")]
+    unread: Shared,
+}
+
+impl MessageBody for Holding {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.body.as_pin_mut().poll_next(cx)
+    }
+}
+
+/// The bytes of a request before its body.
+pub(crate) fn head_size(request: &ServiceRequest) -> usize {
+    let line = request.method().as_str().len() + " ".len() + " HTTP/1.1\r\n".len();
+    let target = request.head().uri.path_and_query();
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len());
+    line + target.map_or(0, |target| target.as_str().len()) + headers.sum::<usize>() + "\r\n".len()
+}

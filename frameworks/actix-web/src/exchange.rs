@@ -1,0 +1,50 @@
+//! What happens around every request, matched or not.
+
+use actix_web::Error;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::service::Service;
+use chassis::values::headers::REQUEST_ID;
+
+use crate::answer::Answer;
+
+// ANCHOR: exchange
+/// A middleware around every request, matched or not.
+pub(crate) async fn exchange(
+    service: Data<Service>,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse, Error> {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let exchange = Exchange::begin(&service, request.method().as_str(), request.path(), header);
+    let mut result = match exchange.run(next.call(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(error.error_response()),
+        // A response of actix is tied to its request, and the panic has taken
+        // that along: what is left is an error.
+        Err(panicked) => Err(Answer(panicked).into_response()),
+    };
+    let response = match &mut result {
+        Ok(response) => response.response_mut(),
+        Err(response) => response,
+    };
+    for (name, value) in STANDARD_HEADERS {
+        response.headers_mut().insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+    }
+    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(REQUEST_ID), id);
+    }
+    exchange.finish(response.status().as_u16());
+    result.map_err(|response| InternalError::from_response("no response", response).into())
+}
+// ANCHOR_END: exchange

@@ -1,0 +1,116 @@
+//! Puts the contract around the routes of a service, and answers with them on a listener.
+
+use actix_service::ServiceFactoryExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_server::Server;
+use actix_service::{fn_service, map_config};
+use actix_web::Error;
+use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data};
+use chassis::serve::connection::Connection;
+use chassis::serve::run::RunError;
+use chassis::serve::service::Service;
+use chassis::serve::shutdown::GRACE;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+
+use crate::connection::connection;
+use crate::exchange::exchange;
+use crate::operations::{operations, unrouted};
+
+/// Routes, as actix has each of its workers configured with them.
+pub type Routes = fn(&mut web::ServiceConfig);
+
+// ANCHOR: serve
+/// Answers on `listener` with `routes`, which share `app`, until the service's
+/// shutdown is over.
+///
+/// actix brings its own server: an accepting thread, and workers that each are a
+/// single-threaded runtime with an application of its own. What they share is
+/// made here, outside of what makes the applications.
+///
+/// `HttpServer` talks over plain sockets, and its time-out for a head is for the
+/// first one of a connection. So the server is put together here as `HttpServer`
+/// does it, over the connections that the other four have.
+pub async fn serve<A>(
+    listener: TcpListener,
+    routes: Routes,
+    app: A,
+    service: Arc<Service>,
+) -> Result<(), RunError>
+where
+    A: Send + Sync + 'static,
+{
+    let shutdown = service.shutdown().clone();
+    let requested = shutdown.clone();
+    let (app, service) = (Data::new(app), Data::from(service));
+    let server = Server::build();
+    let stopping = server.graceful_shutdown_signal();
+    let connections = move || {
+        let (stopping, service) = (stopping.clone(), service.clone());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            // The connection has its own time-outs, and lingers when it is closed.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(Duration::ZERO)
+            .keep_alive(KeepAlive::Os)
+            // A client that hangs up is gone, as it is to hyper and the other four.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.phase());
+            })
+            .finish(map_config(
+                with_rules(routes, app.clone(), service.clone()),
+                |()| AppConfig::default(),
+            ));
+        fn_service(move |stream: TcpStream| {
+            let connection = Connection::new(stream, &service);
+            async move { Ok((connection, Protocol::Http1, None)) }
+        })
+        .and_then(http)
+    };
+    server
+        .workers(Handle::current().metrics().num_workers())
+        .shutdown_signal(async move { requested.requested().await })
+        .shutdown_timeout(GRACE.as_secs())
+        .listen("http", listener.into_std()?, connections)?
+        .run()
+        .await?;
+    shutdown.drained().await;
+    Ok(())
+}
+// ANCHOR_END: serve
+
+// ANCHOR: with_rules
+/// A middleware for every request, and a default service for those that no route
+/// matches.
+pub(crate) fn with_rules<A: 'static>(
+    routes: Routes,
+    app: Data<A>,
+    service: Data<Service>,
+) -> actix_web::App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    actix_web::App::new()
+        .app_data(app)
+        .app_data(service)
+        .configure(routes)
+        .configure(operations)
+        .default_service(web::to(unrouted))
+        .wrap(from_fn(exchange))
+        .wrap(from_fn(connection))
+}
+// ANCHOR_END: with_rules

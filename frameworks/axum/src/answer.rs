@@ -1,0 +1,48 @@
+//! What handlers return.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+
+/// A reply of the chassis as a response of axum.
+pub struct Answer(pub Reply);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let Reply {
+            status,
+            headers,
+            body,
+        } = self.0;
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+// ANCHOR: failure
+/// An error of any layer, as a handler returns it with `?`.
+pub struct Failure(pub(crate) ApiError);
+
+impl<E: Into<ApiError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        Answer(self.0.reply()).into_response()
+    }
+}
+// ANCHOR_END: failure

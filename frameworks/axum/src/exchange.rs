@@ -1,0 +1,44 @@
+//! What happens around every request, matched or not.
+
+use axum::Extension;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::values::headers::REQUEST_ID;
+
+use crate::answer::Answer;
+use crate::operations::Serving;
+
+// ANCHOR: exchange
+/// A layer around every request, matched or not.
+pub(crate) async fn exchange(
+    Extension(service): Serving,
+    request: Request,
+    next: Next,
+) -> Response {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let exchange = Exchange::begin(
+        &service,
+        request.method().as_str(),
+        request.uri().path(),
+        header,
+    );
+    let mut response = exchange
+        .run(next.run(request))
+        .await
+        .unwrap_or_else(|panicked| Answer(panicked).into_response());
+    for (name, value) in STANDARD_HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    exchange.finish(response.status().as_u16());
+    response
+}
+// ANCHOR_END: exchange

@@ -1,0 +1,79 @@
+//! What handlers take.
+
+use axum::RequestExt;
+use std::str::FromStr;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
+use chassis::contract::page::Page;
+use chassis::values::headers::IDEMPOTENCY_KEY;
+use serde::de::DeserializeOwned;
+
+use crate::answer::Failure;
+use crate::operations::Serving;
+
+// ANCHOR: path_and_query
+/// The parameter of the path, such as an id.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: FromStr<Err = ApiError>> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let segment = extract::Path::<String>::from_request_parts(parts, state).await;
+        let extract::Path(segment) = segment.map_err(|_| ApiError::undecodable())?;
+        Ok(Self(segment.parse()?))
+    }
+}
+
+/// `?limit=` and `?after=`.
+pub struct PageOf(pub Page);
+
+impl<S: Send + Sync> FromRequestParts<S> for PageOf {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(Self(Page::parse(parts.uri.query())?))
+    }
+}
+// ANCHOR_END: path_and_query
+
+/// `Idempotency-Key`, if there is one.
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let key = parts.headers.get(IDEMPOTENCY_KEY);
+        Ok(Self(Key::parse(key.map(HeaderValue::as_bytes))?))
+    }
+}
+
+// ANCHOR: json
+/// A JSON body within the limits of the contract.
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
+        let service = request.extract_parts::<Serving>().await;
+        let Extension(service) = service.map_err(ApiError::internal)?;
+        let reading = Bytes::from_request(request, state);
+        let read = body::in_time(service.limits().body, reading).await?;
+        let bytes = read.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::payload_too_large(MAX_BODY),
+            _ => body::unreadable(rejection),
+        })?;
+        Ok(Self(body::parse(&bytes)?))
+    }
+}
+// ANCHOR_END: json

@@ -1,0 +1,59 @@
+//! The routes that every service has.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::http::{Method, Uri};
+use axum::routing::get;
+use axum::{Extension, Router, extract};
+use chassis::serve::service::Service;
+
+use crate::answer::Answer;
+
+/// The service, for what knows no app of any.
+pub(crate) type Serving = Extension<Arc<Service>>;
+
+pub(crate) fn operations() -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi_json))
+        .route("/docs", get(docs))
+        .route("/docs/{file}", get(docs_file))
+}
+
+pub(crate) async fn health(Extension(service): Serving) -> Answer {
+    Answer(service.health())
+}
+
+pub(crate) async fn ready(Extension(service): Serving) -> Answer {
+    Answer(service.ready().await)
+}
+
+pub(crate) async fn metrics(Extension(service): Serving) -> Answer {
+    Answer(service.metrics_text())
+}
+
+// ANCHOR: openapi
+pub(crate) async fn openapi_json(Extension(service): Serving) -> Answer {
+    Answer(service.api().document())
+}
+
+pub(crate) async fn docs(Extension(service): Serving) -> Answer {
+    Answer(service.api().page())
+}
+
+pub(crate) async fn docs_file(
+    Extension(service): Serving,
+    file: Result<extract::Path<String>, PathRejection>,
+) -> Answer {
+    // What cannot be decoded is the name of no file.
+    let file = file.map_or_else(|_| String::new(), |extract::Path(file)| file);
+    Answer(service.api().page_file(&file))
+}
+// ANCHOR_END: openapi
+
+pub(crate) async fn unrouted(Extension(service): Serving, method: Method, uri: Uri) -> Answer {
+    Answer(service.api().unrouted(method.as_str(), uri.path()))
+}

@@ -1,0 +1,50 @@
+//! What handlers return.
+
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+use poem::http::{HeaderName, HeaderValue, StatusCode};
+use poem::{IntoResponse, Response};
+
+/// A reply of the chassis as a response of poem.
+pub struct Answer(pub Reply);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let Reply {
+            status,
+            headers,
+            body,
+        } = self.0;
+        // poem drops the body of an answer to HEAD, and its length with it.
+        let length = HeaderValue::from(body.len());
+        let mut response = Response::from(body.into_owned());
+        response
+            .set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        response.headers_mut().insert("content-length", length);
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+// ANCHOR: failure
+/// An error of any layer, as a handler returns it with `?`.
+pub struct Failure(pub(crate) ApiError);
+
+impl<E: Into<ApiError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<Failure> for poem::Error {
+    fn from(Failure(error): Failure) -> Self {
+        Self::from_response(Answer(error.reply()).into_response())
+    }
+}
+// ANCHOR_END: failure

@@ -1,0 +1,54 @@
+//! What happens around every request, matched or not.
+
+use poem::IntoResponse;
+use std::sync::Arc;
+
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::service::Service;
+use chassis::values::headers::REQUEST_ID;
+use poem::error::{MethodNotAllowedError, NotFoundError};
+use poem::http::HeaderValue;
+use poem::{Endpoint, Request, Response};
+
+use crate::answer::Answer;
+
+// ANCHOR: exchange
+/// Around every request. poem's own refusals come out of the endpoint as errors
+/// that have not been turned into responses yet.
+pub(crate) async fn exchange(
+    service: Arc<Service>,
+    endpoint: Arc<impl Endpoint>,
+    request: Request,
+) -> poem::Result<Response> {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let exchange = Exchange::begin(
+        &service,
+        request.method().as_str(),
+        request.uri().path(),
+        header,
+    );
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let answering = exchange.run(async {
+        match endpoint.call(request).await {
+            Ok(answer) => answer.into_response(),
+            Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
+                Answer(service.api().unrouted(method.as_str(), uri.path())).into_response()
+            }
+            Err(error) => error.into_response(),
+        }
+    });
+    let mut response = answering
+        .await
+        .unwrap_or_else(|panicked| Answer(panicked).into_response());
+    for (name, value) in STANDARD_HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    exchange.finish(response.status().as_u16());
+    Ok(response)
+}
+// ANCHOR_END: exchange

@@ -1,0 +1,69 @@
+//! What handlers take.
+
+use crate::operations::Serving;
+use std::str::FromStr;
+
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
+use chassis::contract::page::Page;
+use chassis::values::headers::IDEMPOTENCY_KEY;
+use poem::error::ReadBodyError;
+use poem::http::HeaderValue;
+use poem::{FromRequest, Request, RequestBody, web};
+use serde::de::DeserializeOwned;
+
+use crate::answer::Failure;
+
+// ANCHOR: path_and_query
+/// The parameter of the path, such as an id.
+pub struct Path<T>(pub T);
+
+impl<'a, T: FromStr<Err = ApiError>> FromRequest<'a> for Path<T> {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let segment = web::Path::<String>::from_request_without_body(request).await;
+        let web::Path(segment) = segment.map_err(|_| Failure(ApiError::undecodable()))?;
+        Ok(Self(segment.parse().map_err(Failure)?))
+    }
+}
+
+/// `?limit=` and `?after=`.
+pub struct PageOf(pub Page);
+
+impl<'a> FromRequest<'a> for PageOf {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self(Page::parse(request.uri().query()).map_err(Failure)?))
+    }
+}
+// ANCHOR_END: path_and_query
+
+/// `Idempotency-Key`, if there is one.
+pub struct IdempotencyKey(pub Option<Key>);
+
+impl<'a> FromRequest<'a> for IdempotencyKey {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let key = request.headers().get(IDEMPOTENCY_KEY);
+        Ok(Self(
+            Key::parse(key.map(HeaderValue::as_bytes)).map_err(Failure)?,
+        ))
+    }
+}
+
+// ANCHOR: json
+/// A JSON body within the limits of the contract.
+pub struct Json<T>(pub T);
+
+impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {
+    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        body::check_headers(|name| request.headers().get(name)?.to_str().ok()).map_err(Failure)?;
+        let service = Serving::from_request_without_body(request).await?;
+        let reading = body.take()?.into_bytes_limit(MAX_BODY);
+        let read = body::in_time(service.limits().body, reading).await;
+        let bytes = read.map_err(Failure)?.map_err(|error| match error {
+            ReadBodyError::PayloadTooLarge => Failure(ApiError::payload_too_large(MAX_BODY)),
+            error => Failure(body::unreadable(error)),
+        })?;
+        Ok(Self(body::parse(&bytes).map_err(Failure)?))
+    }
+}
+// ANCHOR_END: json

@@ -1,0 +1,59 @@
+//! The routes that every service has.
+
+use std::sync::Arc;
+
+use chassis::serve::service::Service;
+use poem::web::{self, Data};
+use poem::{Route, get, handler};
+
+use crate::answer::Answer;
+
+/// The service that a request is for.
+pub(crate) type Serving<'a> = Data<&'a Arc<Service>>;
+
+pub(crate) fn with_operations(routes: Route) -> Route {
+    routes
+        .at("/health", get(health))
+        .at("/health/ready", get(ready))
+        .at("/metrics", get(metrics))
+        .at("/openapi.json", get(openapi_json))
+        .at("/docs", get(docs))
+        .at("/docs/:file", get(docs_file))
+}
+
+#[handler]
+pub(crate) async fn health(service: Serving<'_>) -> Answer {
+    Answer(service.health())
+}
+
+#[handler]
+pub(crate) async fn ready(service: Serving<'_>) -> Answer {
+    Answer(service.ready().await)
+}
+
+#[handler]
+pub(crate) async fn metrics(service: Serving<'_>) -> Answer {
+    Answer(service.metrics_text())
+}
+
+// ANCHOR: openapi
+#[handler]
+pub(crate) async fn openapi_json(service: Serving<'_>) -> Answer {
+    Answer(service.api().document())
+}
+
+#[handler]
+pub(crate) async fn docs(service: Serving<'_>) -> Answer {
+    Answer(service.api().page())
+}
+
+#[handler]
+pub(crate) async fn docs_file(
+    service: Serving<'_>,
+    file: poem::Result<web::Path<String>>,
+) -> Answer {
+    // What cannot be decoded is the name of no file.
+    let file = file.map_or_else(|_| String::new(), |web::Path(file)| file);
+    Answer(service.api().page_file(&file))
+}
+// ANCHOR_END: openapi

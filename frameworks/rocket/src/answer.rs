@@ -1,0 +1,48 @@
+//! What handlers return.
+
+use std::io::Cursor;
+
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+use rocket::http::Status;
+use rocket::request::Request;
+use rocket::response::{self, Responder, Response};
+
+/// A reply of the chassis as a response of Rocket.
+pub struct Answer(pub Reply);
+
+impl<'r> Responder<'r, 'static> for Answer {
+    fn respond_to(self, _: &'r Request<'_>) -> response::Result<'static> {
+        let Reply {
+            status,
+            headers,
+            body,
+        } = self.0;
+        let mut response = Response::build();
+        response
+            .status(Status::new(status))
+            .sized_body(body.len(), Cursor::new(body));
+        for (name, value) in headers {
+            response.raw_header(name, value);
+        }
+        response.ok()
+    }
+}
+
+// ANCHOR: failure
+/// An error of any layer, as a handler returns it with `?`.
+#[derive(Debug)]
+pub struct Failure(pub(crate) ApiError);
+
+impl<E: Into<ApiError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl<'r> Responder<'r, 'static> for Failure {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+        Answer(self.0.reply()).respond_to(request)
+    }
+}
+// ANCHOR_END: failure

@@ -1,0 +1,86 @@
+//! Between hyper and Rocket's in-process client.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::{StatusCode, Uri};
+use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use rocket::http::uri::Origin;
+use rocket::http::{Header, Method};
+use rocket::local::asynchronous::Client;
+use rocket::request::Request;
+use rocket::uri;
+
+/// What Rocket's in-process client cannot carry: verbs that it does not know,
+/// the path as it came, and a body that is not read yet. It goes along in the
+/// request's cache.
+#[derive(Default)]
+pub(crate) struct Arrived {
+    pub(crate) method: hyper::Method,
+    pub(crate) uri: Uri,
+    pub(crate) body: Mutex<Option<Incoming>>,
+}
+
+pub(crate) fn arrived<'r>(request: &'r Request<'_>) -> &'r Arrived {
+    request.local_cache(Arrived::default)
+}
+
+/// Hands a request to Rocket, and back what Rocket answers.
+pub(crate) async fn dispatch(
+    rocket: &Client,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    // Rocket takes `get` for GET. A verb that it does not know may as well be
+    // TRACE: no route has either.
+    let method: Option<Method> = head.method.as_str().parse().ok();
+    let method = method.filter(|method| method.as_str() == head.method.as_str());
+    let mut request = rocket.req(method.unwrap_or(Method::Trace), origin(&head.uri));
+    for (name, value) in &head.headers {
+        // Rocket's values are text. One that is not is garbled, not left out: what
+        // would be refused must not count as not sent.
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        request.add_header(Header::new(name.to_string(), value));
+    }
+    request.local_cache(|| Arrived {
+        method: head.method,
+        uri: head.uri,
+        body: Mutex::new(Some(body)),
+    });
+    let answer = request.dispatch().await;
+
+    let mut response = hyper::Response::new(Full::default());
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status().code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for header in answer.headers().iter() {
+        let name = HeaderName::try_from(header.name().as_str());
+        let value = HeaderValue::try_from(header.value());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    // Rocket has dropped the body of an answer to HEAD, but not its size.
+    if let Some(size) = answer.body().preset_size() {
+        response.headers_mut().insert(CONTENT_LENGTH, size.into());
+    }
+    *response.body_mut() = Full::from(answer.into_bytes().await.unwrap_or_default());
+    response
+}
+
+/// The URI as Rocket reads one: hyper lets more characters pass unescaped. What
+/// has no path at all (`OPTIONS *`) becomes the root, which has no route either.
+pub(crate) fn origin(uri: &Uri) -> Origin<'static> {
+    const ESCAPED: &AsciiSet = &CONTROLS
+        .add(b'"')
+        .add(b'\\')
+        .add(b'^')
+        .add(b'`')
+        .add(b'{')
+        .add(b'|')
+        .add(b'}');
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    Origin::parse_owned(utf8_percent_encode(target, ESCAPED).to_string())
+        .unwrap_or_else(|_| uri!("/"))
+}

@@ -1,0 +1,79 @@
+//! What happens around every request, matched or not.
+
+use std::sync::Arc;
+
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::service::Service;
+use chassis::values::headers::REQUEST_ID;
+use rocket::data::Data;
+use rocket::fairing::{Fairing, Info, Kind};
+use rocket::http::Status;
+use rocket::request::Request;
+use rocket::response::Response;
+use rocket::route::{Handler, Outcome};
+
+use crate::answer::Answer;
+use crate::dispatch::{Arrived, arrived};
+
+// ANCHOR: exchange
+/// A fairing around every request, matched or not.
+pub(crate) struct Rules;
+
+#[rocket::async_trait]
+impl Fairing for Rules {
+    fn info(&self) -> Info {
+        Info {
+            name: "The rules of the contract",
+            kind: Kind::Request | Kind::Response,
+        }
+    }
+
+    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
+        exchange(request);
+    }
+
+    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
+        let exchange = exchange(request);
+        for (name, value) in STANDARD_HEADERS {
+            response.set_raw_header(name, value);
+        }
+        response.set_raw_header(REQUEST_ID, exchange.context().request_id());
+        exchange.finish(response.status().code);
+    }
+}
+// ANCHOR_END: exchange
+
+pub(crate) fn service<'r>(request: &'r Request<'_>) -> &'r Arc<Service> {
+    let service: Option<&Arc<Service>> = request.rocket().state();
+    service.expect("`with_rules` manages it")
+}
+
+/// The exchange that a request is part of; it begins with the fairing.
+pub(crate) fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
+    request.local_cache(|| {
+        let Arrived { method, uri, .. } = arrived(request);
+        let header = |name| request.headers().get_one(name);
+        Exchange::begin(service(request), method.as_str(), uri.path(), header)
+    })
+}
+
+// ANCHOR: in_exchange
+/// The handler of a route, run as part of its exchange.
+#[derive(Clone)]
+pub(crate) struct InExchange(pub(crate) Box<dyn Handler>);
+
+#[rocket::async_trait]
+impl Handler for InExchange {
+    async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
+        let exchange = exchange(request);
+        // Rocket overlooks trailing and doubled slashes; the contract does not.
+        if !exchange.has_route() {
+            return Outcome::forward(data, Status::NotFound);
+        }
+        exchange
+            .run(self.0.handle(request, data))
+            .await
+            .unwrap_or_else(|panicked| Outcome::from(request, Answer(panicked)))
+    }
+}
+// ANCHOR_END: in_exchange

@@ -1,0 +1,66 @@
+//! The routes that every service has.
+
+use std::sync::Arc;
+
+use chassis::contract::error::ApiError;
+use chassis::serve::service::Service;
+use rocket::http::Status;
+use rocket::request::Request;
+use rocket::route::Route;
+use rocket::{State, catch, get, routes};
+
+use crate::answer::Answer;
+use crate::dispatch::arrived;
+use crate::exchange::{exchange, service};
+
+pub(crate) fn operations() -> Vec<Route> {
+    routes![health, ready, metrics, openapi_json, docs, docs_file]
+}
+
+pub(crate) type Serving = State<Arc<Service>>;
+
+#[get("/health")]
+pub(crate) fn health(service: &Serving) -> Answer {
+    Answer(service.health())
+}
+
+#[get("/health/ready")]
+pub(crate) async fn ready(service: &Serving) -> Answer {
+    Answer(service.ready().await)
+}
+
+#[get("/metrics")]
+pub(crate) fn metrics(service: &Serving) -> Answer {
+    Answer(service.metrics_text())
+}
+
+// ANCHOR: openapi
+#[get("/openapi.json")]
+pub(crate) fn openapi_json(service: &Serving) -> Answer {
+    Answer(service.api().document())
+}
+
+#[get("/docs")]
+pub(crate) fn docs(service: &Serving) -> Answer {
+    Answer(service.api().page())
+}
+
+#[get("/docs/<file>")]
+pub(crate) fn docs_file(service: &Serving, file: &str) -> Answer {
+    Answer(service.api().page_file(file))
+}
+// ANCHOR_END: openapi
+
+// ANCHOR: unrouted
+#[catch(default)]
+pub(crate) fn unrouted(status: Status, request: &Request<'_>) -> Answer {
+    let api = service(request).api();
+    let arrived = arrived(request);
+    let reply = || match status {
+        Status::NotFound => api.unrouted(arrived.method.as_str(), arrived.uri.path()),
+        // Handlers and guards of this crate put all that fails into an `Answer`.
+        other => ApiError::internal(format!("Rocket itself answered {other}")).reply(),
+    };
+    Answer(exchange(request).context().clone().enter(reply))
+}
+// ANCHOR_END: unrouted

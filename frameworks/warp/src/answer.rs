@@ -1,0 +1,71 @@
+//! What handlers return.
+
+use std::borrow::Cow;
+
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+use warp::Rejection;
+use warp::http::{HeaderName, HeaderValue, StatusCode};
+use warp::reject::{MethodNotAllowed, Reject};
+use warp::reply::Response;
+
+/// A reply of the chassis as a response of warp.
+pub struct Answer(pub Reply);
+
+impl warp::Reply for Answer {
+    fn into_response(self) -> Response {
+        let Reply {
+            status,
+            headers,
+            body,
+        } = self.0;
+        let mut response = match body {
+            Cow::Borrowed(body) => Response::new(body.into()),
+            Cow::Owned(body) => Response::new(body.into()),
+        };
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+// ANCHOR: failure
+/// An error of any layer, as a handler returns it with `?` and a filter rejects
+/// with it.
+#[derive(Debug)]
+pub struct Failure(pub(crate) ApiError);
+
+impl<E: Into<ApiError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl warp::Reply for Failure {
+    fn into_response(self) -> Response {
+        Answer(self.0.reply()).into_response()
+    }
+}
+
+impl Reject for Failure {}
+
+/// A rejection tells warp to try the next route, and ends up here with those of
+/// all the others. One of ours is the answer, whatever the others say; without
+/// one, no route was meant.
+pub(crate) async fn failed(rejection: Rejection) -> Result<Answer, Rejection> {
+    if let Some(Failure(error)) = rejection.find() {
+        Ok(Answer(error.clone().reply()))
+    } else if rejection.is_not_found() || rejection.find::<MethodNotAllowed>().is_some() {
+        Err(rejection)
+    } else {
+        Ok(Answer(ApiError::internal(format!("{rejection:?}")).reply()))
+    }
+}
+// ANCHOR_END: failure

@@ -1,0 +1,57 @@
+//! What happens around every request, matched or not.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use tower::ServiceExt;
+
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::service::Service;
+use chassis::values::headers::REQUEST_ID;
+use hyper::body::Incoming;
+use warp::Reply as _;
+use warp::http::{HeaderValue, Request, Uri};
+use warp::reply::Response;
+
+use crate::answer::Answer;
+
+// ANCHOR: exchange
+/// A tower service around every request, matched or not.
+pub(crate) async fn exchange<S, A>(
+    app: A,
+    service: Arc<Service>,
+    filters: S,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible>
+where
+    A: Clone + Send + Sync + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let exchange = Exchange::begin(
+        &service,
+        request.method().as_str(),
+        request.uri().path(),
+        header,
+    );
+    request.extensions_mut().insert(app);
+    request.extensions_mut().insert(service);
+    // CONNECT has no path, and warp panics where it looks for one.
+    if request.uri().path().is_empty() {
+        *request.uri_mut() = Uri::default();
+    }
+    let mut response = match exchange.run(filters.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Err(panicked) => Answer(panicked).into_response(),
+    };
+    for (name, value) in STANDARD_HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    exchange.finish(response.status().as_u16());
+    Ok(response)
+}
+// ANCHOR_END: exchange

@@ -1,0 +1,119 @@
+//! What handlers take.
+
+use bytes::BufMut;
+use futures_util::StreamExt;
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::error::ApiError;
+use chassis::contract::idempotency::Key;
+use chassis::contract::page::Page;
+use chassis::serve::service::Service;
+use chassis::values::headers::IDEMPOTENCY_KEY;
+use futures_util::Stream;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use warp::http::{HeaderMap, HeaderValue};
+use warp::{Filter, Rejection};
+
+use crate::answer::Failure;
+
+// ANCHOR: app
+/// What the exchange has put into the request. warp clones the whole chain of
+/// filters for each request; this one holds nothing, so that costs nothing.
+pub fn app<A>() -> impl Filter<Extract = (A,), Error = Rejection> + Copy
+where
+    A: Clone + Send + Sync + 'static,
+{
+    warp::ext::get::<A>()
+}
+// ANCHOR_END: app
+
+pub(crate) fn service() -> impl Filter<Extract = (Arc<Service>,), Error = Rejection> + Copy {
+    app::<Arc<Service>>()
+}
+
+/// `HEAD` answers wherever `GET` does; hyper leaves the body out.
+pub fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::get().or(warp::head()).unify()
+}
+
+// ANCHOR: path_and_query
+/// What the parameter of a path stands for, such as an id. It belongs behind the
+/// method: what it rejects is the failure of the one route that was meant.
+pub async fn parameter<T: FromStr<Err = ApiError>>(segment: String) -> Result<T, Rejection> {
+    let value = decoded(&segment).and_then(|segment| segment.parse());
+    Ok(value.map_err(Failure)?)
+}
+
+/// A segment of the path, which warp leaves as it came.
+pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| ApiError::undecodable())
+}
+
+/// `?limit=` and `?after=`.
+pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
+    warp::query::raw()
+        .map(Some)
+        .or_else(async |_| Ok::<_, Infallible>((None,)))
+        .and_then(async |query: Option<String>| {
+            Ok::<_, Rejection>(Page::parse(query.as_deref()).map_err(Failure)?)
+        })
+}
+// ANCHOR_END: path_and_query
+
+/// `Idempotency-Key`, if there is one.
+pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
+    warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
+        let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+        Ok::<_, Rejection>(Key::parse(key).map_err(Failure::from)?)
+    })
+}
+
+// ANCHOR: json
+/// A JSON body within the limits of the contract.
+pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Copy {
+    service()
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .and_then(async |service: Arc<Service>, headers: HeaderMap, chunks| {
+            Ok::<_, Rejection>(
+                read_json(&service, &headers, chunks)
+                    .await
+                    .map_err(Failure)?,
+            )
+        })
+}
+
+pub(crate) async fn read_json<T: DeserializeOwned>(
+    service: &Service,
+    headers: &HeaderMap,
+    chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<T, ApiError> {
+    body::check_headers(|name| headers.get(name)?.to_str().ok())?;
+    let bytes = body::in_time(service.limits().body, read(chunks)).await??;
+    body::parse(&bytes)
+}
+
+pub(crate) async fn read(
+    chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<BytesMut, ApiError> {
+    let mut chunks = pin!(chunks);
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(body::unreadable)?;
+        if bytes.len() + chunk.remaining() > MAX_BODY {
+            return Err(ApiError::payload_too_large(MAX_BODY));
+        }
+        bytes.put(chunk);
+    }
+    Ok(bytes)
+}
+// ANCHOR_END: json

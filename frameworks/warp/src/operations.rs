@@ -1,0 +1,54 @@
+//! The routes that every service has.
+
+use std::sync::Arc;
+
+use chassis::serve::service::Service;
+use warp::http::Method;
+use warp::path::FullPath;
+use warp::{Filter, Rejection};
+
+use crate::answer::{Answer, Failure};
+use crate::extract::{decoded, get_or_head, service};
+
+pub(crate) fn operations() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
+    let get = get_or_head().and(service());
+    warp::path!("health")
+        .and(get)
+        .then(health)
+        .or(warp::path!("health" / "ready").and(get).then(ready))
+        .or(warp::path!("metrics").and(get).then(metrics))
+        .or(warp::path!("openapi.json").and(get).then(openapi_json))
+        .or(warp::path!("docs").and(get).then(docs))
+        .or(warp::path!("docs" / String).and(get).then(docs_file))
+}
+
+pub(crate) async fn health(service: Arc<Service>) -> Answer {
+    Answer(service.health())
+}
+
+pub(crate) async fn ready(service: Arc<Service>) -> Answer {
+    Answer(service.ready().await)
+}
+
+pub(crate) async fn metrics(service: Arc<Service>) -> Answer {
+    Answer(service.metrics_text())
+}
+
+// ANCHOR: openapi
+pub(crate) async fn openapi_json(service: Arc<Service>) -> Answer {
+    Answer(service.api().document())
+}
+
+pub(crate) async fn docs(service: Arc<Service>) -> Answer {
+    Answer(service.api().page())
+}
+
+pub(crate) async fn docs_file(file: String, service: Arc<Service>) -> Result<Answer, Failure> {
+    let file = decoded(&file)?;
+    Ok(Answer(service.api().page_file(&file)))
+}
+// ANCHOR_END: openapi
+
+pub(crate) async fn unrouted(method: Method, path: FullPath, service: Arc<Service>) -> Answer {
+    Answer(service.api().unrouted(method.as_str(), path.as_str()))
+}
