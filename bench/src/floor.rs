@@ -2,7 +2,6 @@
 //! and the same JSON, with nothing else that the contract asks for. No request ids,
 //! no CORS, no metrics, no limits, no router.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use bench::data::Health;
 use chassis::body;
 use chassis::error::ApiError;
 use chassis::id::Id;
-use chassis::reply::Reply;
+use chassis::reply::{Body, Reply};
 use chassis::table::Page;
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -58,8 +57,8 @@ fn answer(products: &ProductStore, request: &Request<Bytes>) -> Result<Reply, Ap
 
 fn respond(reply: Reply) -> Answer {
     let mut answer = Answer::new(match reply.body {
-        Cow::Borrowed(body) => Bytes::from_static(body).into(),
-        Cow::Owned(body) => Bytes::from(body).into(),
+        Body::Bytes(bytes) => bytes.into(),
+        Body::Stream(_) => unreachable!("no reply of this server is a stream"),
     });
     *answer.status_mut() = StatusCode::from_u16(reply.status).unwrap_or_default();
     for (name, value) in reply.headers {

@@ -32,6 +32,7 @@ pub mod context;
 pub mod error;
 pub mod exchange;
 pub mod export;
+pub mod guarded;
 mod healthcheck;
 pub mod id;
 pub mod idempotency;

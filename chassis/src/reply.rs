@@ -1,7 +1,11 @@
 //! A response in plain data, for each framework's room to make its own of.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::io;
 
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,14 +16,37 @@ const JSON: &str = "application/json";
 
 /// A status, headers and a body. Names no framework: the five rooms turn it
 /// into a response of theirs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
     /// Header names in lower case, and their values.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// The whole body.
-    pub body: Cow<'static, [u8]>,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of a reply.
+pub enum Body {
+    /// All of it.
+    Bytes(Bytes),
+    /// As it is made; see [`Service::stream`](crate::service::Service::stream).
+    Stream(BoxStream<'static, io::Result<Bytes>>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(bytes).finish(),
+            Self::Stream(_) => f.write_str("Stream(..)"),
+        }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Body {
+    fn from(bytes: B) -> Self {
+        Self::Bytes(bytes.into())
+    }
 }
 
 /// The answer where there is no record left to give.
@@ -31,7 +58,7 @@ pub struct Message {
 
 impl Reply {
     /// A body of `content_type`, status 200.
-    pub fn ok(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+    pub fn ok(content_type: &'static str, body: impl Into<Body>) -> Self {
         Self {
             status: 200,
             headers: vec![("content-type", Cow::Borrowed(content_type))],
@@ -44,7 +71,7 @@ impl Reply {
         Self {
             status: 204,
             headers: Vec::new(),
-            body: Cow::Borrowed(&[]),
+            body: Body::from(Bytes::new()),
         }
     }
 

@@ -1,10 +1,13 @@
 //! What every service carries, and its answers to `/health`, `/health/ready` and
 //! `/metrics`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -13,8 +16,9 @@ use crate::api::Api;
 use crate::breaker::CircuitState;
 use crate::client::Upstream;
 use crate::config::{Limits, ServiceConfig};
+use crate::context::Context;
 use crate::metrics::Metrics;
-use crate::reply::Reply;
+use crate::reply::{Body, Reply};
 use crate::shutdown::Shutdown;
 use crate::table::Capacity;
 use crate::time::{Timestamp, milliseconds};
@@ -28,7 +32,7 @@ pub struct Service {
     dependencies: Vec<Dependency>,
     shutdown: Shutdown,
     limits: Limits,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -128,7 +132,7 @@ impl Service {
             metrics: Metrics::new(&config.name, config.limits.records, upstreams),
             dependencies,
             shutdown,
-            places: Semaphore::new(config.limits.in_flight as usize),
+            places: Arc::new(Semaphore::new(config.limits.in_flight as usize)),
             limits: config.limits,
             started: Instant::now(),
         })
@@ -155,7 +159,7 @@ impl Service {
     }
 
     /// The places that there are for requests.
-    pub(crate) fn places(&self) -> &Semaphore {
+    pub(crate) fn places(&self) -> &Arc<Semaphore> {
         &self.places
     }
 
@@ -207,6 +211,23 @@ impl Service {
                 dependencies,
             },
         )
+    }
+
+    /// A body that is sent as `stream` makes it, as part of the current request. A
+    /// shutdown ends it as if `stream` had ended.
+    pub fn stream(
+        &self,
+        content_type: &'static str,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Reply {
+        let (context, shutdown) = (Context::current(), self.shutdown.clone());
+        let cause = context.clone();
+        let mut stream = stream
+            .inspect_err(move |error| cause.blame(format!("the stream failed: {error}")))
+            .take_until(Box::pin(async move { shutdown.requested().await }))
+            .boxed();
+        let stream = poll_fn(move |cx| context.clone().enter(|| stream.poll_next_unpin(cx)));
+        Reply::ok(content_type, Body::Stream(stream.boxed()))
     }
 
     /// `GET /metrics`, for Prometheus.

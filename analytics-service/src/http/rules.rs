@@ -2,7 +2,6 @@
 //! around its routes, the routes that every service has, and what handlers take
 //! and give.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_server::Server;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Payload, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
@@ -27,7 +26,7 @@ use actix_web::{
 use chassis::connection::{Connection, MAX_HEAD, Phase};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
+use chassis::reply::{Body, Reply};
 use chassis::run::RunError;
 use chassis::service::Service;
 use chassis::shutdown::GRACE;
@@ -203,7 +202,7 @@ async fn connection(
     let phase = request.conn_data::<Arc<Phase>>().cloned();
     let phase = phase.expect("`serve` gives every connection one");
     let has_body = !matches!(request.parts().1, Payload::None);
-    phase.begin(has_body);
+    let turn = phase.begin(has_body);
     let unread = has_body.then(|| shared_body(&mut request));
     let answer = next.call(request).await;
     let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
@@ -212,11 +211,10 @@ async fn connection(
         // that is whole by then need not end the connection.
         yield_now().await;
     }
-    phase.answered();
-    answer.map(|answer| match unread {
-        Some(unread) => answer.map_body(|_, body| BoxBody::new(Holding { body, unread })),
-        None => answer,
-    })
+    // Of a body in chunks that nobody holds any more, actix reads all that is still
+    // sent. Held until the response is sent, what was not read of it ends the
+    // connection, as with hyper.
+    answer.map(|answer| answer.map_body(|_, body| guarded(body, (turn, unread))))
 }
 
 type Shared = Rc<RefCell<Payload>>;
@@ -232,16 +230,18 @@ fn shared_body(request: &mut ServiceRequest) -> Shared {
     body
 }
 
-/// The body of an answer, holding that of its request until it is sent. So what
-/// was not read of that ends the connection, as with hyper. Of a body in chunks
-/// that nobody holds any more, actix reads all that is still sent.
-struct Holding {
+/// A response body that keeps `guard` until it has been sent or has failed.
+struct Guarded<G> {
     body: BoxBody,
-    #[expect(dead_code, reason = "to be held is what it is for")]
-    unread: Shared,
+    guard: Option<G>,
 }
 
-impl MessageBody for Holding {
+fn guarded(body: BoxBody, guard: impl Unpin + 'static) -> BoxBody {
+    let guard = Some(guard);
+    BoxBody::new(Guarded { body, guard })
+}
+
+impl<G: Unpin> MessageBody for Guarded<G> {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -252,7 +252,12 @@ impl MessageBody for Holding {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.body.as_pin_mut().poll_next(cx)
+        let next = self.body.as_pin_mut().poll_next(cx);
+        if self.body.size().is_eof() {
+            // actix may send the last bytes before it asks whether there are more.
+            self.guard = None;
+        }
+        next
     }
 }
 
@@ -296,8 +301,14 @@ async fn exchange(
             .headers_mut()
             .insert(HeaderName::from_static(REQUEST_ID), id);
     }
-    exchange.finish(response.status().as_u16());
-    result.map_err(|response| InternalError::from_response("no response", response).into())
+    exchange.answered(response.status().as_u16());
+    match result {
+        Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange))),
+        Err(response) => {
+            let response = response.map_body(|_, body| guarded(body, exchange));
+            Err(InternalError::from_response("no response", response).into())
+        }
+    }
 }
 // ANCHOR_END: exchange
 
@@ -323,10 +334,10 @@ impl Answer {
                 response.insert_header((name, value.as_ref()));
             }
         }
-        response.body(match body {
-            Cow::Borrowed(body) => Bytes::from_static(body),
-            Cow::Owned(body) => Bytes::from(body),
-        })
+        match body {
+            Body::Bytes(bytes) => response.body(bytes),
+            Body::Stream(stream) => response.body(BodyStream::new(stream)),
+        }
     }
 }
 

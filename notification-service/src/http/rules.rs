@@ -8,18 +8,20 @@ use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chassis::body::{self, MAX_BODY};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
+use chassis::guarded::Guarded;
+use chassis::reply::{Body, Reply};
 use chassis::run::RunError;
 use chassis::server;
 use chassis::service::Service;
 use chassis::table::Page;
-use futures_util::{Stream, StreamExt};
-use hyper::body::Incoming;
+use futures_util::stream::{Stream, StreamExt, poll_fn};
+use hyper::body::{Body as HttpBody, Incoming};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -57,7 +59,12 @@ fn with_rules<F, R, A>(
     routes: F,
     app: A,
     service: Arc<Service>,
-) -> impl tower::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
+) -> impl tower::Service<
+    Request<Incoming>,
+    Response = hyper::Response<impl Sent>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
 where
     F: Filter<Extract = (R,), Error = Rejection> + Copy + Send + Sync + 'static,
     R: warp::Reply + 'static,
@@ -72,6 +79,11 @@ where
     service_fn(move |request| exchange(app.clone(), Arc::clone(&service), filters, request))
 }
 // ANCHOR_END: with_rules
+
+/// A body of warp's, which has no name outside of it, with what it keeps.
+trait Sent: HttpBody<Data = Bytes, Error = warp::Error> + Send + Unpin + 'static {}
+
+impl<B: HttpBody<Data = Bytes, Error = warp::Error> + Send + Unpin + 'static> Sent for B {}
 
 // ANCHOR: app
 /// What the exchange has put into the request. warp clones the whole chain of
@@ -142,7 +154,7 @@ async fn exchange<S, A>(
     service: Arc<Service>,
     filters: S,
     mut request: Request<Incoming>,
-) -> Result<Response, Infallible>
+) -> Result<hyper::Response<impl Sent>, Infallible>
 where
     A: Clone + Send + Sync + 'static,
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
@@ -172,8 +184,8 @@ where
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.finish(response.status().as_u16());
-    Ok(response)
+    exchange.answered(response.status().as_u16());
+    Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 // ANCHOR_END: exchange
 
@@ -203,8 +215,13 @@ impl warp::Reply for Answer {
             body,
         } = self.0;
         let mut response = match body {
-            Cow::Borrowed(body) => Response::new(body.into()),
-            Cow::Owned(body) => Response::new(body.into()),
+            Body::Bytes(bytes) => Response::new(bytes.into()),
+            Body::Stream(stream) => {
+                // warp wants a body that threads may share. Nobody locks this one.
+                let mut stream = Mutex::new(stream);
+                let chunks = poll_fn(move |cx| stream.get_mut().poll_next_unpin(cx));
+                warp::reply::stream(chunks).into_response()
+            }
         };
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

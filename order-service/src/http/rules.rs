@@ -9,12 +9,14 @@ use std::sync::Arc;
 use chassis::body::{self, MAX_BODY};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
+use chassis::guarded::Guarded;
 use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
-use chassis::reply::Reply;
+use chassis::reply::{self, Reply};
 use chassis::run::RunError;
 use chassis::server;
 use chassis::service::Service;
 use chassis::table::Page;
+use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
@@ -22,8 +24,8 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::web::{self, Data, LocalAddr, RemoteAddr};
 use poem::{
-    Endpoint, EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route, get,
-    handler,
+    Body, Endpoint, EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route,
+    get, handler,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -159,7 +161,9 @@ async fn exchange(
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.finish(response.status().as_u16());
+    exchange.answered(response.status().as_u16());
+    let body = BoxBody::from(response.take_body());
+    response.set_body(BoxBody::new(Guarded::new(body, exchange)));
     Ok(response)
 }
 // ANCHOR_END: exchange
@@ -176,12 +180,18 @@ impl IntoResponse for Answer {
             headers,
             body,
         } = self.0;
-        // poem drops the body of an answer to HEAD, and its length with it.
-        let length = HeaderValue::from(body.len());
-        let mut response = Response::from(body.into_owned());
+        let mut response = Response::default();
         response
             .set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-        response.headers_mut().insert("content-length", length);
+        match body {
+            reply::Body::Bytes(bytes) => {
+                // poem drops the body of an answer to HEAD, and its length with it.
+                let length = HeaderValue::from(bytes.len());
+                response.headers_mut().insert("content-length", length);
+                response.set_body(bytes);
+            }
+            reply::Body::Stream(stream) => response.set_body(Body::from_bytes_stream(stream)),
+        }
         for (name, value) in headers {
             if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
                 response

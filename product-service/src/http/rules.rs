@@ -3,6 +3,7 @@
 //! and give.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io::Cursor;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,14 +12,16 @@ use bytes::Bytes;
 use chassis::body::{self, MAX_BODY};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
+use chassis::guarded::Guarded;
 use chassis::idempotency::{IDEMPOTENCY_KEY, Key};
-use chassis::reply::Reply;
+use chassis::reply::{Body, Reply};
 use chassis::run::RunError;
 use chassis::server;
 use chassis::service::Service;
 use chassis::table::Page;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use futures_util::TryStreamExt;
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{StatusCode, Uri};
@@ -37,7 +40,9 @@ use rocket::route::{Handler, Outcome, Route};
 use rocket::shield::Shield;
 use rocket::{Build, Rocket, State, catch, catchers, get, routes, uri};
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 // ANCHOR: serve
 /// Answers on `listener` with `routes`, which share `app`, until the service's
@@ -60,11 +65,13 @@ where
     let rocket = Client::untracked(rocket)
         .await
         .map_err(|error| RunError::Start(format!("Rocket does not start: {error}")))?;
-    let rocket = Arc::new(rocket);
-    let http = service_fn(move |request| {
-        let rocket = Arc::clone(&rocket);
-        async move { Ok::<_, Infallible>(dispatch(&rocket, request).await) }
-    });
+    // Its responses borrow it, and outlive their handlers: they are streams. So it
+    // stays until the process ends.
+    let rocket: &'static Client = Box::leak(Box::new(rocket));
+    let http =
+        service_fn(
+            move |request| async move { Ok::<_, Infallible>(dispatch(rocket, request).await) },
+        );
     server::serve(listener, http, &service).await;
     Ok(())
 }
@@ -174,7 +181,7 @@ impl Fairing for Rules {
             response.set_raw_header(name, value);
         }
         response.set_raw_header(REQUEST_ID, exchange.context().request_id());
-        exchange.finish(response.status().code);
+        exchange.answered(response.status().code);
     }
 }
 // ANCHOR_END: exchange
@@ -227,9 +234,11 @@ impl<'r> Responder<'r, 'static> for Answer {
             body,
         } = self.0;
         let mut response = Response::build();
-        response
-            .status(Status::new(status))
-            .sized_body(body.len(), Cursor::new(body));
+        response.status(Status::new(status));
+        match body {
+            Body::Bytes(bytes) => response.sized_body(bytes.len(), Cursor::new(bytes)),
+            Body::Stream(stream) => response.streamed_body(StreamReader::new(stream)),
+        };
         for (name, value) in headers {
             response.raw_header(name, value);
         }
@@ -348,11 +357,14 @@ fn arrived<'r>(request: &'r Request<'_>) -> &'r Arrived {
     request.local_cache(Arrived::default)
 }
 
-/// Hands a request to Rocket, and back what Rocket answers.
+/// Hands a request to Rocket, and back what Rocket answers. The exchange belongs to
+/// Rocket's request, which belongs to its response, which the body keeps.
 async fn dispatch(
-    rocket: &Client,
+    rocket: &'static Client,
     request: hyper::Request<Incoming>,
-) -> hyper::Response<Full<Bytes>> {
+) -> hyper::Response<
+    impl HttpBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+> {
     let (head, body) = request.into_parts();
     // Rocket takes `get` for GET. A verb that it does not know may as well be
     // TRACE: no route has either.
@@ -370,9 +382,9 @@ async fn dispatch(
         uri: head.uri,
         body: Mutex::new(Some(body)),
     });
-    let answer = request.dispatch().await;
+    let mut answer = request.dispatch().await;
 
-    let mut response = hyper::Response::new(Full::default());
+    let mut response = hyper::Response::new(());
     *response.status_mut() =
         StatusCode::from_u16(answer.status().code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for header in answer.headers().iter() {
@@ -383,11 +395,17 @@ async fn dispatch(
         }
     }
     // Rocket has dropped the body of an answer to HEAD, but not its size.
-    if let Some(size) = answer.body().preset_size() {
+    let body = if let Some(size) = answer.body().preset_size() {
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
-    }
-    *response.body_mut() = Full::from(answer.into_bytes().await.unwrap_or_default());
-    response
+        let mut bytes = Vec::with_capacity(size);
+        // It is in memory, where reading does not fail.
+        let _ = answer.read_to_end(&mut bytes).await;
+        Either::Left(Guarded::new(Full::from(bytes), answer))
+    } else {
+        let chunks = ReaderStream::new(answer).map_ok(Frame::data);
+        Either::Right(StreamBody::new(chunks))
+    };
+    response.map(|()| body)
 }
 
 /// The URI as Rocket reads one: hyper lets more characters pass unescaped. What

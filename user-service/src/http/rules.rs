@@ -17,7 +17,8 @@ use axum::{Extension, RequestExt, Router};
 use chassis::body::{self, MAX_BODY};
 use chassis::error::ApiError;
 use chassis::exchange::{Exchange, REQUEST_ID, STANDARD_HEADERS};
-use chassis::reply::Reply;
+use chassis::guarded::Guarded;
+use chassis::reply::{self, Reply};
 use chassis::run::RunError;
 use chassis::server;
 use chassis::service::Service;
@@ -132,8 +133,8 @@ async fn exchange(Extension(service): Serving, request: Request, next: Next) -> 
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.finish(response.status().as_u16());
-    response
+    exchange.answered(response.status().as_u16());
+    response.map(|body| Body::new(Guarded::new(body, exchange)))
 }
 // ANCHOR_END: exchange
 
@@ -149,7 +150,10 @@ impl IntoResponse for Answer {
             headers,
             body,
         } = self.0;
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(match body {
+            reply::Body::Bytes(bytes) => Body::from(bytes),
+            reply::Body::Stream(stream) => Body::from_stream(stream),
+        });
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in headers {
