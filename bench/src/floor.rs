@@ -5,7 +5,6 @@
 //! [`on_rocket`] has the same work done by Rocket's own server: in the shop, Rocket
 //! answers through its in-process client, and what that costs is not to be seen there.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use bench::data::Health;
 use chassis::contract::body;
 use chassis::contract::error::ApiError;
 use chassis::contract::page::Page;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{Body, Reply};
 use chassis::values::id::Id;
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -74,8 +73,8 @@ fn find(products: &ProductStore, id: &str) -> Replied {
 
 fn respond(reply: Reply) -> Answer {
     let mut answer = Answer::new(match reply.body {
-        Cow::Borrowed(body) => Bytes::from_static(body).into(),
-        Cow::Owned(body) => Bytes::from(body).into(),
+        Body::Bytes(bytes) => bytes.into(),
+        Body::Stream(_) => unreachable!("no reply of this server is a stream"),
     });
     *answer.status_mut() = StatusCode::from_u16(reply.status).unwrap_or_default();
     for (name, value) in reply.headers {

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod connection;
 pub mod exchange;
+pub mod guarded;
 mod healthcheck;
 pub mod run;
 pub mod server;

@@ -51,9 +51,11 @@ fn imported(source: &str) -> BTreeSet<String> {
     let lines = code.unwrap_or_default().lines();
     let code = lines.filter(|line| !line.trim_start().starts_with("//"));
     code.flat_map(|line| line.split("crate::").skip(1))
-        .map(|path| {
+        .filter_map(|path| {
             let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
-            path[..end.unwrap_or(path.len())].to_owned()
+            let (name, rest) = path.split_at(end.unwrap_or(path.len()));
+            // A macro has no module.
+            (!rest.starts_with('!')).then(|| name.to_owned())
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bench::Failed;
 use chassis::contract::error::ApiError;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{Body, Reply};
 use product_service::store::ProductStore;
 use rocket::fairing::AdHoc;
 use rocket::http::Status;
@@ -70,6 +70,9 @@ impl<'r> Responder<'r, 'static> for Answer {
             body,
         } = self.0.unwrap_or_else(ApiError::reply);
         let mut response = Response::build();
+        let Body::Bytes(body) = body else {
+            unreachable!("no reply of this server is a stream");
+        };
         response
             .status(Status::new(status))
             .sized_body(body.len(), Cursor::new(body));

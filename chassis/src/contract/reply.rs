@@ -1,7 +1,11 @@
 //! A response in plain data. Each framework's adapter turns it into a response of its own.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::io;
 
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,14 +21,37 @@ const RETRY_AFTER: &str = "1";
 const JSON: &str = "application/json";
 
 /// A status, headers and a body.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
     /// Header names in lower case, and their values.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// The whole body.
-    pub body: Cow<'static, [u8]>,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of a reply.
+pub enum Body {
+    /// All of it.
+    Bytes(Bytes),
+    /// As it is made; see [`Service::stream`](crate::serve::service::Service::stream).
+    Stream(BoxStream<'static, io::Result<Bytes>>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(bytes).finish(),
+            Self::Stream(_) => f.write_str("Stream(..)"),
+        }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Body {
+    fn from(bytes: B) -> Self {
+        Self::Bytes(bytes.into())
+    }
 }
 
 /// The body of a response about a record that is gone.
@@ -36,7 +63,7 @@ pub struct Message {
 
 impl Reply {
     /// A body of `content_type`, status 200.
-    pub fn ok(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+    pub fn ok(content_type: &'static str, body: impl Into<Body>) -> Self {
         Self {
             status: 200,
             headers: vec![("content-type", Cow::Borrowed(content_type))],
@@ -49,7 +76,7 @@ impl Reply {
         Self {
             status: 204,
             headers: Vec::new(),
-            body: Cow::Borrowed(&[]),
+            body: Body::from(Bytes::new()),
         }
     }
 
@@ -147,7 +174,7 @@ mod tests {
     #[test]
     fn an_error_repeats_only_the_beginning_of_a_text_that_is_too_long() {
         let error = Id::in_path("user", &"x".repeat(60_000)).expect_err("no id");
-        let body = error.reply().body;
-        assert!(body.len() < 2000, "{} bytes", body.len());
+        let reply = format!("{:?}", error.reply());
+        assert!(reply.len() < 2000, "{} bytes", reply.len());
     }
 }

@@ -52,14 +52,38 @@ pub struct Phase {
 impl Phase {
     /// The head of a request is there, and is being answered. One that has a
     /// body may leave some of it unread.
-    pub fn begin(&self, has_body: bool) {
+    pub fn begin(self: &Arc<Self>, has_body: bool) -> Turn {
         self.had_body.store(has_body, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
+        Turn {
+            phase: Arc::clone(self),
+            ends: true,
+        }
     }
+}
 
-    /// The answer is ready to be sent.
-    pub fn answered(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
+/// A request being answered, until its response body has been sent: however long
+/// that says nothing, the connection is not idle.
+#[derive(Debug)]
+#[must_use = "dropped at once, the connection counts as idle"]
+pub struct Turn {
+    phase: Arc<Phase>,
+    ends: bool,
+}
+
+impl Turn {
+    /// The connection has left HTTP for another protocol, which knows for itself
+    /// how long it waits for the other side to say something.
+    pub(crate) fn upgrade(&mut self) {
+        self.ends = false;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.ends {
+            self.phase.turns.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! One request and its answer: what is logged, counted, added and refused, the
 //! same on all five frameworks. Their middleware calls [`Exchange::begin`],
-//! [`Exchange::run`] and [`Exchange::finish`], in this order.
+//! [`Exchange::run`] and [`Exchange::answered`], in this order, and lets the response
+//! body hold the exchange: it is over when it is dropped.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::contract::api::Route;
 use crate::contract::error::ApiError;
@@ -35,8 +36,8 @@ pub const STANDARD_HEADERS: [(&str, &str); 2] = [
     ),
 ];
 
-/// One request being answered. Dropped before it is finished, it logs that the
-/// client went away.
+/// One request being answered. When it is dropped, it is counted and logged: after its
+/// body has been sent or has failed, or when the client has gone away before.
 #[derive(Debug)]
 pub struct Exchange {
     service: Arc<Service>,
@@ -46,7 +47,9 @@ pub struct Exchange {
     path: String,
     route: Option<&'static Route>,
     started: Instant,
-    finished: AtomicBool,
+    /// The status of the response; 0 while there is none.
+    status: AtomicU16,
+    permit: OnceLock<OwnedSemaphorePermit>,
 }
 
 impl Exchange {
@@ -64,7 +67,8 @@ impl Exchange {
             path: shortened(path).into_owned(),
             route: service.api().route(path),
             started: Instant::now(),
-            finished: AtomicBool::new(false),
+            status: AtomicU16::new(0),
+            permit: OnceLock::new(),
             service: Arc::clone(service),
         }
     }
@@ -84,10 +88,9 @@ impl Exchange {
     /// may be: then it is refused, before its body is read. A panic in the
     /// handler is an error of this request alone.
     pub async fn run<F: Future>(&self, handler: F) -> Result<F::Output, Reply> {
-        let _place = match self.route {
-            Some(route) if !route.is_always_open() => Some(self.place()?),
-            _ => None,
-        };
+        if self.route.is_some_and(|route| !route.is_always_open()) {
+            self.acquire_permit()?;
+        }
         let caught = AssertUnwindSafe(self.context.clone().scope(handler))
             .catch_unwind()
             .await;
@@ -98,19 +101,20 @@ impl Exchange {
         })
     }
 
-    /// One of the places that there are for requests, until it is dropped.
-    fn place(&self) -> Result<SemaphorePermit<'_>, Reply> {
-        self.service.permits().try_acquire().map_err(|_| {
+    /// Takes an in-flight permit, which the exchange keeps to its end.
+    fn acquire_permit(&self) -> Result<(), Reply> {
+        let permits = Arc::clone(self.service.permits());
+        let permit = permits.try_acquire_owned().map_err(|_| {
             let error = ApiError::overloaded(self.service.limits().in_flight);
             self.context.clone().enter(|| error.reply())
-        })
+        })?;
+        self.permit.get_or_init(|| permit);
+        Ok(())
     }
 
-    /// The answer is ready: counts it and writes the log line, once.
-    pub fn finish(&self, status: u16) {
-        if !self.finished.swap(true, Ordering::Relaxed) {
-            self.record(status);
-        }
+    /// The head of the response is ready.
+    pub fn answered(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
     }
 
     fn record(&self, status: u16) {
@@ -135,7 +139,8 @@ impl Exchange {
         let (method, path, cause) = (self.method, self.path.as_str(), self.context.cause());
         // The formatter takes the ids from the context of the event.
         self.context.clone().enter(|| {
-            if status >= 500 {
+            // A stream that fails has sent a good status before.
+            if status >= 500 || cause.is_some() {
                 tracing::error!(
                     method,
                     route,
@@ -161,7 +166,11 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.finish(CLIENT_CLOSED_REQUEST);
+        let status = match *self.status.get_mut() {
+            0 => CLIENT_CLOSED_REQUEST,
+            status => status,
+        };
+        self.record(status);
     }
 }
 

@@ -12,16 +12,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use hyper::Request;
+use futures_util::TryFutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::serve::connection::{Connection, MAX_HEAD};
+use crate::serve::guarded::Guarded;
 use crate::serve::service;
 use crate::serve::shutdown::Shutdown;
 use crate::values::path::decode_unreserved;
@@ -63,7 +64,7 @@ where
         + Send
         + 'static,
     S::Future: Send,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let shutdown = service.shutdown();
     loop {
@@ -89,19 +90,25 @@ where
 async fn converse<S, B>(stream: Connection, http: S, shutdown: Shutdown)
 where
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>,
-    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static,
 {
-    let phase = &*stream.phase();
+    let phase = stream.phase();
     let http = service_fn(move |mut request: Request<Incoming>| {
-        phase.begin(!request.body().is_end_stream());
+        let mut turn = phase.begin(!request.body().is_end_stream());
         normalise(&mut request);
-        http.call(request).inspect(move |_| phase.answered())
+        http.call(request).map_ok(|response| {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                turn.upgrade();
+            }
+            response.map(|body| Guarded::new(body, turn))
+        })
     });
     // No time-outs of hyper's own: it takes a connection without a request for
     // one with half a head.
     let conversation = http1::Builder::new()
         .max_header_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), http);
+        .serve_connection(TokioIo::new(stream), http)
+        .with_upgrades();
     let mut conversation = std::pin::pin!(conversation);
     let ended = tokio::select! {
         ended = conversation.as_mut() => ended,

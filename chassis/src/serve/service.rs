@@ -1,19 +1,23 @@
 //! What every service carries, and its answers to `/health`, `/health/ready` and
 //! `/metrics`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
 use tokio::sync::Semaphore;
 
 use crate::contract::api::Api;
 use crate::contract::error::ApiError;
 use crate::contract::health::{DependencyState, Health, Readied, Readiness, UpDown};
-use crate::contract::reply::Reply;
+use crate::contract::reply::{Body, Reply};
 use crate::serve::config::{Limits, ServiceConfig};
 use crate::serve::shutdown::Shutdown;
 use crate::store::Capacity;
+use crate::telemetry::context::Context;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::client::Upstream;
 use crate::upstream::metrics::Calls;
@@ -30,7 +34,7 @@ pub struct Service {
     dependencies: Vec<Dependency>,
     shutdown: Shutdown,
     limits: Limits,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -59,7 +63,7 @@ impl Service {
             metrics: Metrics::new(&config.name, config.limits.records, Box::new(calls)),
             dependencies,
             shutdown,
-            permits: Semaphore::new(config.limits.in_flight as usize),
+            permits: Arc::new(Semaphore::new(config.limits.in_flight as usize)),
             limits: config.limits,
             started: Instant::now(),
         })
@@ -86,7 +90,7 @@ impl Service {
     }
 
     /// The permits for requests in flight.
-    pub(crate) fn permits(&self) -> &Semaphore {
+    pub(crate) fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
     }
 
@@ -138,6 +142,23 @@ impl Service {
                 dependencies,
             },
         )
+    }
+
+    /// A body that is sent as `stream` makes it, as part of the current request. A
+    /// shutdown ends it as if `stream` had ended.
+    pub fn stream(
+        &self,
+        content_type: &'static str,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Reply {
+        let (context, shutdown) = (Context::current(), self.shutdown.clone());
+        let cause = context.clone();
+        let mut stream = stream
+            .inspect_err(move |error| cause.record_cause(format!("the stream failed: {error}")))
+            .take_until(Box::pin(async move { shutdown.requested().await }))
+            .boxed();
+        let stream = poll_fn(move |cx| context.clone().enter(|| stream.poll_next_unpin(cx)));
+        Reply::ok(content_type, Body::Stream(stream.boxed()))
     }
 
     /// `GET /metrics`, for Prometheus.

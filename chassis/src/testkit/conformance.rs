@@ -303,7 +303,7 @@ where
 /// [`App`](crate::testkit::conformance::App).
 ///
 /// ```no_run
-/// use chassis::run::RunError;
+/// use chassis::serve::run::RunError;
 /// use chassis::testkit::conformance::App;
 /// use tokio::net::TcpListener;
 ///

@@ -1,14 +1,12 @@
 //! What handlers return.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodyStream, BoxBody};
 use actix_web::http::StatusCode;
-use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use chassis::contract::error::ApiError;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{Body, Reply};
 
 /// A reply of the chassis as a response of actix.
 pub struct Answer(pub Reply);
@@ -30,10 +28,10 @@ impl Answer {
                 response.insert_header((name, value.as_ref()));
             }
         }
-        response.body(match body {
-            Cow::Borrowed(body) => Bytes::from_static(body),
-            Cow::Owned(body) => Bytes::from(body),
-        })
+        match body {
+            Body::Bytes(bytes) => response.body(bytes),
+            Body::Stream(stream) => response.body(BodyStream::new(stream)),
+        }
     }
 }
 

@@ -1,8 +1,5 @@
 //! Keeps actix-web's connections within the chassis' time-outs and limits.
 
-use actix_web::HttpMessage;
-use futures_util::FutureExt;
-use futures_util::StreamExt;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,9 +11,10 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
-use actix_web::{Error, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpResponse};
 use chassis::serve::connection::{MAX_HEAD, Phase};
 use futures_util::stream::poll_fn;
+use futures_util::{FutureExt, StreamExt};
 use tokio::task::yield_now;
 
 /// The outermost middleware: tells the connection what becomes of its requests,
@@ -34,7 +32,7 @@ pub(crate) async fn connection(
     let phase = request.conn_data::<Arc<Phase>>().cloned();
     let phase = phase.expect("`serve` gives every connection one");
     let has_body = !matches!(request.parts().1, Payload::None);
-    phase.begin(has_body);
+    let turn = phase.begin(has_body);
     let unread = has_body.then(|| shared_body(&mut request));
     let answer = next.call(request).await;
     let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
@@ -43,11 +41,9 @@ pub(crate) async fn connection(
         // that is whole by then need not end the connection.
         yield_now().await;
     }
-    phase.answered();
-    answer.map(|answer| match unread {
-        Some(unread) => answer.map_body(|_, body| BoxBody::new(Holding { body, unread })),
-        None => answer,
-    })
+    // actix reads a chunked body that nobody holds to its end, however long it is. Held
+    // until the response is sent, unread bytes end the connection instead, as with hyper.
+    answer.map(|answer| answer.map_body(|_, body| guarded(body, (turn, unread))))
 }
 
 pub(crate) type Shared = Rc<RefCell<Payload>>;
@@ -63,16 +59,18 @@ pub(crate) fn shared_body(request: &mut ServiceRequest) -> Shared {
     body
 }
 
-/// The body of an answer, holding that of its request until it is sent. So what
-/// was not read of that ends the connection, as with hyper. Of a body in chunks
-/// that nobody holds any more, actix reads all that is still sent.
-pub(crate) struct Holding {
+/// A response body that keeps `guard` until it has been sent or has failed.
+struct Guarded<G> {
     body: BoxBody,
-    #[expect(dead_code, reason = "to be held is what it is for")]
-    unread: Shared,
+    guard: Option<G>,
 }
 
-impl MessageBody for Holding {
+pub(crate) fn guarded(body: BoxBody, guard: impl Unpin + 'static) -> BoxBody {
+    let guard = Some(guard);
+    BoxBody::new(Guarded { body, guard })
+}
+
+impl<G: Unpin> MessageBody for Guarded<G> {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -83,7 +81,12 @@ impl MessageBody for Holding {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.body.as_pin_mut().poll_next(cx)
+        let next = self.body.as_pin_mut().poll_next(cx);
+        if self.body.size().is_eof() {
+            // actix may send the last bytes before it asks for more.
+            self.guard = None;
+        }
+        next
     }
 }
 

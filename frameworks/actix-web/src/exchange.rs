@@ -12,6 +12,7 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 
 use crate::answer::Answer;
+use crate::connection::guarded;
 
 // ANCHOR: exchange
 /// A middleware around every request, matched or not.
@@ -44,7 +45,13 @@ pub(crate) async fn exchange(
             .headers_mut()
             .insert(HeaderName::from_static(REQUEST_ID), id);
     }
-    exchange.finish(response.status().as_u16());
-    result.map_err(|response| InternalError::from_response("no response", response).into())
+    exchange.answered(response.status().as_u16());
+    match result {
+        Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange))),
+        Err(response) => {
+            let response = response.map_body(|_, body| guarded(body, exchange));
+            Err(InternalError::from_response("no response", response).into())
+        }
+    }
 }
 // ANCHOR_END: exchange

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chassis::contract::error::ApiError;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{self, Reply};
 
 /// A reply of the chassis as a response of axum.
 pub struct Answer(pub Reply);
@@ -16,7 +16,10 @@ impl IntoResponse for Answer {
             headers,
             body,
         } = self.0;
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(match body {
+            reply::Body::Bytes(bytes) => Body::from(bytes),
+            reply::Body::Stream(stream) => Body::from_stream(stream),
+        });
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in headers {

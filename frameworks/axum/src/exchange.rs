@@ -1,12 +1,14 @@
 //! What happens around every request, matched or not.
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::guarded::Guarded;
 use chassis::values::headers::REQUEST_ID;
 
 use crate::answer::Answer;
@@ -38,7 +40,7 @@ pub(crate) async fn exchange(
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.finish(response.status().as_u16());
-    response
+    exchange.answered(response.status().as_u16());
+    response.map(|body| Body::new(Guarded::new(body, exchange)))
 }
 // ANCHOR_END: exchange

@@ -1,9 +1,9 @@
 //! What handlers return.
 
 use chassis::contract::error::ApiError;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{self, Reply};
 use poem::http::{HeaderName, HeaderValue, StatusCode};
-use poem::{IntoResponse, Response};
+use poem::{Body, IntoResponse, Response};
 
 /// A reply of the chassis as a response of poem.
 pub struct Answer(pub Reply);
@@ -15,12 +15,18 @@ impl IntoResponse for Answer {
             headers,
             body,
         } = self.0;
-        // poem drops the body of an answer to HEAD, and its length with it.
-        let length = HeaderValue::from(body.len());
-        let mut response = Response::from(body.into_owned());
+        let mut response = Response::default();
         response
             .set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-        response.headers_mut().insert("content-length", length);
+        match body {
+            reply::Body::Bytes(bytes) => {
+                // poem drops the body of a response to HEAD, and its length with it.
+                let length = HeaderValue::from(bytes.len());
+                response.headers_mut().insert("content-length", length);
+                response.set_body(bytes);
+            }
+            reply::Body::Stream(stream) => response.set_body(Body::from_bytes_stream(stream)),
+        }
         for (name, value) in headers {
             if let Ok(value) = HeaderValue::try_from(value.as_ref()) {
                 response

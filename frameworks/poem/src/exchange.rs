@@ -1,14 +1,15 @@
 //! What happens around every request, matched or not.
 
-use poem::IntoResponse;
 use std::sync::Arc;
 
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::guarded::Guarded;
 use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
+use http_body_util::combinators::BoxBody;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::HeaderValue;
-use poem::{Endpoint, Request, Response};
+use poem::{Endpoint, IntoResponse, Request, Response};
 
 use crate::answer::Answer;
 
@@ -48,7 +49,9 @@ pub(crate) async fn exchange(
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.finish(response.status().as_u16());
+    exchange.answered(response.status().as_u16());
+    let body = BoxBody::from(response.take_body());
+    response.set_body(BoxBody::new(Guarded::new(body, exchange)));
     Ok(response)
 }
 // ANCHOR_END: exchange

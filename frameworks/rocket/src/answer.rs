@@ -3,10 +3,11 @@
 use std::io::Cursor;
 
 use chassis::contract::error::ApiError;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{Body, Reply};
 use rocket::http::Status;
 use rocket::request::Request;
 use rocket::response::{self, Responder, Response};
+use tokio_util::io::StreamReader;
 
 /// A reply of the chassis as a response of Rocket.
 pub struct Answer(pub Reply);
@@ -19,9 +20,11 @@ impl<'r> Responder<'r, 'static> for Answer {
             body,
         } = self.0;
         let mut response = Response::build();
-        response
-            .status(Status::new(status))
-            .sized_body(body.len(), Cursor::new(body));
+        response.status(Status::new(status));
+        match body {
+            Body::Bytes(bytes) => response.sized_body(bytes.len(), Cursor::new(bytes)),
+            Body::Stream(stream) => response.streamed_body(StreamReader::new(stream)),
+        };
         for (name, value) in headers {
             response.raw_header(name, value);
         }

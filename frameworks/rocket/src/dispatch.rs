@@ -1,8 +1,12 @@
 //! Between hyper and Rocket's in-process client.
 
+use std::error::Error;
+
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use chassis::serve::guarded::Guarded;
+use futures_util::TryStreamExt;
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
@@ -12,6 +16,8 @@ use rocket::http::{Header, Method};
 use rocket::local::asynchronous::Client;
 use rocket::request::Request;
 use rocket::uri;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
 /// What Rocket's in-process client cannot carry: verbs that it does not know,
 /// the path as it came, and a body that is not read yet. It goes along in the
@@ -27,11 +33,14 @@ pub(crate) fn arrived<'r>(request: &'r Request<'_>) -> &'r Arrived {
     request.local_cache(Arrived::default)
 }
 
-/// Hands a request to Rocket, and back what Rocket answers.
+/// Hands a request to Rocket and returns its response. The exchange belongs to Rocket's
+/// request, the request to Rocket's response, and the body keeps that response.
 pub(crate) async fn dispatch(
-    rocket: &Client,
+    rocket: &'static Client,
     request: hyper::Request<Incoming>,
-) -> hyper::Response<Full<Bytes>> {
+) -> hyper::Response<
+    impl Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+> {
     let (head, body) = request.into_parts();
     // Rocket takes `get` for GET. A verb that it does not know may as well be
     // TRACE: no route has either.
@@ -49,9 +58,9 @@ pub(crate) async fn dispatch(
         uri: head.uri,
         body: Mutex::new(Some(body)),
     });
-    let answer = request.dispatch().await;
+    let mut answer = request.dispatch().await;
 
-    let mut response = hyper::Response::new(Full::default());
+    let mut response = hyper::Response::new(());
     *response.status_mut() =
         StatusCode::from_u16(answer.status().code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for header in answer.headers().iter() {
@@ -62,11 +71,17 @@ pub(crate) async fn dispatch(
         }
     }
     // Rocket has dropped the body of an answer to HEAD, but not its size.
-    if let Some(size) = answer.body().preset_size() {
+    let body = if let Some(size) = answer.body().preset_size() {
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
-    }
-    *response.body_mut() = Full::from(answer.into_bytes().await.unwrap_or_default());
-    response
+        let mut bytes = Vec::with_capacity(size);
+        // The body is in memory, where reading does not fail.
+        let _ = answer.read_to_end(&mut bytes).await;
+        Either::Left(Guarded::new(Full::from(bytes), answer))
+    } else {
+        let chunks = ReaderStream::new(answer).map_ok(Frame::data);
+        Either::Right(StreamBody::new(chunks))
+    };
+    response.map(|()| body)
 }
 
 /// The URI as Rocket reads one: hyper lets more characters pass unescaped. What

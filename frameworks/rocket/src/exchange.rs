@@ -38,7 +38,7 @@ impl Fairing for Rules {
             response.set_raw_header(name, value);
         }
         response.set_raw_header(REQUEST_ID, exchange.context().request_id());
-        exchange.finish(response.status().code);
+        exchange.answered(response.status().code);
     }
 }
 // ANCHOR_END: exchange

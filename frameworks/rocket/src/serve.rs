@@ -39,11 +39,13 @@ where
     let rocket = Client::untracked(rocket)
         .await
         .map_err(|error| RunError::Start(format!("Rocket does not start: {error}")))?;
-    let rocket = Arc::new(rocket);
-    let http = service_fn(move |request| {
-        let rocket = Arc::clone(&rocket);
-        async move { Ok::<_, Infallible>(dispatch(&rocket, request).await) }
-    });
+    // A response borrows the client, and a streamed response outlives its handler. So
+    // the client lives until the process ends.
+    let rocket: &'static Client = Box::leak(Box::new(rocket));
+    let http =
+        service_fn(
+            move |request| async move { Ok::<_, Infallible>(dispatch(rocket, request).await) },
+        );
     server::serve(listener, http, &service).await;
     Ok(())
 }

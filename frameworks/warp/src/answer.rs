@@ -1,9 +1,9 @@
 //! What handlers return.
 
-use std::borrow::Cow;
-
 use chassis::contract::error::ApiError;
-use chassis::contract::reply::Reply;
+use chassis::contract::reply::{Body, Reply};
+use futures_util::stream::{StreamExt, poll_fn};
+use parking_lot::Mutex;
 use warp::Rejection;
 use warp::http::{HeaderName, HeaderValue, StatusCode};
 use warp::reject::{MethodNotAllowed, Reject};
@@ -20,8 +20,13 @@ impl warp::Reply for Answer {
             body,
         } = self.0;
         let mut response = match body {
-            Cow::Borrowed(body) => Response::new(body.into()),
-            Cow::Owned(body) => Response::new(body.into()),
+            Body::Bytes(bytes) => Response::new(bytes.into()),
+            Body::Stream(stream) => {
+                // warp requires a body that threads may share. No thread locks this one.
+                let mut stream = Mutex::new(stream);
+                let chunks = poll_fn(move |cx| stream.get_mut().poll_next_unpin(cx));
+                warp::reply::stream(chunks).into_response()
+            }
         };
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

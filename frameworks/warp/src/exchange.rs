@@ -2,17 +2,28 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use tower::ServiceExt;
+
+use bytes::Bytes;
 
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::guarded::Guarded;
 use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use tower::ServiceExt;
 use warp::Reply as _;
 use warp::http::{HeaderValue, Request, Uri};
 use warp::reply::Response;
 
 use crate::answer::Answer;
+
+/// The body of a response: warp's own body, which has no public name, in a guard.
+pub(crate) trait Sent:
+    Body<Data = Bytes, Error = warp::Error> + Send + Unpin + 'static
+{
+}
+
+impl<B: Body<Data = Bytes, Error = warp::Error> + Send + Unpin + 'static> Sent for B {}
 
 // ANCHOR: exchange
 /// A tower service around every request, matched or not.
@@ -21,7 +32,7 @@ pub(crate) async fn exchange<S, A>(
     service: Arc<Service>,
     filters: S,
     mut request: Request<Incoming>,
-) -> Result<Response, Infallible>
+) -> Result<hyper::Response<impl Sent>, Infallible>
 where
     A: Clone + Send + Sync + 'static,
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
@@ -51,7 +62,7 @@ where
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.finish(response.status().as_u16());
-    Ok(response)
+    exchange.answered(response.status().as_u16());
+    Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 // ANCHOR_END: exchange

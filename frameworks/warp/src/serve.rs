@@ -12,11 +12,10 @@ use tokio::net::TcpListener;
 use tower::service_fn;
 use warp::http::Request;
 use warp::path::FullPath;
-use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use crate::answer::failed;
-use crate::exchange::exchange;
+use crate::exchange::{Sent, exchange};
 use crate::extract::service;
 use crate::operations::{operations, unrouted};
 
@@ -47,7 +46,12 @@ pub(crate) fn with_rules<F, R, A>(
     routes: F,
     app: A,
     service: Arc<Service>,
-) -> impl tower::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
+) -> impl tower::Service<
+    Request<Incoming>,
+    Response = hyper::Response<impl Sent>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
 where
     F: Filter<Extract = (R,), Error = Rejection> + Copy + Send + Sync + 'static,
     R: warp::Reply + 'static,
