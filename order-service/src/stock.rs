@@ -188,9 +188,9 @@ impl Products {
         };
         let asking = async {
             let mut pause = SETTLE_PAUSE;
-            let patient = self.0.upstream.clone().with_timeout(SETTLE_TIMEOUT);
+            let repeated = self.0.upstream.clone().with_timeout(SETTLE_TIMEOUT);
             loop {
-                let upstream = patient.before(Instant::now() + SETTLE_TIMEOUT);
+                let upstream = repeated.before(Instant::now() + SETTLE_TIMEOUT);
                 match change.call(&upstream).done().await {
                     Err(error) if !error.is_answer() => sleep(pause).await,
                     answer => return answer,
