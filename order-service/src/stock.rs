@@ -39,7 +39,7 @@ const SETTLE_MAX_PAUSE: Duration = Duration::from_secs(1);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long repetitions go on after a shutdown is requested.
-const LAST_CALL: Duration = GRACE.saturating_sub(Duration::from_secs(2));
+const SETTLE_IN_SHUTDOWN: Duration = GRACE.saturating_sub(Duration::from_secs(2));
 
 /// The client for product-service. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -200,7 +200,7 @@ impl Products {
         };
         let stopping = async {
             self.0.shutdown.requested().await;
-            sleep(LAST_CALL).await;
+            sleep(SETTLE_IN_SHUTDOWN).await;
         };
         tokio::select! {
             answer = asking => return answer,
