@@ -1,4 +1,4 @@
-//! The five by name.
+//! The five frameworks, by name.
 
 use std::net::SocketAddr;
 
@@ -13,28 +13,28 @@ use tokio::net::TcpListener;
 /// A web framework, and the product API on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Framework {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
     api: fn() -> &'static Api,
     serve: fn(TcpListener, App) -> BoxFuture<'static, Result<(), RunError>>,
-    /// Runs the smallest server on it, at this address.
+    /// Runs the smallest server on this framework, at this address.
     pub serve_default: fn(SocketAddr) -> Result<(), bench::Failed>,
 }
 
-/// A framework by its room, a module of this crate, and by its smallest server, the
-/// module of that name in `bench`.
+/// A framework. `$module` is both the module of this crate with its adapter, and the module of
+/// `bench` with its smallest server.
 macro_rules! framework {
-    ($name:literal, $room:ident) => {
+    ($name:literal, $module:ident) => {
         Framework {
             name: $name,
-            api: || &crate::$room::API,
-            serve: |listener, app| crate::$room::serve(listener, app).boxed(),
-            serve_default: bench::$room::serve,
+            api: || &crate::$module::API,
+            serve: |listener, app| crate::$module::serve(listener, app).boxed(),
+            serve_default: bench::$module::serve,
         }
     };
 }
 
-/// Those that this build has, in the order of the services that are built on them.
+/// The frameworks of this build, in the order of the services.
 pub const ALL: &[Framework] = &[
     #[cfg(feature = "axum")]
     framework!("axum", axum),
@@ -49,17 +49,17 @@ pub const ALL: &[Framework] = &[
 ];
 
 impl Framework {
-    /// The one of this name, or what there is instead, as a sentence.
+    /// The framework of this name. The error lists the known names.
     pub fn named(name: &str) -> Result<Self, String> {
         let found = ALL.iter().find(|one| one.name == name);
         found.copied().ok_or_else(|| {
             let names: Vec<_> = ALL.iter().map(|one| one.name).collect();
             let names = names.join(", ");
-            format!("there is no framework {name:?} here; there are {names}")
+            format!("unknown framework {name:?}; use one of {names}")
         })
     }
 
-    /// Is a whole product-service on `listener`, until its shutdown is over.
+    /// Runs a whole product-service on `listener` until it has shut down.
     pub async fn serve(
         self,
         listener: TcpListener,

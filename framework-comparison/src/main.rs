@@ -1,5 +1,5 @@
-//! The product API on the framework of one's choice, and what each framework does
-//! by itself, as a program.
+//! The program: runs the product API on any of the frameworks, and probes what each framework
+//! does by itself.
 
 use std::convert::Infallible;
 use std::io::{IsTerminal, stderr};
@@ -23,26 +23,26 @@ The product API of the shop on five web frameworks, to compare them.
 
     framework-comparison serve --framework axum
 
-is a whole product-service on axum, on rocket, poem, warp or actix-web: the same
-routes, rules and environment variables as the program product-service has.
+runs a whole product-service on axum (or rocket, poem, warp, actix-web), with the
+routes, rules and environment variables of product-service.
 
     framework-comparison defaults
 
-puts the smallest server on each, as its own guide writes one, through some forty
-probes, and tells what each does by itself and what its room in the lab makes of
-it. It takes about a quarter of a minute.
+runs about forty probes against the smallest server on each framework, as its guide
+writes one, and against the adapter of the lab, and prints what each does. It takes
+about 15 seconds.
 
     framework-comparison default-server --framework axum
 
-is that smallest server, on a free port.
+runs that smallest server on a free port.
 
 Options
     --framework NAME    axum, rocket, poem, warp or actix-web
-    --format FORMAT     of the table: table, markdown or json (table)
-    --help              this text
+    --format FORMAT     table, markdown or json; table by default
+    --help              print this text
 ";
 
-/// What is to be done.
+/// The command to run.
 enum Command {
     Help,
     Serve(Framework),
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the arguments, or says in a sentence what is wrong with them.
+/// Reads the arguments. The error is a sentence.
 fn command(mut arguments: lexopt::Parser) -> Result<Command, String> {
     let (mut verb, mut framework, mut format) = (None, None, Format::Table);
     while let Some(argument) = arguments.next().map_err(|wrong| wrong.to_string())? {
@@ -93,18 +93,18 @@ fn command(mut arguments: lexopt::Parser) -> Result<Command, String> {
             framework = Some(Framework::named(&value)?);
         }
     }
-    let verb = verb.ok_or("say what to do, such as serve --framework axum; see --help")?;
+    let verb = verb.ok_or("the command is missing, such as serve --framework axum; see --help")?;
     let framework =
         framework.ok_or_else(|| format!("{verb} needs --framework, such as --framework axum"));
     match verb.as_str() {
         "serve" => framework.map(Command::Serve),
         "default-server" => framework.map(Command::DefaultServer),
         "defaults" => Ok(Command::Defaults(format)),
-        other => Err(format!("there is no command {other:?}; see --help")),
+        other => Err(format!("unknown command {other:?}; see --help")),
     }
 }
 
-/// The beats of every service.
+/// Runs product-service: the same steps as in the `main` of every service.
 fn serve(framework: Framework) -> ExitCode {
     run::until_stopped(async || {
         let config = Config::read(Env::process())?;
@@ -115,12 +115,12 @@ fn serve(framework: Framework) -> ExitCode {
     })
 }
 
-/// The smallest server, on a free port.
+/// Runs the smallest server on a free port.
 fn default_server(framework: Framework) -> Result<(), bench::Failed> {
     (framework.serve_default)(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
-/// The table of what each gives by itself.
+/// Runs the probes and prints the findings.
 fn defaults(format: Format) -> ExitCode {
     run::until_stopped(async || {
         let program = std::env::current_exe()?;
@@ -128,15 +128,15 @@ fn defaults(format: Format) -> ExitCode {
             findings = probes::run(&program, ALL) => findings?,
             never = progress() => match never {},
         };
-        print!("{}", format.tell(ALL, &findings));
+        print!("{}", format.write(ALL, &findings));
         Ok(())
     })
 }
 
-/// Tells a person for how long to wait.
+/// Shows on standard error how long the probes have run.
 async fn progress() -> Infallible {
-    let patience = probes::PATIENCE.as_secs();
-    eprintln!("Asking two servers on each framework; some probes wait {patience} s.");
+    let limit = probes::PATIENCE.as_secs();
+    eprintln!("Probing two servers on each framework; some probes wait {limit} s.");
     let began = Instant::now();
     let mut every_second = interval(Duration::from_secs(1));
     loop {

@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 /// The API of product-service, on poem.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_poem::serve(listener, routes(), app, service).await
 }
 
-/// What the adapter answers, without what every service has.
+/// The routes of the product API, without the operations.
 // ANCHOR: routes
 pub fn routes() -> Route {
     Route::new()

@@ -1,4 +1,4 @@
-//! The findings of the probes, for people, for a document and for programs.
+//! The findings of the probes, as a table, as Markdown or as JSON.
 
 use std::fmt::Write;
 use std::iter::once;
@@ -8,41 +8,41 @@ use serde_json::{Map, Value, json};
 use crate::Framework;
 use crate::probes::{Finding, NOT_ASKED};
 
-/// How the findings are told.
+/// The format of the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// An aligned table for a terminal.
     Table,
-    /// Tables for a document, one a group.
+    /// A Markdown table for each group.
     Markdown,
-    /// An array of objects, one a probe.
+    /// An array with an object for each probe.
     Json,
 }
 
 impl Format {
-    /// The one of this name, or what there is instead, as a sentence.
+    /// The format of this name. The error lists the known names.
     pub fn named(name: &str) -> Result<Self, String> {
         match name {
             "table" => Ok(Self::Table),
             "markdown" => Ok(Self::Markdown),
             "json" => Ok(Self::Json),
             _ => Err(format!(
-                "there is no format {name:?}; there are table, markdown and json"
+                "unknown format {name:?}; use table, markdown or json"
             )),
         }
     }
 
-    /// All findings of these frameworks.
-    pub fn tell(self, frameworks: &[Framework], findings: &[Finding]) -> String {
+    /// Writes the findings of these frameworks.
+    pub fn write(self, frameworks: &[Framework], findings: &[Finding]) -> String {
         match self {
             Self::Table => table(frameworks, findings),
             Self::Markdown => markdown(frameworks, findings),
-            Self::Json => programs(frameworks, findings),
+            Self::Json => json(frameworks, findings),
         }
     }
 }
 
-/// What the lab's rooms answer: one thing, but for those that are named.
+/// The answer of the lab's adapters: the most frequent one, then those that differ, by name.
 fn lab(frameworks: &[Framework], finding: &Finding) -> String {
     let count = |cell: &String| finding.lab.iter().filter(|other| *other == cell).count();
     let Some(most) = finding.lab.iter().max_by_key(|cell| count(cell)) else {
@@ -70,11 +70,11 @@ fn heading(frameworks: &[Framework]) -> Vec<String> {
     let names = frameworks.iter().map(|framework| framework.name.to_owned());
     once("probe".to_owned())
         .chain(names)
-        .chain(once("the lab's rooms".to_owned()))
+        .chain(once("the lab".to_owned()))
         .collect()
 }
 
-/// How many of the probes each framework answers by itself as its room does.
+/// The number of probes where each framework by itself answers like its adapter in the lab.
 fn by_itself(frameworks: &[Framework], findings: &[Finding]) -> String {
     let asked = || {
         findings
@@ -87,8 +87,8 @@ fn by_itself(frameworks: &[Framework], findings: &[Finding]) -> String {
     });
     let each: Vec<_> = each.collect();
     format!(
-        "Of {} probes, each answers by itself as its room in the lab does: {}.\n\
-         {NOT_ASKED}: no route of a room panics; in its tests one does, and gets 500 JSON.",
+        "Of {} probes, each framework by itself answers like the lab in: {}.\n\
+         {NOT_ASKED}: no route of the lab panics. In the tests one does, and the answer is 500 JSON.",
         asked().count(),
         each.join(", ")
     )
@@ -151,7 +151,7 @@ fn markdown(frameworks: &[Framework], findings: &[Finding]) -> String {
     text
 }
 
-fn programs(frameworks: &[Framework], findings: &[Finding]) -> String {
+fn json(frameworks: &[Framework], findings: &[Finding]) -> String {
     let each = |cells: &[String]| -> Map<String, Value> {
         let names = frameworks.iter().map(|framework| framework.name.to_owned());
         names.zip(cells.iter().map(|cell| json!(cell))).collect()

@@ -1,3 +1,3 @@
-//! Rocket's adapter is the one that product-service has.
+//! Rocket's adapter: that of product-service.
 
 pub use product_service::http::{API, serve};

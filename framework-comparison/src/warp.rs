@@ -15,17 +15,17 @@ use warp::{Filter, Rejection};
 /// The API of product-service, on warp.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_warp::serve(listener, routes(), app, service).await
 }
 
-/// What the adapter answers, without what every service has.
+/// The routes of the product API, without the operations.
 ///
 // ANCHOR: routes
-/// Path and method come first in each: what rejects behind them is the failure
-/// of the one route that was meant.
+/// Each route checks path and method first. A later filter rejects only for the route that
+/// the request is for, so its rejection is the error that the client gets.
 pub fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     let products = warp::path!("api" / "products");
     let product = warp::path!("api" / "products" / String);

@@ -1,5 +1,5 @@
-//! The cases of product-service, on the other four frameworks: the very same file.
-#![expect(clippy::duplicate_mod, reason = "that is the point")]
+//! The test cases of product-service, on the other four frameworks: the same file.
+#![expect(clippy::duplicate_mod, reason = "the same cases run on each framework")]
 
 #[path = "."]
 mod on_axum {

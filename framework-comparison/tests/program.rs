@@ -1,4 +1,4 @@
-//! The program: what it is told, and what it tells of the frameworks.
+//! Tests of the program: its arguments, and its findings about the frameworks.
 
 use std::fs;
 use std::path::Path;
@@ -15,23 +15,20 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_in_one_sentence() {
+fn a_wrong_argument_is_reported_in_one_sentence() {
     for (arguments, sentence) in [
         (
             &["serve", "--framework", "hyper"][..],
-            "there is no framework \"hyper\" here; there are axum, rocket, poem, warp, actix-web",
+            "unknown framework \"hyper\"; use one of axum, rocket, poem, warp, actix-web",
         ),
         (&["serve"], "serve needs --framework"),
         (&["default-server"], "default-server needs --framework"),
         (&["serve", "--framework"], "missing argument"),
-        (
-            &["defaults", "--format", "xml"],
-            "there is no format \"xml\"",
-        ),
-        (&["swim"], "there is no command \"swim\""),
+        (&["defaults", "--format", "xml"], "unknown format \"xml\""),
+        (&["swim"], "unknown command \"swim\""),
         (&["serve", "axum"], "unexpected argument \"axum\""),
         (&["--fish"], "invalid option '--fish'"),
-        (&[], "say what to do"),
+        (&[], "the command is missing"),
     ] {
         let ended = run(arguments);
         let said = String::from_utf8(ended.stderr).expect("UTF-8");
@@ -54,16 +51,16 @@ fn help_names_the_commands() {
     }
 }
 
-/// What is known of the frameworks, so that a new version that does otherwise is
-/// noticed; and that the rooms of the lab do all the same.
+/// Pins the known behaviour of the frameworks, so that a change in a new version is noticed,
+/// and checks that all adapters of the lab behave the same.
 #[test]
-fn each_framework_does_by_itself_what_it_is_known_for_and_in_the_lab_what_all_do() {
+fn the_frameworks_behave_as_documented_and_the_adapters_behave_the_same() {
     let ended = run(&["defaults", "--format", "json"]);
     assert!(ended.status.success(), "{ended:?}");
     let findings: Vec<Value> = serde_json::from_slice(&ended.stdout).expect("JSON");
     assert!(findings.len() > 30, "{}", findings.len());
 
-    for (probe, expected, room) in [
+    for (probe, expected, adapter) in [
         (
             "wrong method",
             [
@@ -114,8 +111,8 @@ fn each_framework_does_by_itself_what_it_is_known_for_and_in_the_lab_what_all_do
             .into_iter()
             .zip(expected)
         {
-            // How long it took is left out.
-            for (server, cell) in [("defaults", cell), ("lab", room)] {
+            // The duration is not compared.
+            for (server, cell) in [("defaults", cell), ("lab", adapter)] {
                 let got = found[server][framework].as_str().unwrap_or_default();
                 assert!(
                     got == cell || cell.ends_with(' ') && got.starts_with(cell),
@@ -125,7 +122,7 @@ fn each_framework_does_by_itself_what_it_is_known_for_and_in_the_lab_what_all_do
         }
     }
 
-    // What is in flight is answered, however long the rest takes on a busy machine.
+    // The request in flight is answered; how long the exit takes depends on the machine.
     let stopping = findings
         .iter()
         .find(|one| one["probe"] == "SIGTERM, a request in flight");
@@ -138,15 +135,15 @@ fn each_framework_does_by_itself_what_it_is_known_for_and_in_the_lab_what_all_do
     }
 }
 
-/// In italics they name nothing else.
+/// Text in italics on these pages is always the name of a probe.
 #[test]
-fn the_probes_that_the_pages_name_are_there() {
+fn the_probes_that_the_pages_name_exist() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/frameworks");
     let known: Vec<&str> = probes::names().map(|(_, name)| name).collect();
     let mut named = 0;
     for page in fs::read_dir(pages).expect("a folder") {
         let page = page.expect("a file").path();
-        // What is written by scripts/compare.sh has no probes.
+        // scripts/compare.sh writes results.md, which names no probes.
         if page.extension().is_none_or(|end| end != "md") || page.ends_with("results.md") {
             continue;
         }

@@ -1,6 +1,6 @@
-//! What `docs/frameworks/` shows or says and no service of the shop needs: an answer that
-//! is streamed, a server that stops by its framework's own means, the client that each
-//! framework brings for its tests, and more of their own means.
+//! Tests of features that `docs/frameworks/` shows and no service of the shop uses: a streamed
+//! response, each framework's own graceful shutdown, its test client, and other features of its
+//! own.
 
 mod own_means;
 mod shutdown;

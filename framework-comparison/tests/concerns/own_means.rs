@@ -1,5 +1,5 @@
-//! What the pages say of a framework's own means that no room of the lab uses, and of
-//! the state that a handler asks for and nobody has given.
+//! Features of the frameworks that the lab does not use, and the failure when a handler asks
+//! for state that the application does not have.
 
 mod actix;
 mod axum;
@@ -7,6 +7,6 @@ mod poem;
 mod rocket;
 mod warp;
 
-/// What handlers ask for. It is in no application here.
+/// The state that handlers ask for. No application here has it.
 #[derive(Clone)]
 struct Forgotten;

@@ -1,5 +1,5 @@
-//! Each framework's own server, told to stop by its own means: what it does with a
-//! request in flight, and with a client that has sent half a head.
+//! The graceful shutdown of each framework's own server: what happens to a request in flight,
+//! and to a client that has sent half a head.
 
 mod actix;
 mod axum;
@@ -16,13 +16,13 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// How long a server may take for what it does at all, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time-out for each step, on a busy machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long one is watched that waits for its client, however long that takes.
+/// How long the test watches a server that waits for its client without a time-out.
 const WATCHED: Duration = Duration::from_secs(1);
 
-/// What handlers do: they say that they have begun, and take a while.
+/// The handler: it signals that it has begun, and takes a while.
 async fn slowly(begun: &Notify) -> &'static str {
     begun.notify_one();
     sleep(Duration::from_millis(300)).await;
@@ -36,15 +36,15 @@ async fn free_port() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A server that is told to stop.
+/// A server that shuts down.
 struct Stopping {
     running: JoinHandle<()>,
-    /// Is still there.
+    /// A client that is still connected.
     half_a_head: TcpStream,
 }
 
-/// Tells the server to stop, by `stop`, while it answers one client and another has
-/// sent half a head. What is in flight is answered, whoever else is there.
+/// Shuts the server down with `stop`, while a request is in flight and another client has sent
+/// half a head. The request in flight is answered.
 async fn stopping(
     address: SocketAddr,
     running: JoinHandle<()>,
@@ -59,11 +59,11 @@ async fn stopping(
     let mut in_flight = connect().await;
     let whole = b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     in_flight.write_all(whole).await.expect("is sent");
-    let begins = timeout(PATIENCE, begun.notified()).await;
+    let begins = timeout(TIMEOUT, begun.notified()).await;
     begins.expect("the handler begins");
 
     let mut answer = String::new();
-    let answered = timeout(PATIENCE, in_flight.read_to_string(&mut answer));
+    let answered = timeout(TIMEOUT, in_flight.read_to_string(&mut answer));
     let ((), answered) = tokio::join!(stop(), answered);
     answered.expect("in time").expect("an answer");
     assert!(
@@ -77,19 +77,19 @@ async fn stopping(
 }
 
 impl Stopping {
-    /// It ends by itself, though the half of a head is all that ever comes.
+    /// The server ends, although the rest of the head never arrives.
     async fn ends(self) {
-        let ended = timeout(PATIENCE, self.running).await;
+        let ended = timeout(TIMEOUT, self.running).await;
         ended.expect("it ends").expect("without a panic");
         drop(self.half_a_head);
     }
 
-    /// It ends when the last client has left, and not before.
+    /// The server ends only after the last client has disconnected.
     async fn waits_for_its_client(mut self) {
         let ended = timeout(WATCHED, &mut self.running).await;
-        assert!(ended.is_err(), "it ends though a client is there");
+        assert!(ended.is_err(), "it ends while a client is connected");
         drop(self.half_a_head);
-        let ended = timeout(PATIENCE, self.running).await;
+        let ended = timeout(TIMEOUT, self.running).await;
         ended.expect("it ends").expect("without a panic");
     }
 }

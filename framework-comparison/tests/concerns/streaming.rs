@@ -1,5 +1,5 @@
-//! Products as lines of JSON, each sent when it is there. They never end: whoever
-//! collects an answer before sending it never sends this one.
+//! A stream of products as lines of JSON. It never ends, so a server that collects the whole
+//! response before it sends it never answers.
 
 mod actix;
 mod axum;

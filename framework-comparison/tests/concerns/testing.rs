@@ -1,5 +1,5 @@
-//! One route, asked by the client that each framework brings for its tests: no port,
-//! no server, and everything between the router and the answer.
+//! One route, tested with the test client of each framework: without a port or a server, but
+//! with everything from the router to the response.
 
 mod actix;
 mod axum;
@@ -15,7 +15,7 @@ struct Product {
     name: &'static str,
 }
 
-/// The only product is the first.
+/// The only product has the id 1.
 fn find(id: u64) -> Option<Product> {
     let name = "Engine";
     (id == 1).then_some(Product { id, name })

@@ -11,7 +11,7 @@ async fn stateful(_state: Data<Forgotten>) -> impl Responder {
 }
 
 #[actix_web::test]
-async fn forgotten_data_is_found_by_the_first_request() {
+async fn missing_data_fails_the_first_request() {
     let app = init_service(App::new().service(stateful)).await;
     let answer = call_service(&app, TestRequest::get().to_request()).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

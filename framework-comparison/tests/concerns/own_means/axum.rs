@@ -7,7 +7,7 @@ use tower::ServiceExt;
 use super::Forgotten;
 
 #[tokio::test]
-async fn a_forgotten_extension_is_found_by_the_first_request() {
+async fn a_missing_extension_fails_the_first_request() {
     let routes = Router::new().route("/", get(async |_: Extension<Forgotten>| ()));
     let request = Request::get("/").body(Body::empty());
     let answer = routes.oneshot(request.expect("a request")).await;

@@ -14,7 +14,7 @@ fn create() {}
 fn stateful(_state: Data<&Forgotten>) {}
 
 #[tokio::test]
-async fn its_cors_sends_the_origin_back_and_refuses_one_that_is_not_listed() {
+async fn its_cors_echoes_a_listed_origin_and_refuses_another() {
     for (cors, status) in [
         (Cors::new(), StatusCode::OK),
         (
@@ -34,7 +34,7 @@ async fn its_cors_sends_the_origin_back_and_refuses_one_that_is_not_listed() {
 }
 
 #[tokio::test]
-async fn forgotten_data_is_found_by_the_first_request() {
+async fn missing_data_fails_the_first_request() {
     let client = TestClient::new(Route::new().at("/", get(stateful)));
     let answer = client.get("/").send().await;
     answer.assert_status(StatusCode::INTERNAL_SERVER_ERROR);

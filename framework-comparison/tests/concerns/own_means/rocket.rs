@@ -20,9 +20,9 @@ fn rocket() -> Rocket<Build> {
 }
 
 #[test]
-fn forgotten_state_keeps_it_from_starting() {
+fn missing_state_fails_the_launch() {
     let rocket = rocket().mount("/", routes![stateful]);
-    let error = Client::untracked(rocket).expect_err("nobody manages it");
+    let error = Client::untracked(rocket).expect_err("the state is missing");
     assert!(matches!(error.kind(), ErrorKind::SentinelAborts(_)));
 }
 

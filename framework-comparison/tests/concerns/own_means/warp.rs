@@ -7,7 +7,7 @@ use warp::http::header::{
 use warp::test::request;
 
 #[tokio::test]
-async fn its_cors_refuses_a_header_that_is_not_listed_and_then_says_nothing_of_cors() {
+async fn its_cors_refuses_an_unlisted_header_without_cors_headers() {
     for (listed, status) in [
         (vec!["content-type"], StatusCode::OK),
         (vec![], StatusCode::FORBIDDEN),

@@ -11,17 +11,17 @@ async fn slow() -> &'static str {
 }
 
 #[actix_web::test]
-async fn it_answers_what_is_in_flight_and_ends_by_its_own_deadline() {
+async fn it_finishes_requests_in_flight_and_ends_by_its_own_deadline() {
     let (listener, address) = free_port().await;
     let listener = listener.into_std().expect("a listener");
 
     // ANCHOR: own
     let server = HttpServer::new(|| App::new().service(slow))
-        .shutdown_timeout(30) // seconds, which is the default, too
+        .shutdown_timeout(30) // seconds; the default
         .listen(listener)
         .expect("it listens")
         .workers(1)
-        .disable_signals() // the test is one
+        .disable_signals() // the test sends the signal
         .run();
     // ANCHOR_END: own
 

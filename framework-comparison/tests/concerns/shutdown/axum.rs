@@ -7,14 +7,14 @@ use super::{free_port, slowly, stopping};
 static BEGUN: Notify = Notify::const_new();
 
 #[tokio::test]
-async fn it_answers_what_is_in_flight_and_waits_for_half_a_head() {
+async fn it_finishes_requests_in_flight_and_waits_for_half_a_head() {
     let routes = Router::new().route("/slow", get(async || slowly(&BEGUN).await));
     let (listener, address) = free_port().await;
     let (stop, stopped) = oneshot::channel::<()>();
 
     // ANCHOR: own
     let server = axum::serve(listener, routes).with_graceful_shutdown(async {
-        // The signal; here the test is one.
+        // In a service: the signal. Here the test sends it.
         let _ = stopped.await;
     });
     // ANCHOR_END: own

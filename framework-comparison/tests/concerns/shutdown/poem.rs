@@ -12,7 +12,7 @@ async fn slow() -> &'static str {
 }
 
 #[tokio::test]
-async fn it_answers_what_is_in_flight_and_waits_for_half_a_head() {
+async fn it_finishes_requests_in_flight_and_waits_for_half_a_head() {
     let routes = Route::new().at("/slow", get(slow));
     let (listener, address) = free_port().await;
     let acceptor = TcpAcceptor::from_tokio(listener).expect("an acceptor");
@@ -23,7 +23,7 @@ async fn it_answers_what_is_in_flight_and_waits_for_half_a_head() {
     let server = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
         routes,
         async {
-            // The signal; here the test is one.
+            // In a service: the signal. Here the test sends it.
             let _ = stopped.await;
         },
         deadline,

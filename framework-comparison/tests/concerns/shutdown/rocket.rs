@@ -6,7 +6,7 @@ use rocket::fairing::AdHoc;
 use rocket::{get, routes};
 use tokio::sync::Notify;
 
-use super::{PATIENCE, slowly, stopping};
+use super::{TIMEOUT, slowly, stopping};
 
 static BEGUN: Notify = Notify::const_new();
 static LISTENS: Notify = Notify::const_new();
@@ -18,11 +18,11 @@ async fn slow() -> &'static str {
 }
 
 #[tokio::test]
-async fn it_answers_what_is_in_flight_and_ends_by_its_own_deadline() {
+async fn it_finishes_requests_in_flight_and_ends_by_its_own_deadline() {
     // ANCHOR: own
     let config = Config {
         shutdown: Shutdown {
-            grace: 2, // seconds for what is in flight
+            grace: 2, // seconds for requests in flight
             mercy: 3, // and for connections that do not close
             ..Shutdown::default()
         },
@@ -46,7 +46,7 @@ async fn it_answers_what_is_in_flight_and_ends_by_its_own_deadline() {
     let running = tokio::spawn(async {
         server.launch().await.expect("no error");
     });
-    let listens = tokio::time::timeout(PATIENCE, LISTENS.notified()).await;
+    let listens = tokio::time::timeout(TIMEOUT, LISTENS.notified()).await;
     listens.expect("it listens");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *PORT.wait()));
     let stopping = stopping(address, running, &BEGUN, async || shutdown.notify()).await;

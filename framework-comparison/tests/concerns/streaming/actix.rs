@@ -20,7 +20,7 @@ async fn export() -> impl Responder {
 // ANCHOR_END: export
 
 #[actix_web::test]
-async fn the_first_lines_arrive_though_the_last_never_does() {
+async fn the_first_lines_arrive_although_the_stream_never_ends() {
     let app = init_service(App::new().service(export)).await;
     let request = TestRequest::get().uri("/export").to_request();
     let answer = call_service(&app, request).await;

@@ -20,7 +20,7 @@ async fn export() -> impl IntoResponse {
 // ANCHOR_END: export
 
 #[tokio::test]
-async fn the_first_lines_arrive_though_the_last_never_does() {
+async fn the_first_lines_arrive_although_the_stream_never_ends() {
     let routes = Router::new().route("/export", get(export));
     let request = Request::get("/export").body(Body::empty());
     let answer = routes.oneshot(request.expect("a request")).await;

@@ -16,7 +16,7 @@ fn export() -> impl IntoResponse {
 // ANCHOR_END: export
 
 #[tokio::test]
-async fn the_first_lines_arrive_though_the_last_never_does() {
+async fn the_first_lines_arrive_although_the_stream_never_ends() {
     let routes = Route::new().at("/export", get(export));
     let answer = TestClient::new(routes).get("/export").send().await;
     answer.assert_content_type(NDJSON);

@@ -16,7 +16,7 @@ fn export() -> (ContentType, ByteStream![Bytes]) {
 // ANCHOR_END: export
 
 #[tokio::test]
-async fn the_first_lines_arrive_though_the_last_never_does() {
+async fn the_first_lines_arrive_although_the_stream_never_ends() {
     let rocket = rocket::build().mount("/", routes![export]);
     let client = Client::untracked(rocket).await.expect("a rocket");
     let mut answer = client.get("/export").dispatch().await;

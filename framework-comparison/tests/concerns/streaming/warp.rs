@@ -19,8 +19,8 @@ fn export() -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Copy {
 // ANCHOR_END: export
 
 #[tokio::test]
-async fn the_first_lines_arrive_though_the_last_never_does() {
-    // Not by `warp::test`, whose answers are collected.
+async fn the_first_lines_arrive_although_the_stream_never_ends() {
+    // Not with `warp::test`, which collects the whole response.
     let request = Request::get("/export").body(Empty::<Bytes>::new());
     let answer = warp::service(export()).oneshot(request.expect("a request"));
     let answer = answer.await.expect("an answer");
