@@ -41,9 +41,7 @@ pub(crate) async fn connection(
         // that is whole by then need not end the connection.
         yield_now().await;
     }
-    // actix reads a chunked body that nobody holds to its end, however long it is. Held
-    // until the response is sent, unread bytes end the connection instead, as with hyper.
-    answer.map(|answer| answer.map_body(|_, body| guarded(body, (turn, unread))))
+    answer.map(|answer| answer.map_body(|_, body| guarded(body, turn, unread)))
 }
 
 pub(crate) type Shared = Rc<RefCell<Payload>>;
@@ -63,11 +61,22 @@ pub(crate) fn shared_body(request: &mut ServiceRequest) -> Shared {
 struct Guarded<G> {
     body: BoxBody,
     guard: Option<G>,
+    // actix reads a chunked body that nobody holds to its end, however long it is. Held
+    // until the response is dropped, unread bytes end the connection instead, as with
+    // hyper.
+    _unread: Option<Shared>,
 }
 
-pub(crate) fn guarded(body: BoxBody, guard: impl Unpin + 'static) -> BoxBody {
-    let guard = Some(guard);
-    BoxBody::new(Guarded { body, guard })
+pub(crate) fn guarded(
+    body: BoxBody,
+    guard: impl Unpin + 'static,
+    unread: Option<Shared>,
+) -> BoxBody {
+    BoxBody::new(Guarded {
+        body,
+        guard: Some(guard),
+        _unread: unread,
+    })
 }
 
 impl<G: Unpin> MessageBody for Guarded<G> {
