@@ -40,9 +40,7 @@ pub(crate) async fn connection(
         // complete by now, the connection can stay open.
         yield_now().await;
     }
-    // Once the body is dropped, actix reads a chunked body to its end, however long it is. So
-    // the response holds the body: then unread bytes close the connection, like with hyper.
-    answer.map(|answer| answer.map_body(|_, body| guarded(body, (turn, unread))))
+    answer.map(|answer| answer.map_body(|_, body| guarded(body, turn, unread)))
 }
 
 type Shared = Rc<RefCell<Payload>>;
@@ -62,11 +60,21 @@ fn shared_body(request: &mut ServiceRequest) -> Shared {
 struct Guarded<G> {
     body: BoxBody,
     guard: Option<G>,
+    // Once it is dropped, actix reads a chunked body to its end, however long it is. Held
+    // until the response is dropped, unread bytes close the connection, as with hyper.
+    _unread: Option<Shared>,
 }
 
-pub(crate) fn guarded(body: BoxBody, guard: impl Unpin + 'static) -> BoxBody {
-    let guard = Some(guard);
-    BoxBody::new(Guarded { body, guard })
+pub(crate) fn guarded(
+    body: BoxBody,
+    guard: impl Unpin + 'static,
+    unread: Option<Shared>,
+) -> BoxBody {
+    BoxBody::new(Guarded {
+        body,
+        guard: Some(guard),
+        _unread: unread,
+    })
 }
 
 impl<G: Unpin> MessageBody for Guarded<G> {

@@ -47,9 +47,9 @@ pub(crate) async fn exchange(
     }
     exchange.answered(response.status().as_u16());
     match result {
-        Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange))),
+        Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange, None))),
         Err(response) => {
-            let response = response.map_body(|_, body| guarded(body, exchange));
+            let response = response.map_body(|_, body| guarded(body, exchange, None));
             Err(InternalError::from_response("no response", response).into())
         }
     }
