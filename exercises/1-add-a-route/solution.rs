@@ -1,4 +1,4 @@
-//! Exercise 1: product-service on axum, and one route more.
+//! Exercise 1: product-service on axum, with one more route.
 
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The table of routes: those of product-service, and one more.
+/// The routes of product-service, and one more.
 static API: LazyLock<Api> = LazyLock::new(|| {
     let mut document = api::Document::openapi();
     document.merge(Addition::openapi());
@@ -51,7 +51,7 @@ struct Count {
 #[utoipa::path(get, path = "/api/products/count", tag = "products",
     responses((status = 200, description = "The count of all products", body = Count)))]
 fn count_products(app: &App) -> Reply {
-    // A page knows how many there are on all of them.
+    // Every page contains the count of all products.
     let total = app.products.list(Page::default()).total;
     Reply::json(200, &Count { total })
 }

@@ -1,4 +1,4 @@
-//! Exercise 1: product-service on axum, and one route more.
+//! Exercise 1: product-service on axum, with one more route.
 
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
@@ -22,10 +22,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// The table of routes. It knows those of product-service, and not yet yours.
+/// The routes of product-service. Yours is missing.
 static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
 
 fn routes() -> Router<App> {
-    // Yours: GET /api/products/count.
+    // Add yours: GET /api/products/count.
     products::routes()
 }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The table of routes: those of product-service, and one more.
+/// The routes of product-service, and one more.
 static API: LazyLock<Api> = LazyLock::new(|| {
     let mut document = api::Document::openapi();
     document.merge(Addition::openapi());
@@ -50,7 +50,7 @@ struct Count {
 #[utoipa::path(get, path = "/api/products/count", tag = "products",
     responses((status = 200, description = "The count of all products", body = Count)))]
 fn count_products(app: &App) -> Reply {
-    // A page knows how many there are on all of them.
+    // Every page contains the count of all products.
     let total = app.products.list(Page::default()).total;
     Reply::json(200, &Count { total })
 }
@@ -63,8 +63,8 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
     count.or(not_count().and(products::routes()))
 }
 
-/// `count` is a path of its own, whatever the method, and never the id of a product.
-/// warp tries one route after the other, and so `DELETE` would get as far as that.
+/// Rejects `count`, so that it is never the id of a product. warp tries one route after the
+/// other: without this filter, `DELETE` of `count` would reach the route of one product.
 fn not_count() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::path::full()
         .and_then(async |path: FullPath| {

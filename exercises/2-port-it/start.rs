@@ -22,11 +22,11 @@ fn main() -> ExitCode {
     })
 }
 
-/// The table of routes. Take your description of the new one over, and the function
-/// that has the rule: neither names a framework.
+/// The routes of product-service. Copy the description of your route, and the function that
+/// computes its answer, from exercise 1: neither names a framework.
 static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 
 fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
-    // Yours: GET /api/products/count.
+    // Add yours: GET /api/products/count.
     products::routes()
 }

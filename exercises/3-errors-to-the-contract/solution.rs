@@ -1,5 +1,5 @@
-//! Exercise 3: a small server on actix-web, whose errors are those of the contract,
-//! whoever says them.
+//! Exercise 3: a small server on actix-web, with errors of the contract, also where the framework
+//! itself refuses a request.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -18,16 +18,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-/// The most that a body may have, in bytes.
+/// The largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
 #[actix_web::main]
 async fn main() -> io::Result<()> {
-    let shelf = Data::new(Shelf::default());
+    let products = Data::new(Products::default());
     let server = HttpServer::new(move || {
         App::new()
-            .wrap(ErrorHandlers::new().default_handler(in_the_shape))
-            .app_data(shelf.clone())
+            .wrap(ErrorHandlers::new().default_handler(to_contract))
+            .app_data(products.clone())
             .configure(routes)
     })
     .bind(exercises::address())?;
@@ -44,17 +44,20 @@ fn routes(routes: &mut ServiceConfig) {
         .service(web::resource("/api/products/{id}").route(get().to(find)));
 }
 
-async fn create(shelf: Data<Shelf>, Json(new): Json<NewProduct>) -> Result<HttpResponse, Refusal> {
+async fn create(
+    products: Data<Products>,
+    Json(new): Json<NewProduct>,
+) -> Result<HttpResponse, Refusal> {
     let name = new.name.ok_or(Refusal {
         status: StatusCode::BAD_REQUEST,
         code: "validation_failed",
         sentence: "name is required".to_owned(),
     })?;
-    Ok(HttpResponse::Created().json(shelf.create(name)))
+    Ok(HttpResponse::Created().json(products.create(name)))
 }
 
-async fn find(shelf: Data<Shelf>, id: Path<u64>) -> Result<HttpResponse, Refusal> {
-    let product = shelf.find(*id).ok_or_else(Refusal::no_product)?;
+async fn find(products: Data<Products>, id: Path<u64>) -> Result<HttpResponse, Refusal> {
+    let product = products.find(*id).ok_or_else(Refusal::no_product)?;
     Ok(HttpResponse::Ok().json(product))
 }
 
@@ -77,7 +80,7 @@ impl Refusal {
         }
     }
 
-    /// What actix-web has against a body. By itself it says 400 to nearly all of it.
+    /// An error of actix-web about a body. By itself actix-web answers nearly all of them with 400.
     fn of_body(error: &JsonPayloadError) -> Self {
         let (status, code) = match error {
             JsonPayloadError::ContentType => {
@@ -95,7 +98,7 @@ impl Refusal {
         }
     }
 
-    /// What actix-web says without an error: no route, or not this method.
+    /// A refusal of actix-web without an error: an unknown route or method.
     fn of_status(status: StatusCode) -> Self {
         let (code, sentence) = match status {
             StatusCode::NOT_FOUND => ("not_found", "There is nothing at this path"),
@@ -124,9 +127,12 @@ impl ResponseError for Refusal {
     }
 }
 
-/// The one place that all errors come through.
-#[expect(clippy::unnecessary_wraps, reason = "as `ErrorHandlers` calls it")]
-fn in_the_shape<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<B>> {
+/// Handles all errors, whether from a handler or from actix-web.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the signature that `ErrorHandlers` requires"
+)]
+fn to_contract<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<B>> {
     let (request, answer) = answer.into_parts();
     let refusal = answer.error().and_then(|error| error.as_error::<Refusal>());
     let refusal = refusal
@@ -134,7 +140,7 @@ fn in_the_shape<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandler
         .unwrap_or_else(|| Refusal::of_status(answer.status()));
     let id = Uuid::new_v4().to_string();
     let mut response = HttpResponse::build(refusal.status);
-    // A resource of actix-web knows which methods it has.
+    // A resource of actix-web sets `Allow` to its methods.
     if let Some(allowed) = answer.headers().get(ALLOW) {
         response.insert_header((ALLOW, allowed));
     }
@@ -148,8 +154,8 @@ fn in_the_shape<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandler
 /// The body of `POST /api/products`.
 #[derive(Deserialize)]
 struct NewProduct {
-    /// Required, which the handler says: to serde a field that is missing and one of
-    /// the wrong type are the same.
+    /// Required. The handler checks that, because serde reports a missing field and a wrong
+    /// type as the same error.
     name: Option<String>,
 }
 
@@ -161,9 +167,9 @@ struct Product {
 
 /// The products in memory. Cheap to clone.
 #[derive(Clone, Default)]
-struct Shelf(Arc<RwLock<BTreeMap<u64, Product>>>);
+struct Products(Arc<RwLock<BTreeMap<u64, Product>>>);
 
-impl Shelf {
+impl Products {
     fn create(&self, name: String) -> Product {
         let mut products = self.0.write();
         let number = products.len() as u64 + 1;

@@ -1,5 +1,5 @@
-//! Exercise 3: a small server on actix-web, as its guide writes it, whose errors are
-//! the framework's own.
+//! Exercise 3: a small server on actix-web, as its guide writes one, with the errors of the
+//! framework.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 #[actix_web::main]
 async fn main() -> io::Result<()> {
-    let shelf = Data::new(Shelf::default());
-    let server = HttpServer::new(move || App::new().app_data(shelf.clone()).configure(routes))
+    let products = Data::new(Products::default());
+    let server = HttpServer::new(move || App::new().app_data(products.clone()).configure(routes))
         .bind(exercises::address())?;
     exercises::listening(server.addrs()[0]);
     server.run().await
@@ -25,12 +25,12 @@ fn routes(routes: &mut ServiceConfig) {
         .service(web::resource("/api/products/{id}").route(get().to(find)));
 }
 
-async fn create(shelf: Data<Shelf>, Json(new): Json<NewProduct>) -> HttpResponse {
-    HttpResponse::Created().json(shelf.create(new.name))
+async fn create(products: Data<Products>, Json(new): Json<NewProduct>) -> HttpResponse {
+    HttpResponse::Created().json(products.create(new.name))
 }
 
-async fn find(shelf: Data<Shelf>, id: Path<u64>) -> HttpResponse {
-    match shelf.find(*id) {
+async fn find(products: Data<Products>, id: Path<u64>) -> HttpResponse {
+    match products.find(*id) {
         Some(product) => HttpResponse::Ok().json(product),
         None => HttpResponse::NotFound().finish(),
     }
@@ -50,9 +50,9 @@ struct Product {
 
 /// The products in memory. Cheap to clone.
 #[derive(Clone, Default)]
-struct Shelf(Arc<RwLock<BTreeMap<u64, Product>>>);
+struct Products(Arc<RwLock<BTreeMap<u64, Product>>>);
 
-impl Shelf {
+impl Products {
     fn create(&self, name: String) -> Product {
         let mut products = self.0.write();
         let number = products.len() as u64 + 1;

@@ -1,4 +1,4 @@
-//! Exercise 4: stock on Rocket, which adds up whoever asks at the same time.
+//! Exercise 4: stock on Rocket that adds up under concurrent requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn change_stock(
     id: u64,
     change: Json<Change>,
 ) -> Result<Json<Product>, Status> {
-    // Before or after, but not between reading and writing.
+    // Before or after the change, but not between its read and its write.
     warehouse.note(id, change.delta).await;
     warehouse.change_stock(id, change.delta).map(Json)
 }
@@ -63,7 +63,7 @@ struct Product {
     stock: i64,
 }
 
-/// What somebody wanted.
+/// A requested change of stock.
 #[derive(Clone, Copy, Serialize)]
 struct Note {
     id: u64,
@@ -89,7 +89,7 @@ impl Warehouse {
         self.products.read().get(&id).copied()
     }
 
-    /// Reads, decides and writes under one lock: nobody comes between.
+    /// Reads, checks and writes under one lock, so that no other request comes between.
     fn change_stock(&self, id: u64, delta: i64) -> Result<Product, Status> {
         let mut products = self.products.write();
         let product = products.get_mut(&id).ok_or(Status::NotFound)?;
@@ -101,8 +101,8 @@ impl Warehouse {
         Ok(*product)
     }
 
-    /// Notes what is wanted, whether it can be had or not. That takes a moment, as
-    /// everything does that goes to a disk.
+    /// Writes a request to the journal, whether or not it succeeds. This is slow, like every
+    /// write to a disk.
     async fn note(&self, id: u64, delta: i64) {
         rocket::tokio::time::sleep(Duration::from_millis(20)).await;
         self.journal.lock().push(Note { id, delta });

@@ -1,4 +1,4 @@
-//! Exercise 4: stock on Rocket. It passes when it is asked once.
+//! Exercise 4: stock on Rocket. It is right with one request at a time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,7 +67,7 @@ struct Product {
     stock: i64,
 }
 
-/// What somebody wanted.
+/// A requested change of stock.
 #[derive(Clone, Copy, Serialize)]
 struct Note {
     id: u64,
@@ -99,8 +99,8 @@ impl Warehouse {
         product
     }
 
-    /// Notes what is wanted, whether it can be had or not. That takes a moment, as
-    /// everything does that goes to a disk.
+    /// Writes a request to the journal, whether or not it succeeds. This is slow, like every
+    /// write to a disk.
     async fn note(&self, id: u64, delta: i64) {
         rocket::tokio::time::sleep(Duration::from_millis(20)).await;
         self.journal.lock().push(Note { id, delta });

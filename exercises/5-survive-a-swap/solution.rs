@@ -1,4 +1,4 @@
-//! Exercise 5: the routes of product-service on poem, within the rules of the shop.
+//! Exercise 5: the routes of product-service on poem, with the contract of the shop.
 
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};

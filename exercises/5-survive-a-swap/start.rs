@@ -1,5 +1,4 @@
-//! Exercise 5: the routes of product-service, on poem's own server, as poem's guide
-//! starts one.
+//! Exercise 5: the routes of product-service on poem's own server, started as in poem's guide.
 
 use std::error::Error;
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! What the checks ask, and answers in a line.
+//! Requests of the checks, and a summary line for each response.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde_json::Value;
 use shop_tests::raw;
 use tokio::time::timeout;
 
-/// A program that takes longer than this hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// The time-out of a request.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The header of a body that says what it is.
+/// The header of a JSON body.
 pub(crate) const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
-/// What of a body is shown, in characters.
+/// The most characters of a body that a summary shows.
 const SHOWN: usize = 100;
 
-/// Sends one request on a connection of its own.
+/// Sends a request on a new connection.
 pub(crate) async fn ask(
     address: SocketAddr,
     method: &str,
@@ -26,51 +26,51 @@ pub(crate) async fn ask(
     body: &str,
 ) -> Result<Got, String> {
     let request = raw::request(method, path, headers, body.as_bytes());
-    let asking = timeout(PATIENCE, raw::exchange(address, &request));
+    let asking = timeout(TIMEOUT, raw::exchange(address, &request));
     let asked = asking.await;
-    asked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+    asked.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
 }
 
-/// The status and the body; of an error its code, and what it has not of the shape
-/// of the contract.
-pub(crate) fn told(got: &Result<Got, String>) -> String {
+/// A summary of a response: its status and body. For an error: its code, and how it differs from
+/// the contract.
+pub(crate) fn summary(got: &Result<Got, String>) -> String {
     let got = match got {
         Ok(got) => got,
         Err(cause) => return cause.clone(),
     };
     let status = got.status;
     if got.body.is_empty() {
-        return format!("{status} and no body");
+        return format!("{status}, no body");
     }
     if status < 400 {
         return format!("{status} {}", shown(&got.body));
     }
     let Ok(body) = serde_json::from_slice::<Value>(&got.body) else {
-        return format!("{status} and no JSON: {}", shown(&got.body));
+        return format!("{status}, not JSON: {}", shown(&got.body));
     };
     let text = |field: &str| body[field].as_str().unwrap_or_default();
-    let mut told = match text("code") {
-        "" => format!("{status} without a code"),
+    let mut summary = match text("code") {
+        "" => format!("{status}, no code"),
         code => format!("{status} {code}"),
     };
     if text("error").is_empty() {
-        told.push_str(", no sentence in error");
+        summary.push_str(", no message in error");
     }
     if got.header("content-type") != "application/json" {
-        told.push_str(", Content-Type not application/json");
+        summary.push_str(", Content-Type not application/json");
     }
     if text("requestId").is_empty() || text("requestId") != got.header("x-request-id") {
-        told.push_str(", requestId not that of X-Request-Id");
+        summary.push_str(", requestId differs from X-Request-Id");
     }
-    told
+    summary
 }
 
-/// The same with the methods that it allows.
-pub(crate) fn told_with_allow(got: &Result<Got, String>) -> String {
-    format!("{}, Allow: {}", told(got), allowed(got))
+/// The summary with the allowed methods.
+pub(crate) fn summary_with_allow(got: &Result<Got, String>) -> String {
+    format!("{}, Allow: {}", summary(got), allowed(got))
 }
 
-/// The methods that an answer says are allowed.
+/// The methods in `Allow`.
 pub(crate) fn allowed(got: &Result<Got, String>) -> &str {
     match got.as_ref().map(|got| got.header("allow")) {
         Ok("") | Err(_) => "none",
@@ -78,7 +78,7 @@ pub(crate) fn allowed(got: &Result<Got, String>) -> &str {
     }
 }
 
-/// What came as JSON, or null.
+/// The body as JSON, or null.
 pub(crate) fn json(got: &Result<Got, String>) -> Value {
     let body = got.as_ref().ok().map(|got| got.body.as_slice());
     body.and_then(|body| serde_json::from_slice(body).ok())

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::answers::{JSON, ask, json, told, told_with_allow};
+use crate::answers::{JSON, ask, json, summary, summary_with_allow};
 use crate::report::Report;
 
 const COUNT: &str = "/api/products/count";
 
-/// More than a page has.
+/// More than fit on a page.
 const PRODUCTS: usize = 102;
 
 pub(crate) async fn check(address: SocketAddr, framework: &str) -> Report {
@@ -18,36 +18,36 @@ pub(crate) async fn check(address: SocketAddr, framework: &str) -> Report {
     let came = health["framework"].as_str().unwrap_or("none").to_owned();
     report.expect("GET /health, its framework", came, framework);
 
-    let came = told(&get(COUNT).await);
-    report.expect("GET count, nothing there", came, r#"200 {"total":0}"#);
+    let came = summary(&get(COUNT).await);
+    report.expect("GET count, no products", came, r#"200 {"total":0}"#);
 
     for _ in 0..PRODUCTS {
         let kettle = r#"{"name":"Kettle","price":1}"#;
         let created = ask(address, "POST", "/api/products", JSON, kettle).await;
-        if told(&created).starts_with("201 ") {
+        if summary(&created).starts_with("201 ") {
             continue;
         }
-        report.expect("POST /api/products", told(&created), "201");
+        report.expect("POST /api/products", summary(&created), "201");
         return report;
     }
-    let came = told(&ask(address, "DELETE", "/api/products/2", &[], "").await);
+    let came = summary(&ask(address, "DELETE", "/api/products/2", &[], "").await);
     let gone = r#"200 {"message":"Product deleted successfully"}"#;
     report.expect("DELETE /api/products/2", came, gone);
-    let came = told(&get(COUNT).await);
+    let came = summary(&get(COUNT).await);
     let left = PRODUCTS - 1;
     let expected = format!(r#"200 {{"total":{left}}}"#);
-    report.expect(&format!("GET count, {left} there"), came, expected);
+    report.expect(&format!("GET count, {left} products"), came, expected);
 
-    let came = told(&ask(address, "HEAD", COUNT, &[], "").await);
-    report.expect("HEAD count", came, "200 and no body");
-    // The table of routes, which is the OpenAPI document, answers these.
+    let came = summary(&ask(address, "HEAD", COUNT, &[], "").await);
+    report.expect("HEAD count", came, "200, no body");
+    // The OpenAPI document, which is the table of routes, determines these answers.
     for method in ["POST", "DELETE"] {
-        let came = told_with_allow(&ask(address, method, COUNT, &[], "").await);
+        let came = summary_with_allow(&ask(address, method, COUNT, &[], "").await);
         let expected = "405 method_not_allowed, Allow: GET, HEAD, OPTIONS";
         report.expect(&format!("{method} count"), came, expected);
     }
-    let came = told_with_allow(&ask(address, "OPTIONS", COUNT, &[], "").await);
-    let expected = "204 and no body, Allow: GET, HEAD, OPTIONS";
+    let came = summary_with_allow(&ask(address, "OPTIONS", COUNT, &[], "").await);
+    let expected = "204, no body, Allow: GET, HEAD, OPTIONS";
     report.expect("OPTIONS count", came, expected);
     let document = json(&get("/openapi.json").await);
     let described = &document["paths"][COUNT]["get"]["responses"]["200"]["content"];
@@ -61,7 +61,7 @@ pub(crate) async fn check(address: SocketAddr, framework: &str) -> Report {
     let product = get("/api/products/1").await;
     let came = format!("the product {}", json(&product)["id"]);
     report.expect("GET /api/products/1", came, r#"the product "1""#);
-    let came = told(&get("/api/products/counts").await);
+    let came = summary(&get("/api/products/counts").await);
     report.expect("GET /api/products/counts", came, "404 not_found");
     report
 }

@@ -1,8 +1,8 @@
-//! Exercise 3: every error in one shape, whoever says it.
+//! Exercise 3: every error has the form of the contract.
 
 use std::net::SocketAddr;
 
-use crate::answers::{JSON, allowed, ask, told};
+use crate::answers::{JSON, allowed, ask, summary};
 use crate::report::Report;
 
 const PRODUCTS: &str = "/api/products";
@@ -12,31 +12,31 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
     let get = async |path| ask(address, "GET", path, &[], "").await;
     let post = async |headers, body| ask(address, "POST", PRODUCTS, headers, body).await;
 
-    let came = told(&post(JSON, r#"{"name":"Kettle"}"#).await);
+    let came = summary(&post(JSON, r#"{"name":"Kettle"}"#).await);
     let kettle = r#"{"id":"1","name":"Kettle"}"#;
     report.expect("POST, a product", came, format!("201 {kettle}"));
-    let came = told(&get("/api/products/1").await);
+    let came = summary(&get("/api/products/1").await);
     report.expect("GET, that product", came, format!("200 {kettle}"));
 
     for (asked, path) in [
         ("GET, an unknown route", "/api/kettles"),
         ("GET, an unknown product", "/api/products/99"),
-        ("GET, an id that is no number", "/api/products/kettle"),
+        ("GET, an id that is not a number", "/api/products/kettle"),
     ] {
-        report.expect(asked, told(&get(path).await), "404 not_found");
+        report.expect(asked, summary(&get(path).await), "404 not_found");
     }
     for (method, path, allow) in [
         ("DELETE", "/api/products/1", "GET"),
         ("PUT", PRODUCTS, "POST"),
     ] {
         let got = ask(address, method, path, &[], "").await;
-        let (came, methods) = (told(&got), allowed(&got));
+        let (came, methods) = (summary(&got), allowed(&got));
         let is_good = came == "405 method_not_allowed"
             && methods.split(',').any(|method| method.trim() == allow);
         let came = format!("{came}, Allow: {methods}");
         let expected = format!("405 method_not_allowed, Allow: {allow}");
         report.note(
-            &format!("{method}, which is not there"),
+            &format!("{method}, a method that is not allowed"),
             came,
             expected,
             is_good,
@@ -58,13 +58,13 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
         ),
         ("POST, no name", JSON, "{}", "400 validation_failed"),
         (
-            "POST, a body of no type",
+            "POST, a body without a content type",
             &[],
             r#"{"name":"Kettle"}"#,
             "415 unsupported_media_type",
         ),
         (
-            "POST, a body of another type",
+            "POST, a body with another content type",
             &[("content-type", "text/plain")],
             r#"{"name":"Kettle"}"#,
             "415 unsupported_media_type",
@@ -76,7 +76,7 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
             "413 payload_too_large",
         ),
     ] {
-        report.expect(asked, told(&post(headers, body).await), expected);
+        report.expect(asked, summary(&post(headers, body).await), expected);
     }
     report
 }

@@ -17,14 +17,14 @@ use shop_tests::program::Program;
 
 use report::Report;
 
-/// The exercises are numbered from 1 to this.
+/// The number of exercises.
 pub const COUNT: usize = 5;
 
-/// Asks `program`, one of this build by its file name, for all that exercise `number`
-/// wants of it. Fails where nothing could be asked.
+/// Checks `program`, the file name of a program of this build, against exercise `number`. Fails
+/// if the check cannot run.
 pub async fn check(number: usize, program: &str) -> Result<Report, String> {
     if number == 5 {
-        // That one is started by the shop.
+        // The script starts the program of this exercise.
         return swap::check(program).await;
     }
     let program = Program::try_start(program, &[("PORT", "0")])?;
@@ -34,26 +34,24 @@ pub async fn check(number: usize, program: &str) -> Result<Report, String> {
         2 => Ok(count::check(address, "warp").await),
         3 => Ok(errors::check(address).await),
         4 => Ok(stock::check(address).await),
-        _ => Err(format!(
-            "there is no exercise {number}; they are 1 to {COUNT}"
-        )),
+        _ => Err(format!("there is no exercise {number}; use 1 to {COUNT}")),
     }
 }
 
-// What the small servers of the exercises share.
+// Shared by the small servers of the exercises.
 
-/// Where to listen: on `PORT`, or on any free one.
+/// The address to listen on: `PORT`, or any free port.
 pub fn address() -> SocketAddr {
     let port = env::var("PORT").ok().and_then(|port| port.parse().ok());
     (Ipv4Addr::LOCALHOST, port.unwrap_or(0)).into()
 }
 
-/// Says where it listens, as the services do in their first line.
+/// Logs the address, as the services do in their first line.
 pub fn listening(address: SocketAddr) {
     println!("{}", json!({"address": address, "port": address.port()}));
 }
 
-/// Serves `routes`, which share `state`, on Rocket's own server.
+/// Serves `routes` on Rocket's own server. `state` is the state that they share.
 pub async fn rocket<T>(state: T, routes: Vec<Route>) -> Result<(), Box<rocket::Error>>
 where
     T: Send + Sync + 'static,

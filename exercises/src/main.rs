@@ -1,5 +1,5 @@
-//! Checks an exercise: `exercises <number> <program>`, which `scripts/exercise.sh`
-//! runs once the program is built.
+//! Checks an exercise: `exercises <number> <program>`. `scripts/exercise.sh` builds the program and
+//! runs this.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let checked = match arguments.as_slice() {
         [number, program] => match number.parse() {
-            // Dropped in the middle, a check stops what it has started.
+            // A check that is dropped stops the programs that it started.
             Ok(number) => tokio::select! {
                 checked = exercises::check(number, program) => checked,
                 _ = tokio::signal::ctrl_c() => Err("it was interrupted".to_owned()),
@@ -20,17 +20,17 @@ async fn main() -> ExitCode {
     let report = match checked {
         Ok(report) => report,
         Err(fault) => {
-            eprintln!("Nothing could be checked: {fault}");
+            eprintln!("The check cannot run: {fault}");
             return ExitCode::from(2);
         }
     };
     print!("{report}");
     let (all, wrong) = (report.len(), report.wrong().count());
     if wrong == 0 {
-        println!("\nAll {all} as expected.");
+        println!("\nAll {all} answers are as expected.");
         ExitCode::SUCCESS
     } else {
-        println!("\n{wrong} of {all} not as expected.");
+        println!("\n{wrong} of {all} answers are not as expected.");
         ExitCode::FAILURE
     }
 }

@@ -1,35 +1,35 @@
-//! What a check has found.
+//! The result of a check.
 
 use std::fmt::{self, Display};
 
-/// All that was asked of a program, and what came of it.
+/// All requests of a check, and their results.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     cases: Vec<Case>,
 }
 
-/// One thing that was asked.
+/// A request and its result.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What was asked.
+    /// The request.
     pub asked: String,
-    /// What came.
+    /// The summary of the response.
     pub came: String,
-    /// What was expected.
+    /// The expected summary.
     pub expected: String,
-    /// Whether the two agree.
+    /// Whether the response is right.
     pub is_good: bool,
 }
 
 impl Report {
-    /// Notes what was asked, what came and what should have.
+    /// Adds a case, which is right if `came` equals `expected`.
     pub fn expect(&mut self, asked: &str, came: String, expected: impl Into<String>) {
         let expected = expected.into();
         let is_good = came == expected;
         self.note(asked, came, expected, is_good);
     }
 
-    /// The same where what came may be one of several things.
+    /// Adds a case that may have several right answers.
     pub fn note(&mut self, asked: &str, came: String, expected: impl Into<String>, is_good: bool) {
         self.cases.push(Case {
             asked: asked.to_owned(),
@@ -39,23 +39,23 @@ impl Report {
         });
     }
 
-    /// How many cases there are.
+    /// The number of cases.
     pub fn len(&self) -> usize {
         self.cases.len()
     }
 
-    /// Whether nothing was asked.
+    /// Whether there are no cases.
     pub fn is_empty(&self) -> bool {
         self.cases.is_empty()
     }
 
-    /// The cases that are not as expected.
+    /// The cases that are wrong.
     pub fn wrong(&self) -> impl Iterator<Item = &Case> {
         self.cases.iter().filter(|case| !case.is_good)
     }
 }
 
-/// A line a case; for one that is not as expected what came, and what should have.
+/// A line for each case. A wrong case also shows the actual and the expected answer.
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.cases.iter().map(|case| case.asked.chars().count());

@@ -1,4 +1,4 @@
-//! Exercise 4: stock adds up, whoever asks at the same time.
+//! Exercise 4: stock adds up under concurrent requests.
 
 use std::net::SocketAddr;
 
@@ -6,13 +6,13 @@ use chassis::testkit::Got;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::answers::{JSON, ask, json, told};
+use crate::answers::{JSON, ask, json, summary};
 use crate::report::Report;
 
-/// How many ask at once.
+/// The number of concurrent requests.
 const CALLERS: usize = 20;
 
-/// How often they do: what goes wrong now and then shall be seen.
+/// The number of attempts, because a race does not show every time.
 const ROUNDS: usize = 5;
 
 pub(crate) async fn check(address: SocketAddr) -> Report {
@@ -20,16 +20,16 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
     let warehouse = Warehouse { address };
 
     let id = warehouse.create(10).await;
-    let came = told(&warehouse.change(id, -3).await);
+    let came = summary(&warehouse.change(id, -3).await);
     let expected = format!(r#"200 {{"id":{id},"stock":7}}"#);
-    report.expect("PATCH, one who takes 3 of 10", came, expected);
+    report.expect("PATCH, one request takes 3 of 10", came, expected);
     let refused = [warehouse.change(id, -8).await];
     let came = format!(
         "{} refused, {} left",
         count(&refused, 409),
         warehouse.left(id).await
     );
-    report.expect("PATCH, one who takes 8 of 7", came, "1 refused, 7 left");
+    report.expect("PATCH, one request takes 8 of 7", came, "1 refused, 7 left");
 
     let mut asked = 2;
     let mut at_once = async |what: &str, stock, delta: fn(usize) -> i64, expected: &str| {
@@ -46,12 +46,16 @@ pub(crate) async fn check(address: SocketAddr) -> Report {
                 break;
             }
         }
-        report.expect(&format!("PATCH, {CALLERS} at once {what}"), came, expected);
+        report.expect(
+            &format!("PATCH, {CALLERS} concurrent requests {what}"),
+            came,
+            expected,
+        );
     };
     at_once("take 1 of 5", 5, |_| -1, "5 done, 15 refused, 0 left").await;
     let by_turns = |caller| if caller % 2 == 0 { 1 } else { -1 };
     at_once(
-        "bring or take 1",
+        "add or take 1",
         100,
         by_turns,
         "20 done, 0 refused, 100 left",
@@ -69,7 +73,7 @@ struct Warehouse {
 }
 
 impl Warehouse {
-    /// A new product; its id, or 0 if there is none.
+    /// Creates a product. Returns its id, or 0 on failure.
     async fn create(&self, stock: i64) -> u64 {
         let body = format!(r#"{{"stock":{stock}}}"#);
         let got = ask(self.address, "POST", "/api/products", JSON, &body).await;
@@ -84,7 +88,7 @@ impl Warehouse {
         ask(self.address, "PATCH", &path, JSON, &body).await
     }
 
-    /// How many are left.
+    /// The current stock.
     async fn left(&self, id: u64) -> Value {
         let got = ask(self.address, "GET", &format!("/api/products/{id}"), &[], "").await;
         json(&got)["stock"].take()

@@ -1,4 +1,4 @@
-//! Exercise 5: a program that takes the place of product-service in the running shop.
+//! Exercise 5: a program that replaces product-service in the running shop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use shop_tests::scripts::Shop;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::answers::{JSON, PATIENCE, told};
+use crate::answers::{JSON, TIMEOUT, summary};
 use crate::report::Report;
 
-/// Within this a service has read what it was sent, on a busy machine, too.
-const READ_BY_THEN: Duration = Duration::from_millis(500);
+/// How long a service may take to read a request that it was sent, on a busy machine.
+const READ_WITHIN: Duration = Duration::from_millis(500);
 
 pub(crate) async fn check(program: &str) -> Result<Report, String> {
     let program = programs().join(program);
@@ -31,21 +31,21 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
 
     let words = ["product", "poem", "--program", &program.to_string_lossy()];
     let swapped = shop.run("swap.sh", &words).await?;
-    // It says first what is wrong, and then what the log has of it.
+    // The script prints the error first, then the end of the log.
     let complaint = swapped
         .said
         .lines()
         .find(|line| line.starts_with("product-service "));
     let complaint = complaint.and_then(|line| line.split(". The end of").next());
     let came = if swapped.worked {
-        "it is in the shop"
+        "installed"
     } else {
-        complaint.unwrap_or("it failed")
+        complaint.unwrap_or("failed")
     };
     report.expect(
         "scripts/swap.sh product poem, your program",
         came.to_owned(),
-        "it is in the shop",
+        "installed",
     );
     if !swapped.worked {
         return Ok(report);
@@ -58,13 +58,13 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
         .map(str::trim)
         .find(|line| line.starts_with("✗ step"));
     let came = if !played.worked {
-        failure.unwrap_or("it failed")
+        failure.unwrap_or("failed")
     } else if played.said.contains("SKIPPED") {
-        "a part of it was skipped"
+        "some steps were skipped"
     } else {
-        "all of it passes"
+        "all steps pass"
     };
-    report.expect("scripts/demo.sh", came.to_owned(), "all of it passes");
+    report.expect("scripts/demo.sh", came.to_owned(), "all steps pass");
 
     let products = shop.address("product-service");
     let answer = match begin_request(products).await {
@@ -75,11 +75,11 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
             let end = if !swapped.worked {
                 swapped.last_line()
             } else if swapped.said.contains("Killed ") {
-                "and it had to be killed"
+                "but it had to be killed"
             } else {
-                "and it has stopped"
+                "and it exited"
             };
-            match told(&answered) {
+            match summary(&answered) {
                 answer if answer.starts_with("201 ") => format!("201, {end}"),
                 other => format!("{other}, {end}"),
             }
@@ -87,41 +87,44 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
         Err(cause) => cause,
     };
     let asked = "scripts/swap.sh product rocket, a request in flight";
-    report.expect(asked, answer, "201, and it has stopped");
+    report.expect(asked, answer, "201, and it exited");
     Ok(report)
 }
 
-/// Sends product-service a request but for the end, and gives it time to read that.
+/// Sends product-service a request without its end, and gives it time to read that.
 async fn begin_request(products: SocketAddr) -> Result<Connection, String> {
-    // `open` is for one that must be there.
+    // `Connection::open` panics if nothing listens, so check that first.
     let there = TcpStream::connect(products).await;
     there.map_err(|cause| format!("no connection: {cause}"))?;
     let mut connection = Connection::open(products).await;
     let (begin, _) = request_in_two();
     connection.send(&begin).await.map_err(broken)?;
-    sleep(READ_BY_THEN).await;
+    sleep(READ_WITHIN).await;
     Ok(connection)
 }
 
-/// Sends the end once the service has begun to stop, and reads the answer.
+/// Sends the end of the request once the service shuts down, and reads the response.
 async fn finish_request(products: SocketAddr, mut connection: Connection) -> Result<Got, String> {
-    // One that stops takes no more connections.
-    let deadline = Instant::now() + PATIENCE;
+    // A service that shuts down accepts no more connections.
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline && TcpStream::connect(products).await.is_ok() {
         sleep(Duration::from_millis(5)).await;
     }
     let (_, end) = request_in_two();
     connection.send(&end).await.map_err(broken)?;
-    let answer = timeout(PATIENCE, connection.answer(false)).await;
-    answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+    let answer = timeout(TIMEOUT, connection.answer(false)).await;
+    answer.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as map_err calls it")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that `map_err` requires"
+)]
 fn broken(cause: io::Error) -> String {
-    format!("the connection broke off: {cause}")
+    format!("the connection failed: {cause}")
 }
 
-/// A request, and the end of its body by itself.
+/// A request without the end of its body, and that end.
 fn request_in_two() -> (Vec<u8>, Vec<u8>) {
     let body = br#"{"name":"Kettle","price":1}"#;
     let mut begin = request("POST", "/api/products", JSON, body);

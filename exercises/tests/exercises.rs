@@ -1,4 +1,4 @@
-//! Each exercise fails its check as it is handed out, and passes it as it is solved.
+//! The start of each exercise fails its check, and the solution passes it.
 
 use exercises::report::Report;
 
@@ -8,7 +8,7 @@ async fn checked(number: usize, program: &str) -> Report {
     report.unwrap_or_else(|fault| panic!("{program}: {fault}"))
 }
 
-/// What the check has against the exercise as it is handed out.
+/// The wrong answers of the start of an exercise.
 async fn against_start(number: usize) -> Vec<String> {
     against(&checked(number, &format!("start-{number}")).await)
 }
@@ -26,68 +26,68 @@ async fn assert_solved(number: usize) {
     assert!(report.len() >= 3, "\n{report}");
 }
 
-/// Where there is no such route, `count` is a product that there is not.
+/// Without the route, `count` is the id of an unknown product.
 const NO_ROUTE: [&str; 7] = [
-    "GET count, nothing there: 404 not_found",
-    "GET count, 101 there: 404 not_found",
-    "HEAD count: 404 and no body",
+    "GET count, no products: 404 not_found",
+    "GET count, 101 products: 404 not_found",
+    "HEAD count: 404, no body",
     "POST count: 405 method_not_allowed, Allow: GET, HEAD, PUT, DELETE, OPTIONS",
     "DELETE count: 404 not_found, Allow: none",
-    "OPTIONS count: 204 and no body, Allow: GET, HEAD, PUT, DELETE, OPTIONS",
+    "OPTIONS count: 204, no body, Allow: GET, HEAD, PUT, DELETE, OPTIONS",
     "GET /openapi.json, count: not described",
 ];
 
 #[tokio::test]
-async fn the_first_wants_a_route() {
+async fn exercise_1_requires_a_route() {
     assert_eq!(against_start(1).await, NO_ROUTE);
     assert_solved(1).await;
 }
 
 #[tokio::test]
-async fn the_second_wants_it_on_another_framework() {
+async fn exercise_2_requires_it_on_another_framework() {
     assert_eq!(against_start(2).await, NO_ROUTE);
     assert_solved(2).await;
 }
 
 #[tokio::test]
-async fn one_framework_is_not_taken_for_the_other() {
+async fn exercise_2_checks_the_framework() {
     let report = checked(2, "solution-1").await;
     assert_eq!(against(&report), ["GET /health, its framework: axum"]);
 }
 
 #[tokio::test]
-async fn the_third_finds_what_a_framework_says_by_itself() {
+async fn exercise_3_finds_the_errors_of_the_framework() {
     let found = against_start(3).await;
     for finding in [
-        "GET, an unknown route: 404 and no body",
-        "DELETE, which is not there: 405 and no body, Allow: GET",
-        "POST, a body of no type: 400 and no JSON: Content type error",
+        "GET, an unknown route: 404, no body",
+        "DELETE, a method that is not allowed: 405, no body, Allow: GET",
+        "POST, a body without a content type: 400, not JSON: Content type error",
     ] {
         assert!(found.iter().any(|found| found == finding), "{found:#?}");
     }
-    // All but what is no error.
+    // All cases except the two successful ones.
     assert_eq!(found.len(), 11, "{found:#?}");
     assert_solved(3).await;
 }
 
 #[tokio::test]
-async fn the_fourth_finds_the_lost_update() {
+async fn exercise_4_finds_the_lost_update() {
     let found = against_start(4).await;
     assert_eq!(found.len(), 2, "{found:#?}");
     let [sold, moved] = [&found[0], &found[1]].map(String::as_str);
     assert!(
-        sold.starts_with("PATCH, 20 at once take 1 of 5: "),
+        sold.starts_with("PATCH, 20 concurrent requests take 1 of 5: "),
         "{sold}"
     );
     assert!(
-        moved.starts_with("PATCH, 20 at once bring or take 1: 20 done, "),
+        moved.starts_with("PATCH, 20 concurrent requests add or take 1: 20 done, "),
         "{moved}"
     );
     assert_solved(4).await;
 }
 
 #[tokio::test]
-async fn the_fifth_finds_who_does_not_survive_a_swap() {
+async fn exercise_5_finds_a_program_that_does_not_survive_a_swap() {
     assert_eq!(
         against_start(5).await,
         [
@@ -109,7 +109,7 @@ async fn the_fifth_finds_who_does_not_survive_a_swap() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_checked_is_said_in_a_sentence() {
+async fn a_check_that_cannot_run_is_reported_in_one_sentence() {
     for (number, program, fault) in [
         (6, "examples/start-1", "there is no exercise 6"),
         (5, "exercise-of-nobody", "exercise-of-nobody is not built"),
