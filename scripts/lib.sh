@@ -524,10 +524,10 @@ stop_started() {
 
 # Prints a table of the services at the places given.
 print_table() {
-    local i pid ready memory all=0 row='%-20s  %-9s  %-22s  %-27s  %7s  %10s  %8s'
+    local i pid ready memory all=0 row='%-20s %-9s %-22s %7s %10s %7s'
     # shellcheck disable=SC2059 # the row is the format
     {
-        printf "$BOLD$row$PLAIN\n" service framework URL docs pid 'ready in' memory
+        printf "$BOLD$row$PLAIN\n" service framework URL pid 'ready in' memory
         for i in "$@"; do
             pid=$(pid_of "$i") || pid=''
             memory=-
@@ -538,7 +538,7 @@ print_table() {
             fi
             ready=${READY_MS[i]:+${READY_MS[i]} ms}
             printf "$row\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" "$(base_url "$i")" \
-                "$(base_url "$i")/docs" "${pid:--}" "${ready:-already up}" "$memory"
+                "${pid:--}" "${ready:-already up}" "$memory"
         done
     }
     TOTAL_MEMORY=$all

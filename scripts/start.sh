@@ -101,6 +101,7 @@ report() {
         (1) say "One service $state in $BOLD$ELAPSED ms$PLAIN." ;;
         (*) say "$count services $state in $BOLD$ELAPSED ms$PLAIN; the memory above adds up to $(megabytes "$TOTAL_MEMORY")." ;;
     esac
+    say 'API:     add /docs to a URL above, and open it in a browser'
     say "Logs:    $RUN_DIR/<service>.log    ${DIM}tail -f $RUN_DIR/*.log$PLAIN"
     say "Health:  $(by_hand scripts/health.sh)"
     say "Stop:    $(by_hand scripts/stop.sh)"

@@ -1,5 +1,5 @@
-//! The services that analytics-service polls, in its own words. None of its
-//! questions gets more expensive as the shop fills up.
+//! Clients for the services that analytics-service polls. No call gets more expensive as
+//! the shop fills up.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::counters::{Counters, Increase};
 use crate::model::OrderStats;
 
-/// The four, over connections of their own.
+/// The clients for the four services. They share a connection pool.
 #[derive(Clone, Debug)]
-pub struct Neighbours {
+pub struct Upstreams {
     /// user-service.
     pub users: List,
     /// product-service.
@@ -25,12 +25,12 @@ pub struct Neighbours {
     pub orders: Orders,
     /// notification-service.
     pub notifications: List,
-    /// Each of them as it shows itself: user, product, order, notification.
-    pub each: [Neighbour; 4],
+    /// The health and metrics of operations: user, product, order, notification.
+    pub operations: [Operations; 4],
 }
 
-impl Neighbours {
-    /// The four, where `config` says they are.
+impl Upstreams {
+    /// Clients for the base URLs in `config`.
     pub fn connect(config: &Config) -> Result<Self, RunError> {
         let http = connections()?;
         let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
@@ -38,16 +38,16 @@ impl Neighbours {
         let products = upstream("product-service", &config.product_service);
         let orders = upstream("order-service", &config.order_service);
         let notifications = upstream("notification-service", &config.notification_service);
-        let neighbour = |upstream: &Upstream, url: &UpstreamUrl| Neighbour {
+        let operations = |upstream: &Upstream, url: &UpstreamUrl| Operations {
             upstream: upstream.clone(),
             url: url.as_str().to_owned(),
         };
         Ok(Self {
-            each: [
-                neighbour(&users, &config.user_service),
-                neighbour(&products, &config.product_service),
-                neighbour(&orders, &config.order_service),
-                neighbour(&notifications, &config.notification_service),
+            operations: [
+                operations(&users, &config.user_service),
+                operations(&products, &config.product_service),
+                operations(&orders, &config.order_service),
+                operations(&notifications, &config.notification_service),
             ],
             users: List(users, "/api/users?limit=1"),
             products: List(products, "/api/products?limit=1"),
@@ -56,7 +56,7 @@ impl Neighbours {
         })
     }
 
-    /// How each is reached.
+    /// The upstream of each.
     pub fn upstreams(self) -> [Upstream; 4] {
         [
             self.users.0,
@@ -67,7 +67,7 @@ impl Neighbours {
     }
 }
 
-/// A service that keeps a list, and where the shortest page of it is.
+/// The client for a service that lists records, and the path of its shortest page.
 #[derive(Clone, Debug)]
 pub struct List(Upstream, &'static str);
 
@@ -77,13 +77,13 @@ impl List {
         self.0.name()
     }
 
-    /// How many records the list has. The headers say so: no record is read.
+    /// The number of records, from a header: no record is read.
     pub async fn total(self) -> Result<u64, CallError> {
         self.0.head(self.1).total_count().await
     }
 }
 
-/// order-service: how many orders, and what they are worth.
+/// The client for order-service: the number of orders and their value.
 #[derive(Clone, Debug)]
 pub struct Orders(Upstream);
 
@@ -93,25 +93,25 @@ impl Orders {
         self.0.name()
     }
 
-    /// The numbers that it keeps up to date.
+    /// The totals of all orders.
     pub async fn stats(self) -> Result<OrderStats, CallError> {
         self.0.get("/api/orders/stats").json().await
     }
 }
 
-/// A service as it shows itself to whoever runs it.
+/// The client for the operations of a service: `/health` and `/metrics`.
 #[derive(Clone, Debug)]
-pub struct Neighbour {
+pub struct Operations {
     upstream: Upstream,
     url: String,
 }
 
-/// What a service showed of itself at one moment.
+/// The health and metrics of a service at one moment.
 #[derive(Debug)]
 pub struct Probe {
-    /// When it had said all.
+    /// The moment after the last answer.
     pub at: Instant,
-    /// How long it took to say that it is alive.
+    /// How long the answer to `/health` took.
     pub latency: Duration,
     /// The web framework it is built on.
     pub framework: Option<String>,
@@ -119,14 +119,14 @@ pub struct Probe {
     pub version: Option<String>,
     /// Whole seconds since it started.
     pub uptime_seconds: Option<u64>,
-    /// What it has counted, or why that is not known.
+    /// Its counters, or why they are unknown.
     pub counters: Result<Counters, String>,
 }
 
 impl Probe {
-    /// What its service has counted since `before`, if it did not start again.
+    /// The increase of the counters since `before`; `None` if the service has restarted.
     pub fn since(&self, before: &Self) -> Option<Increase> {
-        // `None` is less than any uptime, so one that is not told hinders nothing.
+        // An unknown uptime before is `None`, which is less than any uptime.
         let restarted =
             self.uptime_seconds.is_some() && self.uptime_seconds < before.uptime_seconds;
         if restarted {
@@ -137,7 +137,7 @@ impl Probe {
     }
 }
 
-/// The answer of `/health`, as much of it as is needed.
+/// The fields of `/health` that are needed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {
@@ -146,22 +146,21 @@ struct Health {
     uptime_seconds: Option<u64>,
 }
 
-impl Neighbour {
+impl Operations {
     /// The name of the service.
     pub fn name(&self) -> &'static str {
         self.upstream.name()
     }
 
-    /// Where it is found.
+    /// Its base URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Asks what there is to know, all of it within `patience`; `None` if the
-    /// service does not say that it is alive.
-    pub async fn probe(&self, patience: Duration) -> Option<Probe> {
+    /// Requests `/health`, then `/metrics`, both within `limit`. `None` if `/health` fails.
+    pub async fn probe(&self, limit: Duration) -> Option<Probe> {
         let started = Instant::now();
-        let deadline = started + patience;
+        let deadline = started + limit;
         let upstream = self.upstream.before(deadline.into_std());
         let health: Health = upstream.get("/health").json().await.ok()?;
         let latency = started.elapsed();
@@ -176,7 +175,7 @@ impl Neighbour {
     }
 }
 
-/// What a service has counted, or why that is not known.
+/// The counters of a service, or why they are unknown.
 async fn counters(upstream: &Upstream) -> Result<Counters, String> {
     let text = upstream.get("/metrics").text().await;
     let text = text.map_err(|error| format!("/metrics: {error}"))?;

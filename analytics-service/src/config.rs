@@ -7,22 +7,22 @@ use chassis::serve::config::ServiceConfig;
 use chassis::upstream::resilience::Resilience;
 use chassis::upstream::url::UpstreamUrl;
 
-/// All that analytics-service is configured with.
+/// The configuration of analytics-service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every service has.
+    /// The settings that all services have.
     pub service: ServiceConfig,
-    /// Where user-service is.
+    /// The base URL of user-service.
     pub user_service: UpstreamUrl,
-    /// Where product-service is.
+    /// The base URL of product-service.
     pub product_service: UpstreamUrl,
-    /// Where order-service is.
+    /// The base URL of order-service.
     pub order_service: UpstreamUrl,
-    /// Where notification-service is.
+    /// The base URL of notification-service.
     pub notification_service: UpstreamUrl,
-    /// How they are called.
+    /// The settings for calls to them.
     pub resilience: Resilience,
-    /// How often the four are polled for the history.
+    /// The interval between samples of the history.
     pub poll_interval: Duration,
 }
 

@@ -1,10 +1,10 @@
-//! What a neighbour has counted since it started, read from its `/metrics`, and
-//! what two readings of it tell.
+//! The counters of a service, read from its `/metrics`, and the increase between two
+//! readings.
 
 use std::fmt;
 
-/// Routes that are asked by machines: by this service, by Prometheus, by whoever
-/// runs the containers. What they ask is not counted as traffic of the shop.
+/// Routes that machines request: this service, Prometheus, the container platform. Their
+/// requests do not count as traffic of the shop.
 const OPERATIONS: [&str; 3] = ["/health", "/health/ready", "/metrics"];
 
 // The series that are read.
@@ -12,18 +12,18 @@ const REQUESTS: &str = "http_requests_total";
 const DURATIONS: &str = "http_request_duration_seconds_bucket";
 const MEMORY: &str = "process_resident_memory_bytes";
 
-/// The most buckets that a histogram is read with. The shop's have 15.
+/// The most buckets of a histogram. Those of the shop have 15.
 const MAX_BUCKETS: usize = 64;
 
-/// What a neighbour has counted since it started.
+/// What a service has counted since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
     requests: f64,
-    /// Those of the requests that were answered with a 5xx.
+    /// The requests that were answered with a 5xx.
     errors: f64,
     /// In ascending bound.
     buckets: Vec<Bucket>,
-    /// The memory it has now, in bytes, if it says so.
+    /// Its current memory, in bytes, if reported.
     pub resident_memory: Option<u64>,
 }
 
@@ -34,7 +34,7 @@ struct Bucket {
     count: f64,
 }
 
-/// A text that is not the metrics of a service of the shop.
+/// The text is not the metrics of a service of the shop.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotMetrics(String);
 
@@ -44,22 +44,21 @@ impl fmt::Display for NotMetrics {
     }
 }
 
-/// What was counted from one reading to a later one.
+/// The increase of the counters from one reading to a later one.
 #[derive(Debug, PartialEq)]
 pub struct Increase {
     /// The requests answered.
     pub requests: f64,
-    /// Those of them that were answered with a 5xx.
+    /// The requests that were answered with a 5xx.
     pub errors: f64,
     buckets: Vec<Bucket>,
 }
 
 impl Counters {
-    /// Reads the `OpenMetrics` text of a service. Only the lines that are needed
-    /// are looked at. One that is not there has counted nothing: a service shows
-    /// a series once there is something to show.
+    /// Parses the `OpenMetrics` text of a service, as far as it is needed. A missing series
+    /// counts as 0: a service reports a series from its first event on.
     pub fn parse(text: &str) -> Result<Self, NotMetrics> {
-        // Its last line says that a text is whole; a page of HTML has none.
+        // The last line marks the end of a whole text; a page of HTML has no such line.
         if !text.trim_end().ends_with("# EOF") {
             return Err(NotMetrics("it does not end with # EOF".to_owned()));
         }
@@ -75,7 +74,7 @@ impl Counters {
         Ok(counters)
     }
 
-    /// `None` if it is a line that is needed and cannot be read.
+    /// Adds the sample of a line. `None` if the line is needed and malformed.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -87,10 +86,10 @@ impl Counters {
             return Some(());
         }
         let sample = Sample::parse(rest)?;
-        let asked_by_machines = OPERATIONS.contains(&sample.route);
+        let by_machines = OPERATIONS.contains(&sample.route);
         match name {
             MEMORY => self.resident_memory = Some(sample.value as u64),
-            _ if asked_by_machines => {}
+            _ if by_machines => {}
             DURATIONS => self.add_bucket(&sample)?,
             _ => {
                 self.requests += sample.value;
@@ -114,8 +113,8 @@ impl Counters {
         Some(())
     }
 
-    /// What was counted since `before`; nothing is known if a counter went down,
-    /// which it does when its service starts again.
+    /// The increase since `before`; `None` if a counter went down, as it does after a
+    /// restart.
     pub fn since(&self, before: &Self) -> Option<Increase> {
         let requests = increase(before.requests, self.requests)?;
         let errors = increase(before.errors, self.errors)?;
@@ -141,10 +140,9 @@ fn increase(before: f64, now: f64) -> Option<f64> {
 }
 
 impl Increase {
-    /// The time in seconds that the share `q` of the requests stayed within, as
-    /// the `histogram_quantile` of Prometheus has it: the requests of a bucket
-    /// are taken to be spread evenly over it, and what is beyond the last bound
-    /// is told as that bound. `None` where there was no request.
+    /// The quantile `q` of the durations, in seconds, computed like `histogram_quantile` in
+    /// Prometheus: requests are assumed to be spread evenly over their bucket, and none to
+    /// be slower than the last bound. `None` if there were no requests.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let all = self
             .buckets
@@ -166,12 +164,12 @@ impl Increase {
     }
 }
 
-/// As much of a line as the log needs to tell it.
+/// The beginning of a line, for the log.
 fn beginning(line: &str) -> String {
     format!("{:?}", line.chars().take(100).collect::<String>())
 }
 
-/// A line of metrics after its name: the labels that matter here, and the value.
+/// A line of metrics after its name: the labels that are needed, and the value.
 struct Sample<'a> {
     route: &'a str,
     status: &'a str,
@@ -211,7 +209,8 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// Where the label's value ends. Its escapes stay: no label read here has any.
+/// The position of the quote that ends a label's value. Escapes are skipped, not decoded:
+/// no label that is needed has any.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_a_table_worked_out_by_hand() {
+    fn percentiles_are_interpolated_within_their_bucket() {
         for (before, now, expected, reason) in [
             (
                 [0, 0, 0, 0],
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_went_down_tell_nothing() {
+    fn after_a_restart_the_increase_is_unknown() {
         assert_eq!(
             histogram([1, 1, 1, 1]).since(&histogram([2, 2, 2, 2])),
             None
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_machines_ask_is_no_traffic_of_the_shop() {
+    fn operations_do_not_count_as_traffic() {
         let counted = counters(
             r#"# TYPE http_requests counter
 http_requests_total{service="s",method="GET",route="/api/users",status="200"} 4
@@ -317,7 +316,7 @@ process_resident_memory_bytes{service="s"} 12345678"#,
     }
 
     #[test]
-    fn what_a_line_may_have_besides_is_read_over() {
+    fn optional_parts_of_a_line_are_ignored() {
         for (line, reason) in [
             (
                 r#"http_requests_total{status="200"} 5"#,
@@ -343,7 +342,7 @@ process_resident_memory_bytes{service="s"} 12345678"#,
     }
 
     #[test]
-    fn what_is_not_metrics_is_refused() {
+    fn a_text_that_is_not_metrics_is_refused() {
         let many: Vec<_> = (1..=65)
             .map(|le| format!(r#"http_request_duration_seconds_bucket{{le="{le}"}} 1"#))
             .chain(["# EOF".to_owned()])
@@ -351,11 +350,11 @@ process_resident_memory_bytes{service="s"} 12345678"#,
         let many = many.join("\n");
         for (text, reason) in [
             ("", "nothing"),
-            ("<html># EOF</html>", "a page"),
+            ("<html># EOF</html>", "a page of HTML"),
             ("http_requests_total 5\n", "cut off"),
             ("http_requests_total\n# EOF", "no value"),
-            ("http_requests_total five\n# EOF", "no number"),
-            ("http_requests_total -1\n# EOF", "less than nothing"),
+            ("http_requests_total five\n# EOF", "not numeric"),
+            ("http_requests_total -1\n# EOF", "negative"),
             ("http_requests_total NaN\n# EOF", "not a number"),
             (
                 "http_requests_total{status=\"200 5\n# EOF",
@@ -365,16 +364,16 @@ process_resident_memory_bytes{service="s"} 12345678"#,
                 "http_requests_total{status} 5\n# EOF",
                 "no value of a label",
             ),
-            ("process_resident_memory_bytes +Inf\n# EOF", "all there is"),
+            ("process_resident_memory_bytes +Inf\n# EOF", "infinite"),
             (
                 "http_request_duration_seconds_bucket{le=\"much\"} 1\n# EOF",
                 "no bound",
             ),
             (
                 "http_request_duration_seconds_bucket{le=\"NaN\"} 1\n# EOF",
-                "a bound that is none",
+                "an invalid bound",
             ),
-            (&many, "buckets without end"),
+            (&many, "too many buckets"),
         ] {
             assert!(Counters::parse(text).is_err(), "{reason}");
         }
@@ -382,11 +381,11 @@ process_resident_memory_bytes{service="s"} 12345678"#,
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(
+        fn parsing_never_panics(
             text in r#"(http_requests_total|http_request_duration_seconds_bucket)?[{}="\\, a-z0-9.é\n-]{0,60}"#,
         ) {
             if let Ok(counters) = Counters::parse(&format!("{text}\n# EOF")) {
-                let increase = counters.since(&Counters::default()).expect("from nothing");
+                let increase = counters.since(&Counters::default()).expect("an increase from 0");
                 increase.quantile(0.99);
             }
         }

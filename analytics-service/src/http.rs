@@ -14,7 +14,7 @@ use crate::{App, api};
 /// The API of analytics-service, on actix-web.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("actix-web"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_actix_web::serve(listener, routes, app, service).await

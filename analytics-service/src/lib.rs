@@ -17,35 +17,37 @@ use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::connections;
 
-use clients::Neighbours;
+use clients::Upstreams;
 pub use config::Config;
 use store::Totals;
 use watch::Watch;
 
-/// What all requests share. Cheap to clone.
+/// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What every service carries.
+    /// The state that all services have.
     pub service: Arc<Service>,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
 }
 
 impl App {
-    /// A service that knows nothing of the others yet, answers by `api`, and stops
-    /// when `shutdown` says so.
+    /// A service that has not polled the others yet. `shutdown` stops it.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which the polls run on.
+    /// Outside of a tokio runtime: the polls run on it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
-        // Readiness asks from actix's workers. Each is a runtime of its own that
-        // takes its connections along when it stops, and no poll may go over one
-        // of those: the two share none.
-        let (polled, http) = (Neighbours::connect(config)?, connections()?);
-        let asked = polled.clone().upstreams().map(|one| one.over(http.clone()));
-        let dependencies = asked.map(Dependency::optional).into();
-        let watch = Watch::new(polled.each.clone(), config.poll_interval, shutdown.clone());
+        // Readiness checks run on actix's workers. Each worker is a runtime of its own, and
+        // closes its connections when it stops. So the polls have their own connections.
+        let (polled, http) = (Upstreams::connect(config)?, connections()?);
+        let dependencies = polled.clone().upstreams().map(|one| one.over(http.clone()));
+        let dependencies = dependencies.map(Dependency::optional).into();
+        let watch = Watch::new(
+            polled.operations.clone(),
+            config.poll_interval,
+            shutdown.clone(),
+        );
         Ok(Self {
             service: Service::new(&config.service, api, dependencies, shutdown),
             totals: Arc::new(Totals::new(polled)),

@@ -1,4 +1,4 @@
-//! analytics-service as a program.
+//! The analytics-service program.
 
 use std::process::ExitCode;
 

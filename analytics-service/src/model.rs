@@ -1,4 +1,4 @@
-//! What is told of the shop, and what is known of a neighbour.
+//! The responses, and the known state of an upstream.
 
 use std::time::Duration;
 
@@ -13,25 +13,24 @@ use utoipa::{IntoParams, ToSchema};
 use crate::clients::Probe;
 use crate::counters::Increase;
 
-/// What polls of one neighbour have brought so far.
+/// The outcome of the polls of one upstream so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading<T> {
     /// Whether it answered the latest poll.
     pub status: UpDown,
-    /// What it answered when it last did, and the moment that is from.
+    /// The last answer, and the moment its poll began.
     pub last: Option<(T, Timestamp)>,
 }
 
 impl<T: Copy> Reading<T> {
-    /// Before the first poll. A neighbour is taken for up until it shows
-    /// otherwise; nobody is ever told so.
+    /// The state before the first poll. No response contains it.
     pub const UNKNOWN: Self = Self {
         status: UpDown::Up,
         last: None,
     };
 
-    /// After one more poll, which was begun at `begun`, with its answer, if there
-    /// was one. A neighbour that is down takes nothing away from what is known.
+    /// The state after one more poll, which began at `begun`. Without an answer, the last
+    /// known value stays.
     #[must_use]
     pub fn after(self, begun: Timestamp, answer: Option<T>) -> Self {
         match answer {
@@ -46,31 +45,31 @@ impl<T: Copy> Reading<T> {
         }
     }
 
-    /// The last value known, if any ever was.
+    /// The last known value, if any.
     pub fn value(&self) -> Option<T> {
         self.last.map(|(value, _)| value)
     }
 }
 
-/// What order-service says of its orders.
+/// The totals of order-service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct OrderStats {
-    /// All of them.
+    /// The number of orders.
     pub total: u64,
-    /// Those that stand.
+    /// The number of confirmed orders.
     pub confirmed: u64,
-    /// Those that were cancelled.
+    /// The number of cancelled orders.
     pub cancelled: u64,
-    /// What the confirmed ones are worth.
+    /// The sum of the confirmed orders.
     pub revenue: Money,
 }
 
 /// The answer of the routes for users, products and notifications.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Total {
-    /// How many there are; null if that was never known.
+    /// How many there are; null if never known.
     total: Option<u64>,
-    /// When this was answered.
+    /// The time of this answer.
     timestamp: Timestamp,
 }
 
@@ -83,21 +82,20 @@ impl From<Reading<u64>> for Total {
     }
 }
 
-/// The answer of the route for orders. All numbers are null if they were never
-/// known.
+/// The answer of the route for orders. All numbers are null if never known.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct OrderTotals {
     /// How many there are.
     total: Option<u64>,
-    /// How many of them stand.
+    /// How many of them are confirmed.
     confirmed: Option<u64>,
-    /// How many were cancelled.
+    /// How many of them are cancelled.
     cancelled: Option<u64>,
-    /// What the confirmed ones are worth.
+    /// The sum of the confirmed orders.
     revenue: Option<Money>,
-    /// The revenue shared out over the confirmed orders; 0 if there are none.
+    /// The revenue divided by the number of confirmed orders; 0 if there are none.
     average_order_value: Option<Money>,
-    /// When this was answered.
+    /// The time of this answer.
     timestamp: Timestamp,
 }
 
@@ -115,38 +113,37 @@ impl From<Reading<OrderStats>> for OrderTotals {
     }
 }
 
-/// The answer of the route for everything. A total is null if it was never
-/// known.
+/// The answer of the summary. A total is null if never known.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Summary {
     /// How many users there are.
     pub total_users: Option<u64>,
     /// How many products there are.
     pub total_products: Option<u64>,
-    /// How many orders there are, cancelled ones too.
+    /// How many orders there are, including cancelled ones.
     pub total_orders: Option<u64>,
     /// How many notifications there are.
     pub total_notifications: Option<u64>,
-    /// When this was answered.
+    /// The time of this answer.
     pub timestamp: Timestamp,
-    /// Where the totals come from: user, product, order and notification.
+    /// The services that the totals come from: user, product, order and notification.
     pub services: [Source; 4],
 }
 
-/// A neighbour that a total comes from.
+/// A service that a total comes from.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Source {
     /// The name of the service.
     #[schema(examples("user-service"))]
     name: &'static str,
     status: UpDown,
-    /// The moment its total is from: every write before it is counted. Null if
-    /// no total was ever known.
+    /// The time of its total, which includes every write before it. Null if no total was
+    /// ever known.
     as_of: Option<Timestamp>,
 }
 
 impl Source {
-    /// The neighbour called `name`, as `reading` has it.
+    /// The source called `name`, in the state of `reading`.
     pub fn new<T>(name: &'static str, reading: &Reading<T>) -> Self {
         Self {
             name,
@@ -156,7 +153,7 @@ impl Source {
     }
 }
 
-/// A service as it is now. What cannot be measured is null.
+/// The current state of a service. An unknown value is null.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServiceState {
     /// The name of the service.
@@ -168,79 +165,78 @@ pub struct ServiceState {
     /// Its version, as last known.
     #[schema(examples("0.1.0"))]
     pub version: Option<String>,
-    /// Where it is found.
+    /// Its base URL.
     #[schema(examples("http://127.0.0.1:8001"))]
     pub url: String,
-    /// Whether it says that it is alive.
+    /// Whether it answers `/health`.
     pub status: UpDown,
     /// Whole seconds since it started.
     pub uptime_seconds: Option<u64>,
-    /// How long it took to say that it is alive, in milliseconds.
+    /// How long its answer to `/health` took, in milliseconds.
     pub latency_ms: Option<f32>,
-    /// Requests answered per second, since the last sample that is at least a
-    /// second old. What machines ask (`/health`, `/health/ready`, `/metrics`)
-    /// does not count.
+    /// Requests answered per second, since the newest sample that is at least a second old.
+    /// `/health`, `/health/ready` and `/metrics` do not count.
     pub request_rate: Option<f32>,
     /// Requests answered with a 5xx, per second.
     pub error_rate: Option<f32>,
-    /// Half of these requests were answered within as many milliseconds; null if
-    /// there was none. Worked out from a histogram: good to the bucket.
+    /// The median duration of these requests, in milliseconds, computed from a histogram.
+    /// Null if there were none.
     pub p50_ms: Option<f32>,
-    /// The same for 95 of 100.
+    /// The 95th percentile.
     pub p95_ms: Option<f32>,
-    /// The same for 99 of 100.
+    /// The 99th percentile.
     pub p99_ms: Option<f32>,
     /// The memory of its process, in bytes.
     pub resident_memory_bytes: Option<u64>,
-    /// The polls that the next number is of: the last hundred, or all there were.
+    /// The number of latest samples that `polls_answered` counts: at most a hundred.
     #[schema(maximum = 100)]
     pub polls: usize,
-    /// How many of these it answered.
+    /// In how many of these the service was up.
     #[schema(maximum = 100)]
     pub polls_answered: usize,
 }
 
-/// What one poll of the four has brought.
+/// The result of one poll of the four.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Sample {
-    /// When it was, for reckoning.
+    /// When it was, on the clock of the process.
     #[serde(skip)]
     pub at: Instant,
-    /// When it began.
+    /// When the poll began.
     pub timestamp: Timestamp,
     /// The four: user, product, order and notification.
     pub services: [ServiceSample; 4],
 }
 
-/// A service at the time of a poll. What could not be measured is null.
+/// The state of a service at the time of a poll. An unknown value is null.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct ServiceSample {
     /// The name of the service.
     #[schema(examples("user-service"))]
     pub name: &'static str,
-    /// Whether it said that it is alive.
+    /// Whether it answered `/health`.
     pub status: UpDown,
-    /// How long it took to say so, in milliseconds.
+    /// How long that answer took, in milliseconds.
     pub latency_ms: Option<f32>,
-    /// Requests answered per second, since the sample before. What machines ask
-    /// (`/health`, `/health/ready`, `/metrics`) does not count.
+    /// Requests answered per second, since the previous sample. `/health`,
+    /// `/health/ready` and `/metrics` do not count.
     pub request_rate: Option<f32>,
     /// Requests answered with a 5xx, per second.
     pub error_rate: Option<f32>,
-    /// Half of these requests were answered within as many milliseconds; null if
-    /// there was none. Worked out from a histogram: good to the bucket.
+    /// The median duration of these requests, in milliseconds, computed from a histogram.
+    /// Null if there were none.
     pub p50_ms: Option<f32>,
-    /// The same for 95 of 100.
+    /// The 95th percentile.
     pub p95_ms: Option<f32>,
-    /// The same for 99 of 100.
+    /// The 99th percentile.
     pub p99_ms: Option<f32>,
     /// The memory of its process, in bytes.
     pub resident_memory_bytes: Option<u64>,
 }
 
 impl ServiceSample {
-    /// The neighbour called `name`, which answered `now`, or not, with rates
-    /// since `before`. There are none across a restart.
+    /// The state of the service called `name`. `now` is its answer, if any; rates are since
+    /// `before`, and unknown after a restart.
     pub fn new(name: &'static str, now: Option<&Probe>, before: Option<&Probe>) -> Self {
         let counters = now.and_then(|now| now.counters.as_ref().ok());
         let done = now.zip(before).and_then(|(now, before)| {
@@ -272,17 +268,17 @@ impl ServiceSample {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "seven digits are more than a measurement has"
+    reason = "a measurement has fewer than seven digits"
 )]
 fn thousandths(value: f64) -> f32 {
     ((value * 1e3).round() / 1e3) as f32
 }
 
-/// Which part of the history is asked for: `?minutes=`.
+/// The part of the history that a client asks for: `?minutes=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Window {
-    /// How many minutes it goes back.
+    /// The length, in minutes.
     #[param(required = false, minimum = 1, maximum = 60, default = 15)]
     minutes: u64,
 }
@@ -307,7 +303,7 @@ impl Window {
         Ok(Self { minutes })
     }
 
-    /// How long it is.
+    /// The length.
     pub fn length(self) -> Duration {
         Duration::from_secs(self.minutes * 60)
     }
@@ -318,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_neighbour_that_is_down_takes_nothing_away_from_what_is_known() {
+    fn a_poll_without_an_answer_keeps_the_last_known_value() {
         let begun = Timestamp::now();
         let up = Reading::UNKNOWN.after(begun, Some(3_u64));
         assert_eq!((up.status, up.last), (UpDown::Up, Some((3, begun))));

@@ -1,18 +1,17 @@
-//! The last totals known, in memory. There is no lock: each total belongs to the
-//! one task that polls for it.
+//! The last known totals, in memory. No lock: each total belongs to the one task that polls
+//! for it.
 
 use std::future::Future;
 
 use chassis::contract::health::UpDown;
 use chassis::upstream::error::CallError;
+use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 use chassis::values::time::Timestamp;
 
-use crate::clients::{List, Neighbours};
+use crate::clients::{List, Upstreams};
 use crate::model::{OrderStats, Reading, Source, Summary};
-use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 
-/// A poll for each neighbour. Whoever reads a total waits for an answer to it
-/// that was asked for after.
+/// A shared poll for each upstream. A read waits for a poll that began after it.
 #[derive(Debug)]
 pub struct Totals {
     users: Watched<u64>,
@@ -21,7 +20,7 @@ pub struct Totals {
     notifications: Watched<u64>,
 }
 
-/// One neighbour, and what polls of it have brought.
+/// An upstream, and the outcome of its polls.
 #[derive(Debug)]
 struct Watched<T> {
     service: &'static str,
@@ -29,18 +28,18 @@ struct Watched<T> {
 }
 
 impl Totals {
-    /// No total is known before somebody asks.
+    /// No total is known before the first read.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which the polls run on.
-    pub fn new(neighbours: Neighbours) -> Self {
-        let orders = neighbours.orders;
+    /// Outside of a tokio runtime: the polls run on it.
+    pub fn new(upstreams: Upstreams) -> Self {
+        let orders = upstreams.orders;
         Self {
-            users: Watched::list(neighbours.users),
-            products: Watched::list(neighbours.products),
+            users: Watched::list(upstreams.users),
+            products: Watched::list(upstreams.products),
             orders: Watched::new(orders.service(), move || orders.clone().stats()),
-            notifications: Watched::list(neighbours.notifications),
+            notifications: Watched::list(upstreams.notifications),
         }
     }
 
@@ -64,7 +63,7 @@ impl Totals {
         self.notifications.poll.fresh().await
     }
 
-    /// All of it; the four are asked at once.
+    /// All totals. Polls the four concurrently.
     pub async fn summary(&self) -> Result<Summary, PollDied> {
         let (users, products, orders, notifications) = tokio::try_join!(
             self.users(),
@@ -111,11 +110,11 @@ impl<T: Copy + Send + 'static> Watched<T> {
     }
 }
 
-/// A service that stays down is worth one line, not one for each poll.
+/// Logs a change of state: one line when a service goes down, not one for each poll.
 fn log_change(service: &'static str, before: UpDown, error: Option<&CallError>) {
     match (before, error) {
         (UpDown::Up, Some(error)) => {
-            tracing::warn!(upstream = service, %error, "down: its last total known is told");
+            tracing::warn!(upstream = service, %error, "down: reporting its last known total");
         }
         (UpDown::Down, None) => tracing::info!(upstream = service, "up again"),
         (UpDown::Up, None) | (UpDown::Down, Some(_)) => {}

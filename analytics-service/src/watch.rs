@@ -1,5 +1,5 @@
-//! The eye kept on the four: a look every few seconds, what the looks of the last
-//! hour brought, and a look right now for whoever asks.
+//! The state of the four services: a poll every few seconds, the samples of the last hour,
+//! and a poll for each request.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,120 +8,119 @@ use std::time::Duration;
 use chassis::contract::health::UpDown;
 use chassis::serve::shutdown::Shutdown;
 use chassis::telemetry::context::Context;
+use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 use chassis::values::time::Timestamp;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::clients::{Neighbour, Probe};
+use crate::clients::{Operations, Probe};
 use crate::model::{Sample, ServiceSample, ServiceState, Window};
-use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 
-/// How far back the samples go.
+/// How long samples are kept.
 const KEPT: Duration = Duration::from_hours(1);
 
-/// How many polls the share of those answered is over.
+/// The most samples that `polls` and `polls_answered` count.
 const POLLS: usize = 100;
 
-/// How long a look waits for a neighbour, all of its calls together: the time-out
-/// of one call and some, so that the call ends by its own.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a poll waits for one service, all calls together. A little more than the
+/// time-out of one call, so that a hanging call ends by that time-out.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Rates over less than this are mostly chance.
+/// The shortest span for a rate: over less, it is mostly chance.
 const LEAST_SPAN: Duration = Duration::from_secs(1);
 
-/// How many of the latest looks are kept as they were, for rates: at the shortest
-/// interval, the earliest of them is [`LEAST_SPAN`] old in any case.
+/// The number of latest polls that are kept whole, for rates. At the shortest interval the
+/// earliest of them is still [`LEAST_SPAN`] old.
 const LATEST: usize = 4;
 
-/// What is known of the four, and the tasks that keep it fresh.
+/// The samples of the four services, and the tasks that poll them.
 #[derive(Debug)]
 pub struct Watch {
     records: Arc<Mutex<Records>>,
-    looks: SharedPoll<Vec<ServiceState>>,
+    polls: SharedPoll<Vec<ServiceState>>,
 }
 
 impl Watch {
-    /// Looks at `neighbours` every `interval`, the first time after one, until
-    /// the shutdown.
+    /// Polls `services` every `interval`, first after one interval, until the shutdown.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which the looks run on.
-    pub fn new(neighbours: [Neighbour; 4], interval: Duration, shutdown: Shutdown) -> Self {
+    /// Outside of a tokio runtime: the polls run on it.
+    pub fn new(services: [Operations; 4], interval: Duration, shutdown: Shutdown) -> Self {
         let records = Arc::new(Mutex::new(Records::new(interval)));
-        let lookout = Arc::new(Lookout {
-            neighbours,
+        let poller = Arc::new(Poller {
+            services,
             records: Arc::clone(&records),
         });
-        let sampling = Arc::clone(&lookout).sample_every(interval);
+        let sampling = Arc::clone(&poller).sample_every(interval);
         tokio::spawn(async move {
             tokio::select! {
                 () = shutdown.requested() => {}
                 () = sampling => {}
             }
         });
-        let looks = SharedPoll::new(Vec::new(), move |_| Arc::clone(&lookout).look());
-        Self { records, looks }
+        let polls = SharedPoll::new(Vec::new(), move |_| Arc::clone(&poller).poll());
+        Self { records, polls }
     }
 
-    /// The four as they are now. Who asks together shares a look.
+    /// The current state of the four. Concurrent requests share a poll.
     pub async fn services(&self) -> Result<Vec<ServiceState>, PollDied> {
-        self.looks.fresh().await
+        self.polls.fresh().await
     }
 
-    /// The samples of `window`, in the order of time.
+    /// The samples of `window`, oldest first.
     pub fn history(&self, window: Window) -> Vec<Sample> {
         self.records.lock().since(window.length())
     }
 }
 
-/// Who looks, and where it is written down.
+/// Polls the four and records the results.
 #[derive(Debug)]
-struct Lookout {
-    neighbours: [Neighbour; 4],
+struct Poller {
+    services: [Operations; 4],
     records: Arc<Mutex<Records>>,
 }
 
-/// What the four answered; `None` from one that is down.
+/// The answers of the four; `None` for a service that is down.
 type Probes = [Option<Probe>; 4];
 
-impl Lookout {
+impl Poller {
     async fn sample_every(self: Arc<Self>, interval: Duration) {
         let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A neighbour that hangs must not delay the next sample of the others.
-        let patience = interval.min(PATIENCE);
+        // A service that hangs must not delay the next sample of the others.
+        let limit = interval.min(PROBE_TIMEOUT);
         loop {
             ticks.tick().await;
             let timestamp = Timestamp::now();
-            let look = async {
-                let probes = self.probe(patience).await;
-                self.records.lock().add(timestamp, &self.neighbours, probes);
+            let poll = async {
+                let probes = self.probe(limit).await;
+                self.records.lock().add(timestamp, &self.services, probes);
             };
-            // All calls of a look have one id, in the logs of the four too.
-            Context::new(None, None).scope(look).await;
+            // All calls of a poll have one request id, also in the logs of the four.
+            Context::new(None, None).scope(poll).await;
         }
     }
 
-    async fn look(self: Arc<Self>) -> Vec<ServiceState> {
-        let probes = self.probe(PATIENCE).await;
-        self.records.lock().tell(&self.neighbours, &probes)
+    async fn poll(self: Arc<Self>) -> Vec<ServiceState> {
+        let probes = self.probe(PROBE_TIMEOUT).await;
+        self.records.lock().states(&self.services, &probes)
     }
 
-    /// Asks all four at once.
-    async fn probe(&self, patience: Duration) -> Probes {
-        let probes = self.neighbours.iter().map(|one| one.probe(patience));
+    /// Probes all four concurrently.
+    async fn probe(&self, limit: Duration) -> Probes {
+        let probes = self.services.iter().map(|one| one.probe(limit));
         let mut answers = join_all(probes).await.into_iter();
         [(); 4].map(|()| answers.next().flatten())
     }
 }
 
-/// What is remembered of the looks.
+/// The results of the polls.
 ///
-/// Its bound: a sample is 384 bytes, and there are at most as many as looks in an
-/// hour. That is 276 KB at one every 5 s, and 2.8 MB at two a second, the most
-/// there can be. The latest looks are some 15 KB more.
+/// Its bound: a sample is 384 bytes, and an hour of samples is kept. That is 276 KB at the
+/// default interval of 5 s, and 2.8 MB at the shortest, 500 ms. The latest polls, kept
+/// whole, are about 15 KB more.
 #[derive(Debug)]
 struct Records {
     capacity: usize,
@@ -130,20 +129,19 @@ struct Records {
     known: [Known; 4],
 }
 
-/// What stays known of a neighbour while it is down.
+/// The facts about a service that are reported while it is down.
 #[derive(Debug, Default)]
 struct Known {
     framework: Option<String>,
     version: Option<String>,
-    /// Whether the log already says that its metrics are not as expected.
+    /// Whether the log already says that its metrics are invalid.
     faulty: bool,
 }
 
 impl Records {
     fn new(interval: Duration) -> Self {
         let in_an_hour = KEPT.as_millis() / interval.as_millis().max(1);
-        // At long intervals an hour has fewer looks than the share of those
-        // answered is over.
+        // At long intervals an hour has fewer than `POLLS` samples.
         let capacity = usize::try_from(in_an_hour).unwrap_or(POLLS).max(POLLS);
         Self {
             capacity,
@@ -153,13 +151,13 @@ impl Records {
         }
     }
 
-    /// Keeps what a look has brought, begun at `timestamp`.
-    fn add(&mut self, timestamp: Timestamp, neighbours: &[Neighbour; 4], probes: Probes) {
-        self.learn(neighbours, &probes);
+    /// Adds the sample of a poll that began at `timestamp`.
+    fn add(&mut self, timestamp: Timestamp, services: &[Operations; 4], probes: Probes) {
+        self.learn(services, &probes);
         let services = std::array::from_fn(|n| {
             let now = probes[n].as_ref();
             let before = now.and_then(|now| self.before(n, now, Duration::ZERO));
-            ServiceSample::new(neighbours[n].name(), now, before)
+            ServiceSample::new(services[n].name(), now, before)
         });
         let sample = Sample {
             at: Instant::now(),
@@ -170,16 +168,16 @@ impl Records {
         keep(&mut self.latest, LATEST, probes);
     }
 
-    /// Puts together what is told of the four after a look right now.
-    fn tell(&mut self, neighbours: &[Neighbour; 4], probes: &Probes) -> Vec<ServiceState> {
-        self.learn(neighbours, probes);
+    /// The states to report after a poll.
+    fn states(&mut self, services: &[Operations; 4], probes: &Probes) -> Vec<ServiceState> {
+        self.learn(services, probes);
         let polls = self.samples.len().min(POLLS);
         let last = || self.samples.iter().rev().take(polls);
-        let states = neighbours.iter().zip(probes).enumerate();
-        let states = states.map(|(n, (neighbour, probe))| {
+        let states = services.iter().zip(probes).enumerate();
+        let states = states.map(|(n, (service, probe))| {
             let probe = probe.as_ref();
             let before = probe.and_then(|now| self.before(n, now, LEAST_SPAN));
-            let now = ServiceSample::new(neighbour.name(), probe, before);
+            let now = ServiceSample::new(service.name(), probe, before);
             let answered = last()
                 .filter(|sample| sample.services[n].status == UpDown::Up)
                 .count();
@@ -187,7 +185,7 @@ impl Records {
                 name: now.name,
                 framework: self.known[n].framework.clone(),
                 version: self.known[n].version.clone(),
-                url: neighbour.url().to_owned(),
+                url: service.url().to_owned(),
                 status: now.status,
                 uptime_seconds: probe.and_then(|probe| probe.uptime_seconds),
                 latency_ms: now.latency_ms,
@@ -204,16 +202,15 @@ impl Records {
         states.collect()
     }
 
-    /// The last answer of a neighbour that is at least `span` older than `now`.
+    /// The newest answer of service `n` that is at least `span` older than `now`.
     fn before(&self, n: usize, now: &Probe, span: Duration) -> Option<&Probe> {
-        let mut answers = self.latest.iter().rev().filter_map(|look| look[n].as_ref());
+        let mut answers = self.latest.iter().rev().filter_map(|poll| poll[n].as_ref());
         answers.find(|before| now.at.duration_since(before.at) >= span)
     }
 
-    /// Remembers what is worth it when a neighbour is down, and logs metrics that
-    /// are not as expected: once, until there are some that are.
-    fn learn(&mut self, neighbours: &[Neighbour; 4], probes: &Probes) {
-        for ((known, neighbour), probe) in self.known.iter_mut().zip(neighbours).zip(probes) {
+    /// Updates the known facts, and logs invalid metrics: once, until they are valid again.
+    fn learn(&mut self, services: &[Operations; 4], probes: &Probes) {
+        for ((known, service), probe) in self.known.iter_mut().zip(services).zip(probes) {
             let Some(probe) = probe else { continue };
             if probe.framework.is_some() {
                 known.framework.clone_from(&probe.framework);
@@ -225,9 +222,9 @@ impl Records {
                 && !known.faulty
             {
                 tracing::warn!(
-                    upstream = neighbour.name(),
+                    upstream = service.name(),
                     fault,
-                    "what it does cannot be measured"
+                    "its metrics cannot be read"
                 );
             }
             known.faulty = probe.counters.is_err();
@@ -235,26 +232,26 @@ impl Records {
     }
 
     fn since(&self, length: Duration) -> Vec<Sample> {
-        let young = |sample: &&Sample| sample.at.elapsed() <= length;
-        let count = self.samples.iter().rev().take_while(young).count();
+        let recent = |sample: &&Sample| sample.at.elapsed() <= length;
+        let count = self.samples.iter().rev().take_while(recent).count();
         let first = self.samples.len() - count;
         self.samples.range(first..).copied().collect()
     }
 }
 
-/// Adds `one`; the oldest makes room for it.
-fn keep<T>(kept: &mut VecDeque<T>, capacity: usize, one: T) {
+/// Adds `item`; removes the oldest if the queue is at its capacity.
+fn keep<T>(kept: &mut VecDeque<T>, capacity: usize, item: T) {
     if kept.len() >= capacity {
         kept.pop_front();
     }
-    kept.push_back(one);
+    kept.push_back(item);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a sample takes, in bytes.
+    /// The size of a sample, in bytes.
     const SAMPLE_BYTES: usize = 384;
 
     fn sample() -> Sample {
@@ -266,24 +263,20 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_kept_and_no_more() {
+    fn samples_of_an_hour_are_kept() {
         assert_eq!(size_of::<Sample>(), SAMPLE_BYTES);
         for (interval, kept, reason) in [
             (500, 7200, "the shortest interval"),
             (5000, 720, "the default"),
-            (
-                60_000,
-                100,
-                "as many as the share of those answered is over",
-            ),
+            (60_000, 100, "as many as `polls` counts"),
         ] {
             let mut records = Records::new(Duration::from_millis(interval));
-            let room = records.samples.capacity();
+            let capacity = records.samples.capacity();
             for _ in 0..10_000 {
                 keep(&mut records.samples, records.capacity, sample());
             }
             assert_eq!(records.samples.len(), kept, "{reason}");
-            assert_eq!(records.samples.capacity(), room, "{reason}");
+            assert_eq!(records.samples.capacity(), capacity, "{reason}");
         }
     }
 }

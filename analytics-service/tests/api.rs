@@ -1,5 +1,5 @@
-//! analytics-service through its front door: the real server on a free port,
-//! with stand-ins for its neighbours.
+//! Tests of analytics-service over HTTP: the real server on a free port, with stubs for its
+//! upstreams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,11 +11,11 @@ use chassis::testkit::{Got, Server, Stub, env};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// No answer may take as long. A call to a neighbour times out after 0.8 s, and
-/// who has to wait for a poll that is running waits for two.
+/// More than an answer may take. A call to an upstream times out after 0.8 s, and a request
+/// waits for at most two polls.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// Starts it with stand-ins for user, product, order and notification-service.
+/// Starts analytics-service with stubs for user, product, order and notification-service.
 async fn start([users, products, orders, notifications]: [&Stub; 4]) -> Server {
     let url = |stub: &Stub| stub.url().as_str().to_owned();
     let variables = [
@@ -23,9 +23,9 @@ async fn start([users, products, orders, notifications]: [&Stub; 4]) -> Server {
         ("PRODUCT_SERVICE_URL", url(products)),
         ("ORDER_SERVICE_URL", url(orders)),
         ("NOTIFICATION_SERVICE_URL", url(notifications)),
-        // Who is back is asked again at once.
+        // The circuit closes as soon as an upstream is back.
         ("CIRCUIT_OPEN_MS", "1".to_owned()),
-        // Of its own it polls as seldom as can be: what is asked is counted here.
+        // The longest interval, because the tests count calls.
         ("POLL_INTERVAL_MS", "60000".to_owned()),
     ];
     let config = Config::read(env(&variables)).expect("good variables");
@@ -35,8 +35,8 @@ async fn start([users, products, orders, notifications]: [&Stub; 4]) -> Server {
     .await
 }
 
-/// All four neighbours in one: 3 users, 5 products, 10 orders, 7 notifications.
-/// It knows no other questions.
+/// All four upstreams in one stub: 3 users, 5 products, 10 orders, 7 notifications. Any
+/// other request gets an error.
 async fn shop() -> Stub {
     Stub::sending(
         |request| match request.split(" HTTP").next().unwrap_or_default() {
@@ -51,7 +51,7 @@ async fn shop() -> Stub {
     .await
 }
 
-/// The answer to a HEAD of a list with so many records.
+/// The answer to HEAD of a list with `count` records.
 fn total(count: u32) -> String {
     format!(
         "HTTP/1.1 200 OK\r\ncontent-length: 99\r\nx-total-count: {count}\r\nconnection: close\r\n\r\n"
@@ -63,7 +63,7 @@ fn json_answer(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
 }
 
-/// What order-service says of ten orders.
+/// The totals of ten orders, as order-service reports them.
 fn stats(revenue: &str, confirmed: u32) -> String {
     let cancelled = 10 - confirmed;
     format!(
@@ -91,7 +91,7 @@ fn column(summary: &Value, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn everything_is_told_while_all_are_up() {
+async fn all_totals_are_reported_while_all_services_are_up() {
     let shop = shop().await;
     let analytics = start([&shop; 4]).await;
 
@@ -132,9 +132,9 @@ async fn everything_is_told_while_all_are_up() {
 #[tokio::test]
 async fn money_is_exact() {
     for (revenue, confirmed, told, average, reason) in [
-        ("300.30", 3, "300.3", "100.1", "shared out"),
+        ("300.30", 3, "300.3", "100.1", "divided"),
         ("10", 3, "10", "3.33", "rounded to cents"),
-        ("0", 0, "0", "0", "nobody to share it"),
+        ("0", 0, "0", "0", "no confirmed order"),
         ("0.30", 1, "0.3", "0.3", "0.1 + 0.2 is 0.3"),
         (
             "9007199254740993.01",
@@ -155,12 +155,15 @@ async fn money_is_exact() {
 }
 
 #[tokio::test]
-async fn one_that_is_down_has_no_total_if_none_was_ever_known() {
+async fn a_service_that_is_down_has_no_total_if_none_was_ever_known() {
     let no_amount = stats("0.001", 3);
     for (down, reason) in [
         (Stub::refusing().await, "it refuses connections"),
         (Stub::hanging().await, "it never answers"),
-        (Stub::sending(|_| String::new()).await, "it hangs up"),
+        (
+            Stub::sending(|_| String::new()).await,
+            "it closes the connection",
+        ),
         (
             Stub::sending(|_| "garbage\r\n\r\n".to_owned()).await,
             "it does not speak HTTP",
@@ -171,7 +174,7 @@ async fn one_that_is_down_has_no_total_if_none_was_ever_known() {
         ),
         (
             Stub::answering("404 Not Found", r#"{"error":"No","code":"not_found"}"#).await,
-            "another service of the shop is",
+            "another service of the shop is at its address",
         ),
         (
             Stub::answering("500 Internal Server Error", "{}").await,
@@ -179,17 +182,17 @@ async fn one_that_is_down_has_no_total_if_none_was_ever_known() {
         ),
         (
             Stub::answering("200 OK", "[]").await,
-            "it says nothing of totals",
+            "its answer has no totals",
         ),
         (
             Stub::sending(move |_| {
                 json_answer(&no_amount).replace("\r\n\r\n", "\r\nx-total-count: -1\r\n\r\n")
             })
             .await,
-            "it says what cannot be",
+            "its totals are impossible",
         ),
     ] {
-        // One with a list and the one with stats are down, the others are not.
+        // A service with a list and the one with stats are down, the others are up.
         let shop = shop().await;
         let analytics = start([&down, &shop, &down, &shop]).await;
         let asked = Instant::now();
@@ -218,7 +221,7 @@ async fn one_that_is_down_has_no_total_if_none_was_ever_known() {
 }
 
 #[tokio::test]
-async fn one_that_goes_down_keeps_its_last_total_and_the_time_it_is_from() {
+async fn a_service_that_goes_down_keeps_its_last_total_and_its_time() {
     let (users, down) = (
         Arc::new(AtomicU32::new(3)),
         Arc::new(AtomicBool::new(false)),
@@ -256,7 +259,7 @@ async fn one_that_goes_down_keeps_its_last_total_and_the_time_it_is_from() {
         assert_eq!(answer["total"], 3);
     }
     let ready = analytics.get("/health/ready").await.expect(200);
-    assert_eq!(ready["status"], "degraded", "it works without");
+    assert_eq!(ready["status"], "degraded", "all upstreams are optional");
 
     down.store(false, Ordering::SeqCst);
     let (known, source) = ask().await;
@@ -264,7 +267,7 @@ async fn one_that_goes_down_keeps_its_last_total_and_the_time_it_is_from() {
 }
 
 #[tokio::test]
-async fn a_total_counts_the_write_right_before_it() {
+async fn a_total_includes_the_write_right_before_it() {
     let users = Arc::new(AtomicU32::new(0));
     let stub = Stub::sending({
         let users = Arc::clone(&users);
@@ -280,7 +283,7 @@ async fn a_total_counts_the_write_right_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn requests_that_arrive_together_share_one_poll() {
+async fn concurrent_requests_share_a_poll() {
     const TOGETHER: u64 = 50;
     const HELD: Duration = Duration::from_millis(500);
     let (polls, open) = (
@@ -307,21 +310,21 @@ async fn requests_that_arrive_together_share_one_poll() {
             tokio::spawn(Got::from(request))
         })
         .collect();
-    // The first poll is held up until all of them are there, but not until it
-    // runs into its time-out.
+    // The stub holds the first poll until all requests have arrived, but not until its
+    // time-out.
     let since = Instant::now();
     while in_flight(&analytics).await < TOGETHER && since.elapsed() < HELD {}
     open.store(true, Ordering::SeqCst);
     for got in asked {
         assert_eq!(got.await.expect("an answer").expect(200)["total"], 3);
     }
-    // One for the first, one for the others; one more for those who come late
-    // when the machine is very busy. `poll.rs` shows that it is exactly two.
+    // One for the first, one for the others, and one more for requests that arrive late on
+    // a busy machine. The tests of `SharedPoll` show that it is exactly two.
     let polls = polls.load(Ordering::SeqCst);
     assert!(polls <= 3, "{polls} polls");
 }
 
-/// The requests being answered, but for this one.
+/// The requests in flight, except this one.
 async fn in_flight(server: &Server) -> u64 {
     const GAUGE: &str = r#"http_requests_in_flight{service="analytics-service"} "#;
     let metrics = server.get("/metrics").await;
@@ -334,13 +337,13 @@ async fn in_flight(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn clients_that_give_up_leave_the_polls_to_the_others() {
+async fn clients_that_hang_up_do_not_disturb_the_polls_of_others() {
     let (hanging, shop) = (Stub::hanging().await, shop().await);
     let analytics = start([&hanging, &shop, &shop, &shop]).await;
     for _ in 0..5 {
         let request = analytics.request(Method::GET, "/api/analytics/users");
         let given_up = tokio::time::timeout(Duration::from_millis(20), request.send()).await;
-        assert!(given_up.is_err(), "nobody answers as fast");
+        assert!(given_up.is_err(), "the stub is slower than this");
     }
     let asked = Instant::now();
     let summary = analytics.get("/api/analytics/summary").await.expect(200);
@@ -349,7 +352,7 @@ async fn clients_that_give_up_leave_the_polls_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_is_in_flight_and_does_not_wait_for_idle_connections() {
+async fn a_shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
     let (hanging, shop) = (Stub::hanging().await, shop().await);
     let analytics = start([&hanging, &shop, &shop, &shop]).await;
     analytics.get("/health").await.expect(200);
@@ -364,7 +367,7 @@ async fn a_stop_answers_what_is_in_flight_and_does_not_wait_for_idle_connections
 }
 
 #[tokio::test]
-async fn head_is_get_without_a_body() {
+async fn head_has_the_headers_of_get_and_no_body() {
     let shop = shop().await;
     let analytics = start([&shop; 4]).await;
     for path in ["/api/analytics/users", "/docs", "/nothing"] {
@@ -380,7 +383,7 @@ async fn head_is_get_without_a_body() {
 }
 
 #[tokio::test]
-async fn what_actix_would_answer_by_itself_is_in_the_words_of_the_contract() {
+async fn requests_that_actix_answers_itself_keep_the_contract() {
     let shop = shop().await;
     let analytics = start([&shop; 4]).await;
     let large = vec![b'x'; 256 * 1024];

@@ -1,5 +1,5 @@
-//! `/api/analytics/services` and `/api/analytics/history` through the front door:
-//! the real server on a free port, with stand-ins whose metrics the test makes.
+//! Tests of `/api/analytics/services` and `/api/analytics/history` over HTTP: the real server
+//! on a free port, with stubs whose metrics the test sets.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything in these tests takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// No answer may take as long, whoever hangs.
+/// More than an answer may take, even if an upstream hangs.
 const PROMPT: Duration = Duration::from_secs(5);
 
 const NAMES: [&str; 4] = [
@@ -35,7 +35,7 @@ const MEASURED: [&str; 7] = [
     "resident_memory_bytes",
 ];
 
-/// Starts it with stand-ins for user, product, order and notification-service,
+/// Starts analytics-service with stubs for user, product, order and notification-service,
 /// which it polls every `interval` milliseconds.
 async fn start([users, products, orders, notifications]: [&Stub; 4], interval: u32) -> Server {
     let variables = [
@@ -47,7 +47,7 @@ async fn start([users, products, orders, notifications]: [&Stub; 4], interval: u
     .map(|(name, stub)| (name, stub.url().as_str().to_owned()));
     let more = [
         ("POLL_INTERVAL_MS", interval.to_string()),
-        // Who is back is asked again at once.
+        // The circuit closes as soon as an upstream is back.
         ("CIRCUIT_OPEN_MS", "1".to_owned()),
     ];
     let variables = [variables.as_slice(), &more].concat();
@@ -58,22 +58,22 @@ async fn start([users, products, orders, notifications]: [&Stub; 4], interval: u
     .await
 }
 
-/// What a stand-in shows; the test changes it.
+/// What a stub answers. The test changes it.
 #[derive(Clone)]
 struct Shown {
     health: Option<String>,
     metrics: Option<String>,
 }
 
-/// A stand-in, and how often it was asked for its health.
-struct Neighbour {
+/// A stub of a service, and the number of requests for its health.
+struct Observed {
     stub: Stub,
     shown: Arc<Mutex<Shown>>,
     asked: Arc<AtomicU32>,
 }
 
-impl Neighbour {
-    /// One that has been up for `uptime` seconds and shows `metrics`.
+impl Observed {
+    /// A service that has been up for `uptime` seconds, with these `metrics`.
     async fn showing(uptime: u32, metrics: &str) -> Self {
         let shown = Arc::new(Mutex::new(Shown {
             health: Some(health(uptime)),
@@ -118,9 +118,8 @@ fn health(uptime: u32) -> String {
     )
 }
 
-/// The metrics of a service that answered so many requests with 200, `errors`
-/// with 500, and 1000 of its own kind. The 200s took 50 to 100 ms,
-/// the others up to a second.
+/// The metrics of a service that answered `requests` requests with 200, `errors` with 500,
+/// and 1000 of its operations. The 200s took 50 to 100 ms, the others up to a second.
 fn metrics(requests: u32, errors: u32) -> String {
     let mut lines = Vec::new();
     for (route, status, count) in [
@@ -158,7 +157,7 @@ async fn history(analytics: &Server) -> Vec<Value> {
     answer.as_array().expect("a list").clone()
 }
 
-/// Waits for as many samples.
+/// Waits for `count` samples.
 async fn samples(analytics: &Server, count: usize) -> Vec<Value> {
     let since = Instant::now();
     loop {
@@ -166,12 +165,12 @@ async fn samples(analytics: &Server, count: usize) -> Vec<Value> {
         if samples.len() >= count {
             return samples;
         }
-        assert!(since.elapsed() < PATIENCE, "only {} samples", samples.len());
+        assert!(since.elapsed() < TIMEOUT, "only {} samples", samples.len());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Asks for the first of the services until `good` finds it so.
+/// Gets the first of the services until it satisfies `good`.
 async fn first_until(analytics: &Server, good: impl Fn(&Value) -> bool) -> Value {
     let since = Instant::now();
     loop {
@@ -179,14 +178,14 @@ async fn first_until(analytics: &Server, good: impl Fn(&Value) -> bool) -> Value
         if good(&first) {
             return first;
         }
-        assert!(since.elapsed() < PATIENCE, "still {first}");
+        assert!(since.elapsed() < TIMEOUT, "still {first}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test]
-async fn a_service_is_told_as_it_is_now() {
-    let up = Neighbour::showing(12, &metrics(0, 0)).await;
+async fn the_current_state_is_reported() {
+    let up = Observed::showing(12, &metrics(0, 0)).await;
     let down = Stub::refusing().await;
     let analytics = start([&up.stub, &down, &up.stub, &up.stub], 60_000).await;
     let services = services(&analytics).await;
@@ -201,7 +200,7 @@ async fn a_service_is_told_as_it_is_now() {
         ("status", json!("up")),
         ("uptime_seconds", json!(12)),
         ("resident_memory_bytes", json!(12_345_678)),
-        // There is nothing yet to compare with.
+        // A rate needs two samples.
         ("request_rate", Value::Null),
         ("error_rate", Value::Null),
         ("p50_ms", Value::Null),
@@ -221,13 +220,13 @@ async fn a_service_is_told_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn rates_and_percentiles_are_of_what_was_counted_in_between() {
-    let neighbour = Neighbour::showing(12, &metrics(1000, 50)).await;
-    let analytics = start([&neighbour.stub; 4], 500).await;
+async fn rates_and_percentiles_are_of_the_requests_between_two_samples() {
+    let observed = Observed::showing(12, &metrics(1000, 50)).await;
+    let analytics = start([&observed.stub; 4], 500).await;
     let first = samples(&analytics, 1).await.swap_remove(0);
     assert_eq!(first["services"][0]["request_rate"], Value::Null, "{first}");
     let from = Instant::now();
-    neighbour.show(Some(health(13)), Some(&metrics(1090, 60)));
+    observed.show(Some(health(13)), Some(&metrics(1090, 60)));
 
     // 100 between two samples, 10 of them answered with a 500.
     let counted = |sample: &&Value| sample["services"][0]["request_rate"].as_f64() > Some(0.0);
@@ -237,12 +236,12 @@ async fn rates_and_percentiles_are_of_what_was_counted_in_between() {
         if let Some(sample) = samples.iter().find(counted) {
             break sample["services"][0].clone();
         }
-        assert!(since.elapsed() < PATIENCE, "no rate in {samples:?}");
+        assert!(since.elapsed() < TIMEOUT, "no rate in {samples:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     let longest = from.elapsed().as_secs_f64() + 1.0;
     let rate = sample["request_rate"].as_f64().expect("a number");
-    // They are half a second apart, give or take what a busy machine does.
+    // The samples are about half a second apart; a busy machine may delay one.
     assert!((100.0 / longest..=1000.0).contains(&rate), "{sample}");
     let errors = sample["error_rate"].as_f64().expect("a number");
     assert!((rate / errors - 10.0).abs() < 0.1, "{sample}");
@@ -257,8 +256,8 @@ async fn rates_and_percentiles_are_of_what_was_counted_in_between() {
     // The same from /services, compared with a sample a second old or older.
     let quiet = first_until(&analytics, |first| first["request_rate"] == 0.0).await;
     assert_eq!(quiet["error_rate"], 0.0, "{quiet}");
-    assert_eq!(quiet["p99_ms"], Value::Null, "no request, no time of it");
-    neighbour.show(Some(health(14)), Some(&metrics(1100, 70)));
+    assert_eq!(quiet["p99_ms"], Value::Null, "no request, no duration");
+    observed.show(Some(health(14)), Some(&metrics(1100, 70)));
     let busy = first_until(&analytics, |first| {
         first["request_rate"].as_f64() > Some(0.0)
     })
@@ -284,43 +283,43 @@ async fn rates_and_percentiles_are_of_what_was_counted_in_between() {
 
 #[tokio::test]
 async fn a_restart_starts_afresh() {
-    let neighbour = Neighbour::showing(100, &metrics(1000, 100)).await;
-    let unnoticed = Neighbour::showing(100, &metrics(10, 0)).await;
+    let observed = Observed::showing(100, &metrics(1000, 100)).await;
+    let unnoticed = Observed::showing(100, &metrics(10, 0)).await;
     let stubs = [
-        &neighbour.stub,
+        &observed.stub,
         &unnoticed.stub,
-        &neighbour.stub,
-        &neighbour.stub,
+        &observed.stub,
+        &observed.stub,
     ];
     let analytics = start(stubs, 500).await;
     samples(&analytics, 2).await;
-    // One counts from 0; the other has overtaken what it had, and only its
-    // uptime tells.
-    neighbour.show(Some(health(200)), Some(&metrics(5, 1)));
+    // One has restarted with lower counters; the other has already counted more than
+    // before, and only its uptime shows the restart.
+    observed.show(Some(health(200)), Some(&metrics(5, 1)));
     unnoticed.show(Some(health(1)), Some(&metrics(500, 100)));
     let before = history(&analytics).await.len();
     let samples = samples(&analytics, before + 3).await;
     for (n, name) in NAMES.iter().enumerate() {
         let of_it = samples.iter().map(|sample| &sample["services"][n]);
-        // Where the machine is very busy, one can miss a look.
+        // On a very busy machine, a poll can fail.
         let up = of_it.filter(|one| one["status"] == "up");
         let rates: Vec<_> = up.map(|one| one["request_rate"].clone()).collect();
         let nulls = rates.iter().filter(|rate| rate.is_null()).count();
-        // The first ever, and the first after the restart.
+        // The first sample, and the first after the restart.
         assert_eq!(nulls, 2, "{name}: {rates:?}");
         assert!(
             rates.iter().all(|rate| rate.is_null() || *rate == 0.0),
-            "nothing was counted: {name}: {rates:?}"
+            "no requests in between: {name}: {rates:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn one_that_goes_down_is_told_as_last_known_and_counted() {
-    let neighbour = Neighbour::showing(12, &metrics(0, 0)).await;
-    let analytics = start([&neighbour.stub; 4], 500).await;
+async fn a_service_that_goes_down_keeps_its_known_facts_and_its_polls_count() {
+    let observed = Observed::showing(12, &metrics(0, 0)).await;
+    let analytics = start([&observed.stub; 4], 500).await;
     let up = samples(&analytics, 2).await.len();
-    neighbour.show(None, None);
+    observed.show(None, None);
     let down = first_until(&analytics, |first| first["status"] == "down").await;
     assert_eq!(
         (&down["framework"], &down["version"]),
@@ -345,13 +344,13 @@ async fn one_that_goes_down_is_told_as_last_known_and_counted() {
         "{counted}"
     );
 
-    neighbour.show(Some(health(1)), Some(&metrics(0, 0)));
+    observed.show(Some(health(1)), Some(&metrics(0, 0)));
     let again = first_until(&analytics, |first| first["status"] == "up").await;
     assert_eq!(again["uptime_seconds"], 1);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_as_expected_takes_away_what_it_should_have_said() {
+async fn an_invalid_answer_makes_only_its_own_values_unknown() {
     let long = "# x\n".repeat(300_000) + "# EOF\n";
     for (health, metrics, known, measured, reason) in [
         (health(1), Some("<html>"), true, false, "not metrics at all"),
@@ -361,7 +360,7 @@ async fn an_answer_that_is_not_as_expected_takes_away_what_it_should_have_said()
             None,
             true,
             false,
-            "it hangs up on half of the questions",
+            "it closes every second connection",
         ),
         (
             health(1),
@@ -370,19 +369,19 @@ async fn an_answer_that_is_not_as_expected_takes_away_what_it_should_have_said()
             false,
             "no number",
         ),
-        (health(1), Some(&*long), true, false, "more than is read"),
+        (health(1), Some(&*long), true, false, "too large"),
         (
             "{}".to_owned(),
             Some(&*metrics(1, 0)),
             false,
             true,
-            "a health that says nothing",
+            "an empty health",
         ),
     ] {
-        let neighbour = Neighbour::showing(1, "").await;
-        neighbour.show(Some(health), metrics);
-        let fine = Neighbour::showing(1, &self::metrics(1, 0)).await;
-        let stubs = [&neighbour.stub, &fine.stub, &fine.stub, &fine.stub];
+        let observed = Observed::showing(1, "").await;
+        observed.show(Some(health), metrics);
+        let fine = Observed::showing(1, &self::metrics(1, 0)).await;
+        let stubs = [&observed.stub, &fine.stub, &fine.stub, &fine.stub];
         let analytics = start(stubs, 60_000).await;
         let services = services(&analytics).await;
         let odd = &services[0];
@@ -400,13 +399,16 @@ async fn an_answer_that_is_not_as_expected_takes_away_what_it_should_have_said()
 }
 
 #[tokio::test]
-async fn one_that_is_broken_is_down_and_delays_nobody() {
-    let fine = Neighbour::showing(1, &metrics(1, 0)).await;
+async fn a_broken_service_is_down_and_does_not_delay_others() {
+    let fine = Observed::showing(1, &metrics(1, 0)).await;
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{";
     let broken = [
         (Stub::refusing().await, "it refuses connections"),
         (Stub::hanging().await, "it never answers"),
-        (Stub::sending(|_| String::new()).await, "it hangs up"),
+        (
+            Stub::sending(|_| String::new()).await,
+            "it closes the connection",
+        ),
         (Stub::sending(|_| "what?".to_owned()).await, "no HTTP"),
         (Stub::answering("200 OK", "what?").await, "no JSON"),
         (Stub::sending(|_| half.to_owned()).await, "half an answer"),
@@ -414,7 +416,10 @@ async fn one_that_is_broken_is_down_and_delays_nobody() {
             Stub::answering("500 Internal Server Error", "{}").await,
             "broken",
         ),
-        (Stub::answering("404 Not Found", "{}").await, "a stranger"),
+        (
+            Stub::answering("404 Not Found", "{}").await,
+            "another server",
+        ),
     ];
     let watched = broken.iter().map(async |(broken, reason)| {
         let analytics = start([broken, &fine.stub, &fine.stub, &fine.stub], 1000).await;
@@ -437,9 +442,9 @@ async fn one_that_is_broken_is_down_and_delays_nobody() {
 }
 
 #[tokio::test]
-async fn a_window_is_of_1_to_60_minutes() {
-    let neighbour = Neighbour::showing(1, &metrics(1, 0)).await;
-    let analytics = start([&neighbour.stub; 4], 500).await;
+async fn a_window_is_1_to_60_minutes() {
+    let observed = Observed::showing(1, &metrics(1, 0)).await;
+    let analytics = start([&observed.stub; 4], 500).await;
     samples(&analytics, 1).await;
     for good in ["", "?minutes=1", "?minutes=60", "?minutes=%31", "?other=x"] {
         let answer = analytics
@@ -460,11 +465,11 @@ async fn a_window_is_of_1_to_60_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn requests_that_arrive_together_share_one_look() {
-    let neighbour = Neighbour::showing(1, &metrics(1, 0)).await;
+async fn concurrent_requests_share_a_poll() {
+    let observed = Observed::showing(1, &metrics(1, 0)).await;
     let slow = Stub::hanging().await;
-    // The one that hangs keeps each look open until all have come.
-    let stubs = [&neighbour.stub, &slow, &neighbour.stub, &neighbour.stub];
+    // The hanging stub keeps each poll running until all requests have arrived.
+    let stubs = [&observed.stub, &slow, &observed.stub, &observed.stub];
     let analytics = start(stubs, 60_000).await;
     let asked: Vec<_> = (0..50)
         .map(|_| {
@@ -473,34 +478,34 @@ async fn requests_that_arrive_together_share_one_look() {
         })
         .collect();
     for got in asked {
-        let got = tokio::time::timeout(PATIENCE, got).await.expect("in time");
+        let got = tokio::time::timeout(TIMEOUT, got).await.expect("in time");
         let services = got.expect("an answer").expect(200);
         assert_eq!(services[0]["status"], "up");
     }
-    // Three stand-ins in one. A look for the first who asked, one for all others,
-    // and one to spare for a busy machine.
-    let asked = neighbour.asked.load(Ordering::SeqCst);
+    // Three stubs in one. A poll for the first request, one for all others, and one to
+    // spare for a busy machine.
+    let asked = observed.asked.load(Ordering::SeqCst);
     assert!((3..=9).contains(&asked), "asked {asked} times");
 }
 
 #[tokio::test]
 async fn it_looks_until_it_stops() {
-    let neighbour = Neighbour::showing(1, &metrics(1, 0)).await;
-    let analytics = start([&neighbour.stub; 4], 500).await;
+    let observed = Observed::showing(1, &metrics(1, 0)).await;
+    let analytics = start([&observed.stub; 4], 500).await;
     samples(&analytics, 1).await;
     analytics.stop().await;
-    let asked = neighbour.asked.load(Ordering::SeqCst);
+    let asked = observed.asked.load(Ordering::SeqCst);
     assert!(asked >= 4);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(
-        neighbour.asked.load(Ordering::SeqCst),
+        observed.asked.load(Ordering::SeqCst),
         asked,
-        "it still looks"
+        "it still polls"
     );
 }
 
 #[test]
-fn an_interval_has_to_make_sense() {
+fn the_interval_must_be_in_range() {
     for (value, good) in [
         ("500", true),
         ("60000", true),

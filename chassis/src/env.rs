@@ -1,5 +1,5 @@
-//! Environment variables, read as typed values: a default for each, and every bad
-//! value reported at once.
+//! Environment variables, read as typed values. Each has a default; the error lists every
+//! invalid value.
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -8,8 +8,17 @@ use std::time::Duration;
 
 type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// Reads variables through a lookup, so that a test passes a map where a
-/// process passes its environment, and collects what is wrong with them.
+/// Reads variables and collects the errors. A test can pass a map instead of the environment of
+/// the process.
+///
+/// ```
+/// use chassis::env::Env;
+///
+/// let mut env = Env::new(|name| (name == "PORT").then(|| "80".to_owned()));
+/// let port = env.get("PORT", 8001_u16);
+/// let records = env.number("MAX_RECORDS", 1000, 1..=1_000_000);
+/// assert_eq!(env.finish((port, records)).unwrap(), (80, 1000));
+/// ```
 pub struct Env<'a> {
     lookup: Box<Lookup<'a>>,
     problems: Vec<String>,
@@ -31,12 +40,12 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// The value of `name`, or `default` where it is not set.
+    /// The value of `name`, or `default` if it is not set.
     pub fn get<T: Parameter>(&mut self, name: &str, default: T) -> T {
         self.parsed(name, T::EXPECTED, T::parse).unwrap_or(default)
     }
 
-    /// What `parse` makes of the value of `name`, if it is set.
+    /// The value of `name`, parsed with `parse`, if it is set.
     pub fn parsed<T>(
         &mut self,
         name: &str,
@@ -51,7 +60,7 @@ impl<'a> Env<'a> {
         parsed
     }
 
-    /// The whole number in `name`, which has to be in `range`.
+    /// The whole number in `name`, which must be in `range`.
     pub fn number(&mut self, name: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
         let Some(value) = self.look_up(name) else {
             return default;
@@ -68,14 +77,14 @@ impl<'a> Env<'a> {
         })
     }
 
-    /// The time in `name`, in milliseconds: from one to an hour.
+    /// The time in `name`, in milliseconds: from 1 ms to 1 h.
     pub fn milliseconds(&mut self, name: &str, default: Duration) -> Duration {
         const HOUR: u32 = 60 * 60 * 1000;
         let default = u32::try_from(default.as_millis()).unwrap_or(HOUR);
         Duration::from_millis(self.number(name, default, 1..=HOUR).into())
     }
 
-    /// Notes that the value of `name` is not what it has to be.
+    /// Records that the value of `name` is invalid.
     pub fn reject(&mut self, name: &str, value: impl fmt::Debug, expected: impl Display) {
         self.problems
             .push(format!("{name} is {value:?}, expected {expected}"));
@@ -83,13 +92,13 @@ impl<'a> Env<'a> {
 
     /// The value of `name`, if it is set.
     ///
-    /// An empty value counts as not set: compose files pass one for every
-    /// variable left blank.
+    /// An empty value counts as not set: compose files pass an empty value for every variable
+    /// left blank.
     pub(crate) fn look_up(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// `config`, unless any variable read so far was wrong.
+    /// `config`, unless any variable read so far is invalid.
     pub fn finish<T>(self, config: T) -> Result<T, ConfigError> {
         if self.problems.is_empty() {
             Ok(config)
@@ -101,14 +110,14 @@ impl<'a> Env<'a> {
 
 /// A type that an environment variable can hold.
 pub trait Parameter: Sized {
-    /// What a good value looks like, for the error message.
+    /// The form of a valid value, for the error message.
     const EXPECTED: &'static str;
 
-    /// The value, or `None` if it is not one.
+    /// The value, or `None` if it is invalid.
     fn parse(value: &str) -> Option<Self>;
 }
 
-/// What is wrong with the environment: a line for each bad variable.
+/// The invalid environment variables, a line for each.
 #[derive(Debug)]
 pub struct ConfigError(Vec<String>);
 

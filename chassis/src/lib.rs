@@ -6,7 +6,7 @@
 //! | module | what it holds | may import |
 //! |---|---|---|
 //! | [`values`] | ids, money, times, the names of headers | |
-//! | [`env`] | environment variables, typed | |
+//! | [`env`](mod@env) | environment variables, typed | |
 //! | [`telemetry`] | log lines, metrics, spans, the ids of the current request | `values`, `env` |
 //! | [`contract`] | errors, replies, bodies, pages, idempotency, the OpenAPI document | `values`, `telemetry` |
 //! | [`store`] | records in ascending id, up to a limit | `values`, `contract` |

@@ -1,5 +1,5 @@
-//! Running a service: configuration, the accept loop, what happens around each
-//! request, and stopping.
+//! Running a service: configuration, the accept loop, the exchange around each request, and
+//! shutdown.
 
 pub mod config;
 pub mod connection;

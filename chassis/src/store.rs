@@ -1,7 +1,7 @@
 //! Records in ascending id, up to a limit.
 //!
-//! A page is a range of a B-tree, so it costs the same at a thousand records and at a
-//! million; a hash map would have to be sorted for each page.
+//! A page is a range of a B-tree, so its cost does not grow with the number of records. A hash
+//! map would have to be sorted for each page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn ids_count_up_from_one_and_are_never_used_again() {
         let mut table = Table::default();
-        let add = |table: &mut Table<Id>| *table.insert(|id| id).expect("room");
+        let add = |table: &mut Table<Id>| *table.insert(|id| id).expect("capacity");
         assert_eq!(add(&mut table).to_string(), "1");
         let second = add(&mut table);
         table.remove(second);
@@ -177,19 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_one_more_when_one_is_gone_and_the_gauge_follows() {
+    fn a_full_table_accepts_a_record_after_a_removal_and_the_gauge_follows() {
         let records = Gauge::default();
         let mut table = Table::new(Capacity::new(2, records.clone()));
-        let first = *table.insert(|id| id).expect("room for two");
-        table.insert(|id| id).expect("room for one more");
+        let first = *table.insert(|id| id).expect("capacity for two");
+        table.insert(|id| id).expect("capacity for one more");
         assert_eq!(table.insert(|id| id), Err(Full(2)));
         assert_eq!(records.get(), 2);
 
         table.remove(first);
         assert!(table.remove(first).is_none(), "it is gone already");
         assert_eq!((records.get(), table.check_capacity()), (1, Ok(())));
-        let third = table.insert(|id| id).expect("room again");
-        assert_eq!(third.to_string(), "3", "what was refused took no id");
+        let third = table.insert(|id| id).expect("capacity again");
+        assert_eq!(third.to_string(), "3", "a refused record uses no id");
     }
 
     proptest! {
@@ -200,7 +200,7 @@ mod tests {
             limit in 1..=50_usize,
         ) {
             let mut table = Table::default();
-            let mut expected: BTreeSet<Id> = (0..count).map(|_| *table.insert(|id| id).expect("room")).collect();
+            let mut expected: BTreeSet<Id> = (0..count).map(|_| *table.insert(|id| id).expect("capacity")).collect();
             for n in removed {
                 let id = n.to_string().parse().expect("an id");
                 table.remove(id);

@@ -1,5 +1,5 @@
-//! For tests: a real server on a free port, a client that reads answers whole,
-//! and stand-ins for other services that misbehave on demand.
+//! For tests: a real server on a free port, a client that reads whole responses, and stubs of
+//! other services, which can fail in many ways.
 
 pub mod conformance;
 
@@ -23,7 +23,7 @@ use crate::upstream::client::{Upstream, connections};
 use crate::upstream::resilience::Resilience;
 use crate::upstream::url::UpstreamUrl;
 
-/// A running service. Dropped, it is stopped.
+/// A running service. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -33,7 +33,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts what `serve` makes of a listener on a free port.
+    /// Runs `serve` with a listener on a free port.
     pub async fn start<F>(serve: impl FnOnce(TcpListener, Shutdown) -> F) -> Self
     where
         F: Future<Output = Result<(), RunError>> + Send + 'static,
@@ -50,12 +50,12 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where another service finds it.
+    /// Its base URL, for another service.
     pub fn upstream_url(&self) -> UpstreamUrl {
         UpstreamUrl::of(self.address)
     }
@@ -86,12 +86,12 @@ impl Server {
         self.send("POST", path, body).await
     }
 
-    /// Asks it to stop, without waiting.
+    /// Requests its shutdown, without waiting for it.
     pub fn request_shutdown(&self) {
         self.shutdown.request();
     }
 
-    /// Stops it, and waits until it has.
+    /// Shuts it down, and waits until it has stopped.
     pub async fn stop(mut self) {
         self.shutdown.request();
         let stopped = tokio::time::timeout(PATIENCE, &mut self.task)
@@ -107,7 +107,7 @@ impl Drop for Server {
     }
 }
 
-/// An environment in which nothing is set but `variables`.
+/// An environment in which only `variables` are set.
 pub fn env<'a>(variables: &'a [(&'a str, String)]) -> Env<'a> {
     Env::new(|name| {
         variables
@@ -117,24 +117,24 @@ pub fn env<'a>(variables: &'a [(&'a str, String)]) -> Env<'a> {
     })
 }
 
-/// A stand-in for another service, as an upstream of its caller.
+/// A stub of another service.
 #[derive(Debug)]
 pub struct Stub {
     address: SocketAddr,
     task: Option<JoinHandle<()>>,
-    // The port of one that refuses: let go, it could be another stub's.
+    // The port of a refusing stub, held so that no other stub gets it.
     _held: Option<TcpSocket>,
 }
 
 impl Stub {
-    /// One that gives this answer to every request.
+    /// A stub that answers every request with this status and body.
     pub async fn answering(status: &'static str, body: &str) -> Self {
         let body = body.to_owned();
         Self::replying(move |_| (status, body.clone())).await
     }
 
-    /// One that answers with the status line and the JSON that `reply` makes of
-    /// a request, which it is given as text, body and all.
+    /// A stub that answers with the status line and the JSON that `reply` returns for the text
+    /// of a request, body included.
     pub async fn replying(
         reply: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static,
     ) -> Self {
@@ -145,8 +145,8 @@ impl Stub {
         .await
     }
 
-    /// One that sends the bytes that `reply` makes of a request, HTTP or not, and
-    /// closes the connection.
+    /// A stub that sends the bytes that `reply` returns for a request, HTTP or not, and closes
+    /// the connection.
     pub async fn sending(reply: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         Self::accepting_requests(move |request| reply(request).into_bytes()).await
     }
@@ -156,7 +156,7 @@ impl Stub {
         Self::accepting(move |mut stream| {
             let reply = Arc::clone(&reply);
             async move {
-                // Whoever calls may go away at any moment; that is its affair.
+                // The caller may close the connection at any moment.
                 if let Some(request) = Request::read(&mut stream).await {
                     let _ = stream.write_all(&reply(&request.text())).await;
                     let _ = stream.shutdown().await;
@@ -166,7 +166,7 @@ impl Stub {
         .await
     }
 
-    /// One that takes requests and never answers.
+    /// A stub that accepts requests and never answers.
     pub async fn hanging() -> Self {
         Self::accepting(|stream| async move {
             let _held = stream;
@@ -175,17 +175,17 @@ impl Stub {
         .await
     }
 
-    async fn accepting<F>(talk: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    async fn accepting<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let accepting = tokio::spawn(async move {
-            // Dropped with the stub, the set ends its conversations.
-            let mut conversations = JoinSet::new();
+            // Dropped with the stub, the set cancels its tasks.
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                conversations.spawn(talk(stream));
+                connections.spawn(handle(stream));
             }
         });
         Self {
@@ -195,7 +195,7 @@ impl Stub {
         }
     }
 
-    /// One that is not there: its port refuses connections.
+    /// A stub that is down: its port refuses connections.
     pub async fn refusing() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -207,17 +207,17 @@ impl Stub {
         }
     }
 
-    /// Where it is found.
+    /// Its base URL.
     pub fn url(&self) -> UpstreamUrl {
         UpstreamUrl::of(self.address)
     }
 
-    /// As an upstream to call.
+    /// An upstream that calls it.
     pub fn upstream(&self) -> Upstream {
         self.upstream_with(Resilience::default())
     }
 
-    /// As an upstream to call in this way.
+    /// An upstream that calls it with `resilience`.
     pub fn upstream_with(&self, resilience: Resilience) -> Upstream {
         let http = connections().expect("a client");
         Upstream::new("stub-service", &self.url(), http, resilience)

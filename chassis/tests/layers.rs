@@ -17,7 +17,8 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
         let [module, _, imports, ..] = columns.as_slice() else {
             continue;
         };
-        let module = module.trim_matches(['[', ']', '`']);
+        let module = module.trim_start_matches(['[', '`']);
+        let module = module.split('`').next().unwrap_or_default();
         if module == "module" {
             continue;
         }

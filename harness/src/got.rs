@@ -13,7 +13,7 @@ pub struct Got {
 }
 
 impl Got {
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads the response.
     pub async fn from(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         Self {
@@ -37,7 +37,7 @@ impl Got {
             .unwrap_or_default()
     }
 
-    /// The body, having checked the status.
+    /// Checks the status, and returns the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(
@@ -53,8 +53,8 @@ impl Got {
         }
     }
 
-    /// Checks that this is the contract's error with this status and code, and
-    /// returns its sentence.
+    /// Checks that this is an error of the contract with this status and code, and
+    /// returns its message.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> String {
         let body = self.json();

@@ -1,5 +1,5 @@
-//! The API of notification-service: what each route answers, and the document that
-//! says so. It names no framework; the room of one brings what a request holds.
+//! The API of notification-service: the reply of each route, and the OpenAPI document. It names no
+//! framework: `http.rs` reads the arguments from the request.
 
 use std::fmt::Display;
 
@@ -24,13 +24,13 @@ use crate::model::{NewNotification, Notification, NotificationBody, Notification
 ))]
 struct Document;
 
-/// The API, as it is on `framework`.
+/// The API, for an implementation on `framework`.
 pub fn on(framework: &'static str) -> Api {
     let about = About {
         name: "notification-service",
         framework,
         version: env!("CARGO_PKG_VERSION"),
-        description: "What the users of the shop have been told.",
+        description: "Notifications to the users of the shop.",
     };
     Api::new(about, Document::openapi())
 }
@@ -53,7 +53,7 @@ pub fn send_notification(app: &App, body: NotificationBody) -> Result<Reply, Api
 
 /// The notifications of one user
 ///
-/// None for a user that nobody has heard of.
+/// An unknown user has none.
 #[utoipa::path(get, path = "/api/notifications/{id}", tag = "notifications",
     params(("id" = String, Path, description = "The id of the user", min_length = 1, example = "1"), Page),
     responses((status = 200, description = "A page of that user's notifications, in ascending id", body = [Notification])))]
@@ -76,7 +76,7 @@ pub fn delete_notification(
 
 /// Mark a notification as read
 ///
-/// It may be so already.
+/// Marking it again changes nothing.
 #[utoipa::path(patch, path = "/api/notifications/{id}/read", tag = "notifications",
     params(("id" = Id, Path, description = "The id of the notification")),
     responses((status = 200, description = "The notification, read", body = Notification)))]
@@ -84,7 +84,7 @@ pub fn read_notification(app: &App, NotificationId(id): NotificationId) -> Resul
     Ok(Reply::json(200, &app.notifications.mark_read(id)?))
 }
 
-/// A segment of a path: all but what never needs it is encoded
+/// A segment of a path. Encodes all characters except the unreserved ones
 /// ([RFC 3986, 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3)).
 fn encoded(segment: &str) -> impl Display {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC

@@ -1,4 +1,4 @@
-//! What can go wrong with notifications, and what a client is told.
+//! The errors of notification-service, and the error that a client gets for each.
 
 use chassis::contract::error::ApiError;
 use chassis::values::id::Id;

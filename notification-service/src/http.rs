@@ -15,14 +15,14 @@ use crate::{App, api};
 /// The API of notification-service, on warp.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("warp"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_warp::serve(listener, routes(), app, service).await
 }
 
-/// Path and method come first in each: what rejects behind them is the failure
-/// of the one route that was meant.
+/// Each route checks path and method first. A later filter rejects only for the route that
+/// the request is for, so its rejection is the error that the client gets.
 fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     let list = warp::path!("api" / "notifications")
         .and(get_or_head())
@@ -53,7 +53,7 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
     list.or(send).or(list_of_user).or(delete).or(read)
 }
 
-/// `/api/notifications/{id}`. `send` is a path of its own, whatever the method.
+/// `/api/notifications/{id}`, except `send`, which is a route of its own for every method.
 fn in_notifications() -> impl Filter<Extract = (String,), Error = Rejection> + Copy {
     warp::path!("api" / "notifications" / String).and_then(async |id: String| {
         if id == "send" {

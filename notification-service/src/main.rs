@@ -1,4 +1,4 @@
-//! notification-service as a program.
+//! The notification-service program.
 
 use std::process::ExitCode;
 

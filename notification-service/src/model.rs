@@ -1,4 +1,4 @@
-//! Notifications, and the rules for one.
+//! Notifications, and their validation.
 
 use std::str::FromStr;
 
@@ -12,20 +12,20 @@ use utoipa::ToSchema;
 /// The type of a notification that was sent without one.
 const DEFAULT_KIND: &str = "info";
 
-/// What a user has been told.
+/// A message to a user of the shop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
     /// The id.
     pub id: Id,
-    /// Whom it is for. Nobody checks that this is a user: a notification must
+    /// The id of the recipient. It is not checked with user-service: a notification must
     /// not fail because user-service is down.
     #[schema(examples("1"))]
     pub user_id: String,
     /// The text, 1 to 1000 characters.
     #[schema(examples("Your order #7 has been confirmed"))]
     pub message: String,
-    /// What it is about.
+    /// The type, such as `order_confirmation`.
     #[serde(rename = "type")]
     #[schema(examples("order_confirmation"))]
     pub kind: String,
@@ -35,7 +35,7 @@ pub struct Notification {
     pub created_at: Timestamp,
 }
 
-/// The id of a notification, as it stands in a path.
+/// The id of a notification, in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotificationId(pub Id);
 
@@ -47,7 +47,7 @@ impl FromStr for NotificationId {
     }
 }
 
-/// The id of a user, as it stands in a path. Nobody checks that this is a user.
+/// The id of a user, in a path. It is not checked with user-service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserId(pub String);
 
@@ -74,7 +74,7 @@ pub struct NotificationBody {
     kind: Field<String>,
 }
 
-/// A notification to be sent, valid.
+/// A valid new notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewNotification {
     /// 1 to 100 characters.
@@ -86,7 +86,7 @@ pub struct NewNotification {
 }
 
 impl NewNotification {
-    /// Checks a body; every field at fault is named.
+    /// Checks a body. The error names every invalid field.
     pub fn parse(body: NotificationBody) -> Result<Self, ApiError> {
         let mut form = Form::default();
         let user_id = form.required("userId", body.user_id, text(1..=100));
@@ -102,7 +102,7 @@ impl NewNotification {
     }
 }
 
-/// What a notification is about, such as `order_confirmation`.
+/// The type of a notification, such as `order_confirmation`.
 fn kind(kind: String) -> Result<String, String> {
     let kind = text(1..=50)(kind)?;
     if kind.bytes().all(|b| matches!(b, b'a'..=b'z' | b'_')) {
@@ -135,7 +135,7 @@ mod tests {
         let too_long = "a".repeat(51);
         for (bad, reason) in [
             ("", "empty"),
-            (" \t", "nothing once it is trimmed"),
+            (" \t", "empty after trimming"),
             ("Info", "upper case"),
             ("order-confirmation", "a hyphen"),
             ("order confirmation", "a space"),

@@ -12,8 +12,8 @@ use parking_lot::RwLock;
 use crate::error::NotificationError;
 use crate::model::{NewNotification, Notification};
 
-/// All notifications. One lock holds the records and the index of whom they are
-/// for, so that the two can never disagree.
+/// All notifications. One lock guards the records and the index by user, so that they
+/// never disagree.
 #[derive(Debug, Default)]
 pub struct NotificationStore {
     notifications: RwLock<Notifications>,
@@ -22,13 +22,13 @@ pub struct NotificationStore {
 #[derive(Debug, Default)]
 struct Notifications {
     table: Table<Notification>,
-    /// No user has an empty set: the index would grow with every user there
-    /// ever was.
+    /// No set is empty, or the index would grow with every user that ever had a
+    /// notification.
     by_user: HashMap<String, BTreeSet<Id>>,
 }
 
 impl NotificationStore {
-    /// No notifications yet, and never more than `capacity` has.
+    /// An empty store with this capacity.
     pub fn new(capacity: Capacity) -> Self {
         let notifications = Notifications {
             table: Table::new(capacity),
@@ -63,8 +63,8 @@ impl NotificationStore {
         self.notifications.read().table.page(page)
     }
 
-    /// A page of one user's notifications. Its cost follows that user's, not
-    /// everyone's.
+    /// A page of one user's notifications. The cost does not depend on those of other
+    /// users.
     pub fn list_of_user(&self, user_id: &str, page: Page) -> Listing<Notification> {
         let notifications = self.notifications.read();
         match notifications.by_user.get(user_id) {
@@ -73,7 +73,7 @@ impl NotificationStore {
         }
     }
 
-    /// Marks a notification as read. It may be so already.
+    /// Marks a notification as read. Marking it again changes nothing.
     pub fn mark_read(&self, id: Id) -> Result<Arc<Notification>, NotificationError> {
         let mut notifications = self.notifications.write();
         let notification = notifications
@@ -86,7 +86,7 @@ impl NotificationStore {
         Ok(Arc::clone(notification))
     }
 
-    /// Takes a notification out.
+    /// Removes a notification.
     pub fn delete(&self, id: Id) -> Result<(), NotificationError> {
         let mut notifications = self.notifications.write();
         let Notifications { table, by_user } = &mut *notifications;
@@ -123,7 +123,7 @@ mod tests {
             .collect()
     }
 
-    /// The index names each record once, under its user, and nothing else.
+    /// Checks that the index has each record once, under its user, and nothing else.
     fn assert_consistent(store: &NotificationStore) {
         let notifications = store.notifications.read();
         for (user_id, index) in &notifications.by_user {
@@ -138,10 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_only_their_own() {
+    fn a_user_gets_only_their_own() {
         let store = NotificationStore::default();
         for user in ["ada", "bob", "ada"] {
-            store.create(to(user)).expect("room");
+            store.create(to(user)).expect("capacity");
         }
         let page = Page::default();
         assert_eq!(ids(&store.list(page)), ["1", "2", "3"]);
@@ -155,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_notifications_leaves_nothing_behind() {
+    fn a_user_without_notifications_is_not_in_the_index() {
         let store = NotificationStore::default();
         let ids: Vec<_> = ["ada", "bob", "ada"]
-            .map(|user| store.create(to(user)).expect("room").id)
+            .map(|user| store.create(to(user)).expect("capacity").id)
             .into();
         for (id, users_left) in ids.iter().zip([2, 1, 0]) {
             store.delete(*id).expect("is there");
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn reading_twice_is_reading_once() {
+    fn marking_as_read_twice_is_marking_once() {
         let store = NotificationStore::default();
-        let sent = store.create(to("ada")).expect("room");
+        let sent = store.create(to("ada")).expect("capacity");
         let read = store.mark_read(sent.id).expect("is there");
         assert_eq!(store.mark_read(sent.id), Ok(Arc::clone(&read)));
         assert_eq!((sent.read, read.read), (false, true));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_holds_while_many_send_and_delete() {
+    fn the_index_is_right_after_concurrent_sending_and_deleting() {
         let store = NotificationStore::default();
         let deleted: usize = thread::scope(|scope| {
             let workers: Vec<_> = (0..8)
@@ -199,7 +199,7 @@ mod tests {
                         let user = ["ada", "bob", "eve"][worker % 3];
                         let mut deleted = 0;
                         for n in 0..100 {
-                            let id = store.create(to(user)).expect("room").id;
+                            let id = store.create(to(user)).expect("capacity").id;
                             store.mark_read(id).expect("is there");
                             if n % 2 == 0 {
                                 store.delete(id).expect("is there");
@@ -220,10 +220,10 @@ mod tests {
     }
 
     #[test]
-    fn one_notification_deleted_eight_times_at_once_is_deleted_once() {
+    fn of_eight_concurrent_deletions_one_succeeds() {
         let store = NotificationStore::default();
-        let id = store.create(to("ada")).expect("room").id;
-        store.create(to("ada")).expect("room");
+        let id = store.create(to("ada")).expect("capacity").id;
+        store.create(to("ada")).expect("capacity");
         let deleted = thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| store.delete(id).is_ok()))

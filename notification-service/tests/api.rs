@@ -1,11 +1,11 @@
-//! notification-service through its front door: the real server on a free port.
+//! Tests of notification-service over HTTP: the real server on a free port.
 
 use chassis::testkit::{Got, Server, env};
 use harness::raw::exchange_bytes;
 use notification_service::{App, Config, http};
 use serde_json::{Value, json};
 
-/// The largest body that is taken, in bytes.
+/// The largest body that the service accepts, in bytes.
 const LIMIT: usize = 64 * 1024;
 
 async fn start() -> Server {
@@ -111,7 +111,7 @@ async fn each_user_has_a_list_of_their_own() {
             vec![],
             "not the id of a notification",
         ),
-        ("/api/notifications/eve", vec![], "nobody knows her"),
+        ("/api/notifications/eve", vec![], "an unknown user"),
     ] {
         let got = server.get(path).await;
         let total = got.header("x-total-count").to_owned();
@@ -151,7 +151,7 @@ async fn one_users_pages_visit_all_of_theirs_once() {
         (
             "/api/notifications/bob?limit=0",
             vec!["limit"],
-            "no page has no records",
+            "a page has at least one record",
         ),
         (
             "/api/notifications?after=x&limit=1001",
@@ -180,11 +180,7 @@ async fn a_user_id_is_any_text() {
             "%C3%BCn%C3%AF%20%E5%90%8D",
             "letters of many scripts",
         ),
-        (
-            "?limit=0#x",
-            "%3Flimit=0%23x",
-            "what a URL means something by",
-        ),
+        ("?limit=0#x", "%3Flimit=0%23x", "delimiters of a URL"),
         ("x-._~", "%78-%2E_~", "nothing that needs encoding"),
     ] {
         let sent = send(&server, user, reason).await;
@@ -204,7 +200,7 @@ fn fields_of(error: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn every_field_at_fault_is_named() {
+async fn the_error_names_every_invalid_field() {
     let server = start().await;
     for (body, code, fields, reason) in [
         (
@@ -285,7 +281,7 @@ async fn a_type_is_info_or_a_word_of_the_senders() {
 }
 
 #[tokio::test]
-async fn head_answers_as_get_does_without_the_body() {
+async fn head_has_the_headers_of_get_and_no_body() {
     let server = start().await;
     send(&server, "7", "Hello").await;
     send(&server, "7", "Hello again").await;
@@ -311,7 +307,7 @@ async fn head_answers_as_get_does_without_the_body() {
         ] {
             assert_eq!(head.header(name), get.header(name), "{path}: {name}");
         }
-        // An error has the id of its request in it, but they are all as long.
+        // An error contains the id of its request, but all ids have the same length.
         assert_eq!(
             head.header("content-length"),
             get.body.len().to_string(),
@@ -331,12 +327,12 @@ async fn another_path_is_not_found_and_another_method_not_allowed() {
     send(&server, "7", "Hello").await;
     for (path, reason) in [
         ("/", "nothing"),
-        ("/api/notifications/", "a slash too many"),
-        ("/api/notifications/7/", "and behind an id"),
-        ("/api/notifications/send/", "and behind a word"),
-        ("//api/notifications", "doubled in front"),
-        ("/api//notifications", "doubled in the middle"),
-        ("/api/notifications//", "doubled at the end"),
+        ("/api/notifications/", "a trailing slash"),
+        ("/api/notifications/7/", "a slash after an id"),
+        ("/api/notifications/send/", "a slash after send"),
+        ("//api/notifications", "a doubled slash at the start"),
+        ("/api//notifications", "a doubled slash in the middle"),
+        ("/api/notifications//", "a doubled slash at the end"),
         ("/health/", "the operations are no exception"),
         ("/api/notifications/1/2/read", "a segment too many"),
         ("/docs/swagger-ui.css/more", "and here"),
@@ -399,7 +395,7 @@ async fn another_path_is_not_found_and_another_method_not_allowed() {
 }
 
 #[tokio::test]
-async fn the_failure_of_the_route_that_was_meant_wins() {
+async fn the_error_is_that_of_the_requested_route() {
     let server = start().await;
     for (method, path, status, reason) in [
         (
@@ -435,7 +431,7 @@ async fn a_body_must_say_that_it_is_json() {
     let server = start().await;
     let body = r#"{"userId":"7","message":"Hello"}"#;
     for (content_type, status, reason) in [
-        (None, 415, "nothing is said"),
+        (None, 415, "no content type"),
         (Some("text/plain"), 415, "text"),
         (Some("application/x-www-form-urlencoded"), 415, "a form"),
         (Some("application/json"), 201, "JSON"),
@@ -464,7 +460,7 @@ async fn a_body_must_say_that_it_is_json() {
 async fn a_body_has_at_most_64_kib() {
     let server = start().await;
     let head = "POST /api/notifications/send HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
-    // White space around an object is part of the body and of nothing else.
+    // White space pads the body without changing the object.
     let body = |length| {
         let object = r#"{"userId":"7","message":"Hello"}"#;
         object.to_owned() + &" ".repeat(length - object.len())
@@ -490,7 +486,7 @@ async fn a_body_has_at_most_64_kib() {
         (
             format!("{head}content-length: 10000000\r\n\r\n"),
             "413",
-            "refused by its length, before it is there",
+            "refused by its Content-Length, before it arrives",
         ),
     ] {
         let answer = exchange_bytes(server.address(), request.as_bytes()).await;

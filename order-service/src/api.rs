@@ -1,5 +1,5 @@
-//! The API of order-service: what each route answers, and the document that says
-//! so. It names no framework; the room of one brings what a request holds.
+//! The API of order-service: the reply of each route, and the OpenAPI document. It names no
+//! framework: `http.rs` reads the arguments from the request.
 
 use chassis::contract::api::{About, Api};
 use chassis::contract::error::ApiError;
@@ -24,7 +24,7 @@ use crate::place_order::place_order_once;
 ))]
 struct Document;
 
-/// The API, as it is on `framework`.
+/// The API, for an implementation on `framework`.
 pub fn on(framework: &'static str) -> Api {
     let about = About {
         name: "order-service",
@@ -44,9 +44,9 @@ pub fn list_orders(app: &App, page: Page) -> Reply {
 
 /// Place an order
 ///
-/// Takes the stock and tells the user. A notification that fails does not fail
-/// the order: it is marked `failed`. With an `Idempotency-Key` it can be repeated,
-/// and orders nothing twice.
+/// Takes the stock and notifies the user. If the notification fails, the order stands and
+/// its notification is marked `failed`. A request with an `Idempotency-Key` can be
+/// repeated, and places one order.
 #[utoipa::path(post, path = "/api/orders", tag = "orders", params(KeyHeader), request_body = OrderBody, responses(
     (status = 201, description = "The confirmed order", body = Order),
     (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; `conflict`: the key was used with another body"),
@@ -61,9 +61,9 @@ pub async fn place_order(app: &App, key: Option<Key>, body: OrderBody) -> Result
     }))
 }
 
-/// What all orders come to
+/// The totals of all orders
 #[utoipa::path(get, path = "/api/orders/stats", tag = "orders",
-    responses((status = 200, description = "Kept up to date, not counted per request", body = Stats)))]
+    responses((status = 200, description = "The totals, updated with every order", body = Stats)))]
 pub fn stats(app: &App) -> Reply {
     Reply::json(200, &Stats::from(app.orders.totals()))
 }
@@ -83,7 +83,7 @@ pub fn get_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
     Ok(Reply::json(200, &app.orders.find(id)?))
 }
 
-/// Cancel an order and give its stock back
+/// Cancel an order and return its stock
 #[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", params(("id" = Id, Path)), responses(
     (status = 200, description = "The cancelled order", body = Order),
     (status = 409, description = "`conflict`: the order is cancelled already"),

@@ -17,7 +17,7 @@ use crate::model::Order;
 pub async fn cancel_order(app: App, id: Id) -> Result<Arc<Order>, OrderError> {
     // Of concurrent cancellations, one gets past this line.
     let order = app.orders.claim_cancel(id)?;
-    let (shutdown, patience) = (app.service.shutdown().clone(), app.deadline);
+    let (shutdown, limit) = (app.service.shutdown().clone(), app.deadline);
     let cancelling = shutdown.finish(async move {
         match app.products.return_for_cancel(&order).await {
             Ok(()) => app.orders.cancelled(id),
@@ -27,6 +27,6 @@ pub async fn cancel_order(app: App, id: Id) -> Result<Arc<Order>, OrderError> {
             }
         }
     });
-    let slow = OrderError::Unavailable("product-service", CallError::TimedOut(patience));
-    timeout(patience, cancelling).await.unwrap_or(Err(slow))
+    let slow = OrderError::Unavailable("product-service", CallError::TimedOut(limit));
+    timeout(limit, cancelling).await.unwrap_or(Err(slow))
 }

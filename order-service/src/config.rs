@@ -7,20 +7,20 @@ use chassis::serve::config::ServiceConfig;
 use chassis::upstream::resilience::Resilience;
 use chassis::upstream::url::UpstreamUrl;
 
-/// All that order-service is configured with.
+/// The configuration of order-service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every service has.
+    /// The settings that all services have.
     pub service: ServiceConfig,
-    /// Where user-service is.
+    /// The base URL of user-service.
     pub user_service: UpstreamUrl,
-    /// Where product-service is.
+    /// The base URL of product-service.
     pub product_service: UpstreamUrl,
-    /// Where notification-service is.
+    /// The base URL of notification-service.
     pub notification_service: UpstreamUrl,
-    /// How they are called.
+    /// The settings for calls to them.
     pub resilience: Resilience,
-    /// How long an order waits for its notification, which it can do without.
+    /// How long an order waits for its notification, which is optional.
     pub notify_timeout: Duration,
 }
 

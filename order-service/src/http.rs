@@ -15,7 +15,7 @@ use crate::{App, api};
 /// The API of order-service, on poem.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("poem"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_poem::serve(listener, routes(), app, service).await

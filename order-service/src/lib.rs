@@ -28,10 +28,10 @@ use place_order::Placed;
 use stock::Products;
 use store::OrderStore;
 
-/// What all requests share. Cheap to clone.
+/// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What every service carries.
+    /// The state that all services have.
     pub service: Arc<Service>,
     orders: Arc<OrderStore>,
     keys: Arc<Keys<NewOrder, Placed>>,
@@ -43,8 +43,7 @@ pub struct App {
 }
 
 impl App {
-    /// A service without orders that answers by `api`, and stops when `shutdown`
-    /// says so.
+    /// A service that has no orders yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let http = connections()?;
         let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);

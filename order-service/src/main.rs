@@ -1,4 +1,4 @@
-//! order-service as a program.
+//! The order-service program.
 
 use std::process::ExitCode;
 

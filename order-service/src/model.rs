@@ -1,4 +1,4 @@
-//! Orders, and the rules for one.
+//! Orders, and their validation.
 
 use std::str::FromStr;
 
@@ -10,10 +10,10 @@ use chassis::values::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a client is told of an order for a user that does not exist.
+/// The message for a user that does not exist.
 pub const USER_NOT_FOUND: &str = "User not found";
 
-/// What a client is told of an order for a product that does not exist.
+/// The message for a product that does not exist.
 pub const PRODUCT_NOT_FOUND: &str = "Product not found";
 
 /// An order of the shop.
@@ -22,20 +22,20 @@ pub const PRODUCT_NOT_FOUND: &str = "Product not found";
 pub struct Order {
     /// The id.
     pub id: Id,
-    /// Who ordered.
+    /// The user who ordered.
     pub user_id: Id,
-    /// What was ordered.
+    /// The product that was ordered.
     pub product_id: Id,
     /// How many pieces.
     #[schema(minimum = 1, maximum = 10_000, examples(2))]
     pub quantity: u32,
-    /// The price of one piece as the stock was taken.
+    /// The price of one piece when the stock was taken.
     pub unit_price: Money,
     /// The price of all pieces, exact.
     pub total_price: Money,
-    /// Whether it stands.
+    /// Whether the order is confirmed or cancelled.
     pub status: Status,
-    /// Whether the user was told.
+    /// Whether the user was notified.
     pub notification: Notification,
     /// When it was placed.
     pub created_at: Timestamp,
@@ -43,7 +43,7 @@ pub struct Order {
     pub updated_at: Timestamp,
 }
 
-/// The id of an order, as it stands in a path.
+/// The id of an order, in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrderId(pub Id);
 
@@ -55,7 +55,7 @@ impl FromStr for OrderId {
     }
 }
 
-/// The id of a user, as it stands in a path.
+/// The id of a user, in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserId(pub Id);
 
@@ -67,23 +67,23 @@ impl FromStr for UserId {
     }
 }
 
-/// Whether an order stands.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It does.
+    /// The order stands.
     Confirmed,
-    /// It was cancelled, and its stock given back.
+    /// The order was cancelled, and its stock returned.
     Cancelled,
 }
 
-/// Whether the user was told of an order.
+/// Whether the user was notified of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Notification {
-    /// notification-service took the message.
+    /// notification-service accepted the message.
     Sent,
-    /// It did not; the order stands all the same.
+    /// It did not. The order stands.
     Failed,
 }
 
@@ -102,20 +102,20 @@ pub struct OrderBody {
     quantity: Field<Number>,
 }
 
-/// What is to be ordered; the quantity is valid and the ids could exist.
+/// A valid new order. Whether its user and product exist is not checked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewOrder {
-    /// Who orders.
+    /// The user who orders.
     pub user_id: Id,
-    /// What is ordered.
+    /// The product to order.
     pub product_id: Id,
     /// How many pieces.
     pub quantity: u32,
 }
 
 impl NewOrder {
-    /// Checks a body; every field at fault is named. An id that is malformed
-    /// belongs to nobody, and goes no further than this.
+    /// Checks a body. The error names every invalid field. A malformed id is an
+    /// unknown id.
     pub fn parse(body: OrderBody) -> Result<Self, ApiError> {
         let mut form = Form::default();
         let user_id = id(&mut form, "userId", body.user_id, USER_NOT_FOUND);
@@ -140,14 +140,14 @@ fn id(form: &mut Form, name: &str, field: Field<String>, unknown: &str) -> Optio
     id
 }
 
-/// What all orders come to.
+/// The totals of all orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Orders that stand.
     pub confirmed: u64,
     /// Orders that were cancelled.
     pub cancelled: u64,
-    /// What the orders that stand bring in.
+    /// The sum of the orders that stand.
     pub revenue: Money,
 }
 
@@ -160,9 +160,9 @@ pub struct Stats {
     confirmed: u64,
     /// Orders that were cancelled.
     cancelled: u64,
-    /// What the orders that stand bring in.
+    /// The sum of the orders that stand.
     revenue: Money,
-    /// When this was so.
+    /// The time of the answer.
     timestamp: Timestamp,
 }
 

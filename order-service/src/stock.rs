@@ -39,7 +39,7 @@ const SETTLE_MAX_PAUSE: Duration = Duration::from_secs(1);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long repetitions go on after a shutdown is requested.
-const LAST_CALL: Duration = GRACE.saturating_sub(Duration::from_secs(2));
+const SETTLE_IN_SHUTDOWN: Duration = GRACE.saturating_sub(Duration::from_secs(2));
 
 /// The client for product-service. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -188,9 +188,9 @@ impl Products {
         };
         let asking = async {
             let mut pause = SETTLE_PAUSE;
-            let patient = self.0.upstream.clone().with_timeout(SETTLE_TIMEOUT);
+            let repeated = self.0.upstream.clone().with_timeout(SETTLE_TIMEOUT);
             loop {
-                let upstream = patient.before(Instant::now() + SETTLE_TIMEOUT);
+                let upstream = repeated.before(Instant::now() + SETTLE_TIMEOUT);
                 match change.call(&upstream).done().await {
                     Err(error) if !error.is_answer() => sleep(pause).await,
                     answer => return answer,
@@ -200,7 +200,7 @@ impl Products {
         };
         let stopping = async {
             self.0.shutdown.requested().await;
-            sleep(LAST_CALL).await;
+            sleep(SETTLE_IN_SHUTDOWN).await;
         };
         tokio::select! {
             answer = asking => return answer,

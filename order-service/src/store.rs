@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn of_eight_who_cancel_at_once_one_does() {
         let store = OrderStore::default();
-        let order = store.save(new(1, 2), price("19.99")).expect("room").id;
+        let order = store.save(new(1, 2), price("19.99")).expect("capacity").id;
         let cancelled = thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
                 .map(|_| {
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn an_order_whose_cancelling_failed_can_be_cancelled_again() {
         let store = OrderStore::default();
-        let order = store.save(new(1, 2), price("19.99")).expect("room").id;
+        let order = store.save(new(1, 2), price("19.99")).expect("capacity").id;
         store.claim_cancel(order).expect("confirmed");
         assert_eq!(
             store.claim_cancel(order),
@@ -229,7 +229,7 @@ mod tests {
     fn totals_and_index_follow_the_orders() {
         let store = OrderStore::default();
         for user in [1, 2, 1] {
-            store.save(new(user, 3), price("0.1")).expect("room");
+            store.save(new(user, 3), price("0.1")).expect("capacity");
         }
         let of = |user| store.list_of_user(id(user), Page::default()).total;
         assert_eq!((of(1), of(2), of(3)), (2, 1, 0));

@@ -1,5 +1,4 @@
-//! order-service through its front door, with stand-ins for the services it
-//! calls. The whole shop together is in the `shop-tests` package.
+//! Tests of order-service over HTTP, with stubs for the services that it calls. The whole shop together is in the `shop-tests` package.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -12,21 +11,21 @@ use order_service::{App, Config, http};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// No order takes as long, whoever hangs.
+/// More than an order ever takes, even if an upstream hangs.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// The neighbours of order-service, all well unless a test replaces one.
-struct Neighbours {
+/// The upstreams of order-service. All are up unless a test replaces one.
+struct Upstreams {
     users: Stub,
     products: Stub,
     notifications: Stub,
-    /// What product-service has in stock.
+    /// The stock of product 1.
     stock: Arc<AtomicI64>,
 }
 
-impl Neighbours {
+impl Upstreams {
     /// User 1, product 1 at 19.99 with `stock` pieces; no other ids.
-    async fn well(stock: i64) -> Self {
+    async fn up(stock: i64) -> Self {
         let stock = Arc::new(AtomicI64::new(stock));
         Self {
             users: Stub::replying(|request| known(request, "/api/users/1", r#"{"id":"1"}"#)).await,
@@ -37,7 +36,7 @@ impl Neighbours {
     }
 
     async fn orders(&self) -> Server {
-        // Who is back is soon asked again.
+        // The circuit closes soon after an upstream is back.
         self.orders_with(&[("CIRCUIT_OPEN_MS", "200")]).await
     }
 
@@ -82,8 +81,7 @@ fn known(request: &str, path: &str, record: &str) -> (&'static str, String) {
     }
 }
 
-/// A product-service in ten lines: product 1, and a stock that never goes below
-/// zero.
+/// A product-service in ten lines: product 1, with a stock that never goes below zero.
 async fn products(stock: Arc<AtomicI64>) -> Stub {
     Stub::replying(move |request| {
         if request.starts_with("GET") {
@@ -106,9 +104,9 @@ fn order(quantity: u32) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_takes_stock_and_tells_the_user() {
-    let neighbours = Neighbours::well(10).await;
-    let orders = neighbours.orders().await;
+async fn an_order_takes_stock_and_notifies_the_user() {
+    let upstreams = Upstreams::up(10).await;
+    let orders = upstreams.orders().await;
 
     let placed = orders.post("/api/orders", order(2)).await;
     assert_eq!(placed.header("location"), "/api/orders/1");
@@ -119,7 +117,7 @@ async fn an_order_takes_stock_and_tells_the_user() {
         "createdAt": placed["createdAt"], "updatedAt": placed["updatedAt"],
     });
     assert_eq!(placed, expected);
-    assert_eq!(neighbours.stock(), 8);
+    assert_eq!(upstreams.stock(), 8);
     assert_eq!(orders.get("/api/orders/1").await.expect(200), placed);
     assert_eq!(orders.get("/api/orders").await.expect(200), json!([placed]));
     assert_eq!(
@@ -141,15 +139,15 @@ async fn an_order_takes_stock_and_tells_the_user() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_that_is_not_valid_changes_nothing() {
-    let neighbours = Neighbours::well(10).await;
-    let orders = neighbours.orders().await;
+async fn an_invalid_order_changes_nothing() {
+    let upstreams = Upstreams::up(10).await;
+    let orders = upstreams.orders().await;
     for (body, code, sentence, reason) in [
         (
             json!({}),
             "validation_failed",
             "userId is required",
-            "nothing is there",
+            "an empty body",
         ),
         (
             json!({"userId": "1", "productId": "1", "quantity": 0}),
@@ -221,7 +219,7 @@ async fn an_order_that_is_not_valid_changes_nothing() {
     assert_eq!(
         both.json()["details"].as_array().map(Vec::len),
         Some(2),
-        "both are named"
+        "the error names both"
     );
     let sentence = orders
         .post("/api/orders", order(11))
@@ -230,7 +228,7 @@ async fn an_order_that_is_not_valid_changes_nothing() {
     assert_eq!(sentence, "Only 10 left");
     assert_eq!(
         (
-            neighbours.stock(),
+            upstreams.stock(),
             orders.get("/api/orders").await.expect(200)
         ),
         (10, json!([]))
@@ -238,7 +236,7 @@ async fn an_order_that_is_not_valid_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_said_to_be_one_and_names_the_service() {
+async fn an_outage_is_reported_with_the_name_of_the_service() {
     for (name, required) in [
         ("user-service", true),
         ("product-service", true),
@@ -251,7 +249,7 @@ async fn an_outage_is_said_to_be_one_and_names_the_service() {
             ),
             (
                 Stub::answering("404 Not Found", "<h1>Not Found</h1>").await,
-                "not one of ours",
+                "not a service of the shop",
             ),
             (Stub::answering("200 OK", r#"{"id":"#).await, "garbage"),
             (
@@ -261,19 +259,19 @@ async fn an_outage_is_said_to_be_one_and_names_the_service() {
             (
                 Stub::sending(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned())
                     .await,
-                "closed half-way",
+                "closed in the middle of the body",
             ),
             (Stub::hanging().await, "hung"),
             (Stub::refusing().await, "not there"),
         ];
         join_all(outages.into_iter().map(async |(outage, reason)| {
-            let mut neighbours = Neighbours::well(10).await;
+            let mut upstreams = Upstreams::up(10).await;
             match name {
-                "user-service" => neighbours.users = outage,
-                "product-service" => neighbours.products = outage,
-                _ => neighbours.notifications = outage,
+                "user-service" => upstreams.users = outage,
+                "product-service" => upstreams.products = outage,
+                _ => upstreams.notifications = outage,
             }
-            let orders = neighbours.orders().await;
+            let orders = upstreams.orders().await;
             let placed = orders.post("/api/orders", order(1)).await;
             let kept = orders.get("/api/orders").await.expect(200);
             if required {
@@ -281,13 +279,13 @@ async fn an_outage_is_said_to_be_one_and_names_the_service() {
                 let sentence = placed.expect_error(503, "dependency_unavailable");
                 assert!(sentence.starts_with(name), "{name} {reason}: {sentence}");
                 assert_eq!(
-                    (neighbours.stock(), kept),
+                    (upstreams.stock(), kept),
                     (10, json!([])),
                     "{name} {reason}"
                 );
             } else {
-                // A message of no use says nothing about whether it was taken;
-                // only what is no good answer at all counts as failed.
+                // Whether the notification was sent does not depend on the body, so a
+                // success with garbage in it counts as sent.
                 let expected = if reason == "garbage" {
                     "sent"
                 } else {
@@ -298,28 +296,28 @@ async fn an_outage_is_said_to_be_one_and_names_the_service() {
                     expected,
                     "{name} {reason}"
                 );
-                assert_eq!(neighbours.stock(), 9, "{name} {reason}");
+                assert_eq!(upstreams.stock(), 9, "{name} {reason}");
             }
         }))
         .await;
     }
 }
 
-/// How a product-service can leave its caller in doubt over a change of stock.
+/// The ways in which product-service can leave the outcome of a stock change unknown.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
-    /// It makes the change and hangs up.
+    /// It makes the change and closes the connection.
     Answer,
-    /// It makes the change and answers what cannot be read.
+    /// It makes the change and answers garbage.
     Sense,
-    /// It makes the change when the order has long failed.
+    /// It makes the change long after the order has failed.
     Time,
-    /// It fails, and makes no change.
+    /// It answers 500 and makes no change.
     Change,
 }
 
-/// A product-service that makes a change with a key once, and shows `loss` at
-/// the first `times` it is asked to add (or take away, if `taking`).
+/// A product-service that makes each keyed change once. It fails with `loss` at the first
+/// `times` requests that add stock (or take stock, if `taking`).
 async fn forgetful(stock: Arc<AtomicI64>, loss: Loss, taking: bool, times: u32) -> Stub {
     let (known, left) = (Mutex::new(HashSet::new()), AtomicU32::new(times));
     Stub::sending(move |request| {
@@ -367,16 +365,16 @@ async fn forgetful(stock: Arc<AtomicI64>, loss: Loss, taking: bool, times: u32) 
 const LOSSES: [Loss; 4] = [Loss::Answer, Loss::Sense, Loss::Time, Loss::Change];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn stock_is_taken_for_every_order_that_stands_and_for_no_other() {
-    // So often that retries do not help, or once, or at each retry but the last.
+async fn stock_is_taken_for_confirmed_orders_only() {
+    // More often than there are retries, once, or at each retry but the last.
     let cases = LOSSES
         .iter()
         .flat_map(|loss| [1, 2, 6].map(|times| (*loss, times)));
     join_all(cases.map(async |(loss, times)| {
         let stock = Arc::new(AtomicI64::new(10));
-        let mut neighbours = Neighbours::well(10).await;
-        neighbours.products = forgetful(Arc::clone(&stock), loss, true, times).await;
-        let orders = neighbours.orders().await;
+        let mut upstreams = Upstreams::up(10).await;
+        upstreams.products = forgetful(Arc::clone(&stock), loss, true, times).await;
+        let orders = upstreams.orders().await;
         let placed = orders.post("/api/orders", order(3)).await;
         let stands = placed.status == 201;
         if !stands {
@@ -389,7 +387,7 @@ async fn stock_is_taken_for_every_order_that_stands_and_for_no_other() {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        // Stopping waits for stock that is on its way.
+        // A shutdown waits for stock changes in progress.
         orders.stop().await;
         assert_eq!(
             stock.load(Ordering::SeqCst),
@@ -401,15 +399,15 @@ async fn stock_is_taken_for_every_order_that_stands_and_for_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_stock_of_a_cancelled_order_comes_back_once() {
+async fn the_stock_of_a_cancelled_order_is_returned_once() {
     let cases = LOSSES
         .iter()
         .flat_map(|loss| [1, 6].map(|times| (*loss, times)));
     join_all(cases.map(async |(loss, times)| {
         let stock = Arc::new(AtomicI64::new(10));
-        let mut neighbours = Neighbours::well(10).await;
-        neighbours.products = forgetful(Arc::clone(&stock), loss, false, times).await;
-        let orders = neighbours.orders().await;
+        let mut upstreams = Upstreams::up(10).await;
+        upstreams.products = forgetful(Arc::clone(&stock), loss, false, times).await;
+        let orders = upstreams.orders().await;
         orders.post("/api/orders", order(3)).await.expect(201);
         let mut cancelled = orders.post("/api/orders/1/cancel", json!({})).await;
         for _ in 0..200 {
@@ -434,8 +432,8 @@ async fn the_stock_of_a_cancelled_order_comes_back_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_with_a_key_is_placed_once() {
-    let neighbours = Neighbours::well(10).await;
-    let orders = neighbours.orders().await;
+    let upstreams = Upstreams::up(10).await;
+    let orders = upstreams.orders().await;
     let place = async |key: &str, body: Value| {
         let request = orders.request(Method::POST, "/api/orders").json(&body);
         Got::from(request.header("Idempotency-Key", key)).await
@@ -451,9 +449,9 @@ async fn an_order_with_a_key_is_placed_once() {
         assert_eq!(got.header("location"), "/api/orders/1");
         assert_eq!(got.expect(201)["id"], "1");
     }
-    assert_eq!(neighbours.stock(), 8);
+    assert_eq!(upstreams.stock(), 8);
 
-    // The first answer again, whatever has become of the order since.
+    // The first answer again, even if the order has changed since.
     orders
         .post("/api/orders/1/cancel", json!({}))
         .await
@@ -483,18 +481,18 @@ async fn an_order_with_a_key_is_placed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_that_failed_of_an_outage_can_be_tried_again_with_its_key() {
-    let mut neighbours = Neighbours::well(10).await;
+async fn after_an_outage_the_same_key_can_be_used_again() {
+    let mut upstreams = Upstreams::up(10).await;
     let down = Arc::new(AtomicBool::new(true));
     let is_down = Arc::clone(&down);
-    neighbours.users = Stub::replying(move |_| {
+    upstreams.users = Stub::replying(move |_| {
         if is_down.load(Ordering::SeqCst) {
             return ("500 Internal Server Error", "{}".to_owned());
         }
         ("200 OK", r#"{"id":"1"}"#.to_owned())
     })
     .await;
-    let orders = neighbours.orders().await;
+    let orders = upstreams.orders().await;
     let place = async || {
         let request = orders.request(Method::POST, "/api/orders").json(&order(2));
         Got::from(request.header("Idempotency-Key", "a")).await
@@ -505,25 +503,25 @@ async fn an_order_that_failed_of_an_outage_can_be_tried_again_with_its_key() {
     assert_eq!(placed.header("idempotency-replayed"), "");
     placed.expect(201);
     assert_eq!(place().await.header("idempotency-replayed"), "true");
-    assert_eq!(neighbours.stock(), 8);
+    assert_eq!(upstreams.stock(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_over_by_its_deadline_whoever_hangs() {
+async fn an_order_ends_by_its_deadline_if_an_upstream_hangs() {
     for hanging in ["user-service", "product-service", "notification-service"] {
-        let mut neighbours = Neighbours::well(100).await;
+        let mut upstreams = Upstreams::up(100).await;
         match hanging {
-            "user-service" => neighbours.users = Stub::hanging().await,
-            "product-service" => neighbours.products = Stub::hanging().await,
-            _ => neighbours.notifications = Stub::hanging().await,
+            "user-service" => upstreams.users = Stub::hanging().await,
+            "product-service" => upstreams.products = Stub::hanging().await,
+            _ => upstreams.notifications = Stub::hanging().await,
         }
         let quick = [
             ("CALL_TIMEOUT_MS", "100"),
             ("NOTIFY_TIMEOUT_MS", "50"),
             ("DEADLINE_MS", "500"),
         ];
-        let orders = neighbours.orders_with(&quick).await;
-        // The first wait for it; once its circuit is open, nobody does.
+        let orders = upstreams.orders_with(&quick).await;
+        // The first requests wait for it, until its circuit opens.
         for _ in 0..6 {
             let began = Instant::now();
             let placed = orders.post("/api/orders", order(1)).await;
@@ -552,9 +550,9 @@ async fn an_order_is_over_by_its_deadline_whoever_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_cancelled_once_and_its_stock_given_back_once() {
-    let neighbours = Neighbours::well(10).await;
-    let orders = neighbours.orders().await;
+async fn an_order_is_cancelled_once_and_its_stock_returned_once() {
+    let upstreams = Upstreams::up(10).await;
+    let orders = upstreams.orders().await;
     orders.post("/api/orders", order(2)).await.expect(201);
     orders.post("/api/orders", order(3)).await.expect(201);
     let stats = orders.get("/api/orders/stats").await.expect(200);
@@ -567,7 +565,7 @@ async fn an_order_is_cancelled_once_and_its_stock_given_back_once() {
     let mut statuses: Vec<_> = tries.iter().map(|got| got.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
-    assert_eq!(neighbours.stock(), 8);
+    assert_eq!(upstreams.stock(), 8);
     assert_eq!(
         orders.get("/api/orders/2").await.expect(200)["status"],
         "cancelled"
@@ -592,11 +590,11 @@ async fn an_order_is_cancelled_once_and_its_stock_given_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_stands_while_product_service_is_not_there() {
-    let mut neighbours = Neighbours::well(10).await;
-    let orders = neighbours.orders().await;
+async fn an_order_is_not_cancelled_while_product_service_is_down() {
+    let mut upstreams = Upstreams::up(10).await;
+    let orders = upstreams.orders().await;
     orders.post("/api/orders", order(2)).await.expect(201);
-    neighbours.products = Stub::refusing().await;
+    upstreams.products = Stub::refusing().await;
     for _ in 0..2 {
         let refused = orders.post("/api/orders/1/cancel", json!({})).await;
         refused.expect_error(503, "dependency_unavailable");
@@ -606,15 +604,15 @@ async fn an_order_stands_while_product_service_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_goes_through_although_its_client_hangs_up() {
-    let mut neighbours = Neighbours::well(10).await;
-    // Slow enough that the client is gone before the order is saved.
-    neighbours.users = Stub::replying(|_| {
+async fn an_order_is_placed_even_if_its_client_hangs_up() {
+    let mut upstreams = Upstreams::up(10).await;
+    // Slow, so that the client has hung up before the order is saved.
+    upstreams.users = Stub::replying(|_| {
         tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(200)));
         ("200 OK", r#"{"id":"1"}"#.to_owned())
     })
     .await;
-    let orders = neighbours.orders().await;
+    let orders = upstreams.orders().await;
     let hung_up = orders
         .request(Method::POST, "/api/orders")
         .json(&order(1))
@@ -623,14 +621,14 @@ async fn an_order_goes_through_although_its_client_hangs_up() {
         .await;
     assert!(hung_up.is_err());
     for _ in 0..100 {
-        if neighbours.stock() == 9 {
+        if upstreams.stock() == 9 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(
         (
-            neighbours.stock(),
+            upstreams.stock(),
             orders.get("/api/orders/stats").await.expect(200)["total"].clone()
         ),
         (9, json!(1))
@@ -638,24 +636,24 @@ async fn an_order_goes_through_although_its_client_hangs_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ready_says_what_is_down_and_whether_that_matters() {
+async fn readiness_depends_on_required_upstreams() {
     for (down, status, code) in [
         (None, "ready", 200),
         (Some("notification-service"), "degraded", 200),
         (Some("user-service"), "unavailable", 503),
     ] {
-        let mut neighbours = Neighbours {
+        let mut upstreams = Upstreams {
             users: Stub::answering("200 OK", "{}").await,
             products: Stub::answering("200 OK", "{}").await,
-            ..Neighbours::well(0).await
+            ..Upstreams::up(0).await
         };
-        neighbours.notifications = Stub::answering("200 OK", "{}").await;
+        upstreams.notifications = Stub::answering("200 OK", "{}").await;
         match down {
-            Some("user-service") => neighbours.users = Stub::refusing().await,
-            Some(_) => neighbours.notifications = Stub::hanging().await,
+            Some("user-service") => upstreams.users = Stub::refusing().await,
+            Some(_) => upstreams.notifications = Stub::hanging().await,
             None => {}
         }
-        let ready = neighbours
+        let ready = upstreams
             .orders()
             .await
             .get("/health/ready")

@@ -1,5 +1,5 @@
-//! The API of product-service: what each route answers, and the document that says
-//! so. It names no framework; the room of one brings what a request holds.
+//! The API of product-service: the reply of each route, and the OpenAPI document. It names no
+//! framework: `http.rs` reads the arguments from the request.
 
 use chassis::contract::api::{About, Api};
 use chassis::contract::error::ApiError;
@@ -14,7 +14,7 @@ use crate::model::{
     Change, ChangeBody, NewProduct, NewProductBody, Product, ProductId, StockBody, StockChange,
 };
 
-/// The routes of product-service, each described at its function.
+/// The routes of product-service. Each function describes its own.
 #[derive(OpenApi)]
 #[openapi(paths(
     list_products,
@@ -26,12 +26,12 @@ use crate::model::{
 ))]
 pub struct Document;
 
-/// The API, as it is on `framework`.
+/// The API, for an implementation on `framework`.
 pub fn on(framework: &'static str) -> Api {
     Api::new(about(framework), Document::openapi())
 }
 
-/// What product-service says of itself on `framework`.
+/// How product-service describes itself, for an implementation on `framework`.
 pub fn about(framework: &'static str) -> About {
     About {
         name: "product-service",
@@ -51,7 +51,7 @@ pub fn list_products(app: &App, page: Page) -> Reply {
 /// Create a product
 #[utoipa::path(post, path = "/api/products", tag = "products", request_body = NewProductBody, responses(
     (status = 201, description = "The new product", body = Product),
-    (status = 503, description = "`dependency_unavailable`: user-service cannot be asked about the seller; nothing was changed"),
+    (status = 503, description = "`dependency_unavailable`: user-service does not answer, so the seller cannot be checked; nothing was changed"),
 ))]
 pub async fn create_product(app: &App, body: NewProductBody) -> Result<Reply, ApiError> {
     let new = NewProduct::parse(body)?;
@@ -70,10 +70,10 @@ pub fn get_product(app: &App, ProductId(id): ProductId) -> Result<Reply, ApiErro
 
 /// Change a product
 ///
-/// What is left out keeps its value; either all of the change is made or none.
+/// A field that is left out keeps its value. If one field is invalid, nothing is changed.
 #[utoipa::path(put, path = "/api/products/{id}", tag = "products", params(("id" = Id, Path)), request_body = ChangeBody, responses(
     (status = 200, description = "The product as it is now", body = Product),
-    (status = 503, description = "`dependency_unavailable`: user-service cannot be asked about the seller; nothing was changed"),
+    (status = 503, description = "`dependency_unavailable`: user-service does not answer, so the seller cannot be checked; nothing was changed"),
 ))]
 pub async fn change_product(
     app: &App,
@@ -81,7 +81,7 @@ pub async fn change_product(
     body: ChangeBody,
 ) -> Result<Reply, ApiError> {
     let change = Change::parse(body)?;
-    // A product that is not there needs nobody to be asked.
+    // For an unknown product, do not call user-service.
     app.products.find(id)?;
     app.sellers.check(change.new_seller()).await?;
     let product = app.products.change(id, change)?;
@@ -90,11 +90,11 @@ pub async fn change_product(
 
 /// Take from the stock of a product, or add to it
 ///
-/// Any number of callers at once never take more than there is. With an
-/// `Idempotency-Key` it can be repeated, and changes nothing twice.
+/// Concurrent requests never take more than there is in stock. A request with an
+/// `Idempotency-Key` can be repeated, and changes the stock once.
 #[utoipa::path(patch, path = "/api/products/{id}/stock", tag = "products", params(("id" = Id, Path), KeyHeader), request_body = StockBody, responses(
     (status = 200, description = "The product as it is now", body = Product),
-    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; the sentence says how many are left; `conflict`: the key was used with another body"),
+    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; the message says how many are left; `conflict`: the key was used with another body"),
 ))]
 pub async fn change_stock(
     app: &App,
@@ -103,7 +103,7 @@ pub async fn change_stock(
     body: StockBody,
 ) -> Result<Reply, ApiError> {
     let change = StockChange::parse(id, body)?;
-    // Nothing of it passes: every answer is final.
+    // Every result is final: no error here is transient.
     let changing = async || (app.products.change_stock(change), true);
     let changed = app.stock_changes.once(key, change, changing).await?;
     Ok(changed.reply(|changed| match changed {

@@ -1,4 +1,4 @@
-//! The service that product-service calls, in its own words.
+//! The client for user-service, the one service that product-service calls.
 
 use chassis::upstream::client::Upstream;
 use chassis::upstream::error::CallError;
@@ -7,24 +7,24 @@ use serde::Deserialize;
 
 use crate::error::ProductError;
 
-/// user-service: who can sell.
+/// The client for user-service. Sellers are users.
 #[derive(Clone, Debug)]
 pub struct Sellers(Upstream);
 
-/// A user, as much of one as a product needs.
+/// The fields of a user that a product needs.
 #[derive(Debug, Deserialize)]
 struct User {
     id: Id,
 }
 
 impl Sellers {
-    /// The users of this service.
+    /// A client over `upstream`.
     pub fn new(upstream: Upstream) -> Self {
         Self(upstream)
     }
 
-    /// Checks that the seller, if there is to be one, is a user. That nobody
-    /// could be asked is never taken for a no.
+    /// Checks that the seller, if any, is a user. If user-service does not answer, the
+    /// error is `Unavailable`, never `UnknownSeller`.
     pub async fn check(&self, seller: Option<Id>) -> Result<(), ProductError> {
         let Some(id) = seller else { return Ok(()) };
         let path = format!("/api/users/{id}");

@@ -5,14 +5,14 @@ use chassis::serve::config::ServiceConfig;
 use chassis::upstream::resilience::Resilience;
 use chassis::upstream::url::UpstreamUrl;
 
-/// All that product-service is configured with.
+/// The configuration of product-service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every service has.
+    /// The settings that all services have.
     pub service: ServiceConfig,
-    /// Where user-service is.
+    /// The base URL of user-service.
     pub user_service: UpstreamUrl,
-    /// How it is called.
+    /// The settings for calls to it.
     pub resilience: Resilience,
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong with products, and what a client is told.
+//! The errors of product-service, and the error that a client gets for each.
 
 use chassis::contract::error::{ApiError, FieldError};
 use chassis::upstream::error::CallError;
@@ -11,23 +11,23 @@ use crate::model::{MAX_STOCK, USER_NOT_FOUND};
 pub enum ProductError {
     /// 404: there is no product with this id.
     NotFound(Id),
-    /// 400: the seller is no user.
+    /// 400: the seller is not a user.
     UnknownSeller,
     /// 409: fewer in stock than asked for.
     InsufficientStock {
         /// The product.
         id: Id,
-        /// How many there are.
+        /// How many are left.
         left: u32,
         /// How many were asked for.
         wanted: u64,
     },
-    /// 400: the stock would come to more than a product may have.
+    /// 400: the stock would exceed the maximum.
     TooMuchStock {
-        /// What it would come to.
+        /// The stock after the change.
         total: i64,
     },
-    /// 503: a service that is needed does not answer, or not as it should.
+    /// 503: a required service does not answer, or fails.
     Unavailable(&'static str, CallError),
 }
 

@@ -14,7 +14,7 @@ use crate::{App, api};
 /// The API of product-service, on Rocket.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("rocket"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_rocket::serve(listener, routes(), app, service).await

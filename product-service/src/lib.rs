@@ -23,20 +23,19 @@ pub use config::Config;
 use model::StockChange;
 use store::{ProductStore, StockChanged};
 
-/// What all requests share. Cheap to clone.
+/// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What every service carries.
+    /// The state that all services have.
     pub service: Arc<Service>,
-    /// What it owns.
+    /// The products.
     pub products: Arc<ProductStore>,
     stock_changes: Arc<Keys<StockChange, StockChanged>>,
     sellers: Sellers,
 }
 
 impl App {
-    /// A service without products that answers by `api`, and stops when `shutdown`
-    /// says so.
+    /// A service that has no products yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let http = connections()?;
         let users = Upstream::new(
@@ -45,7 +44,7 @@ impl App {
             http,
             config.resilience,
         );
-        // Only a product that names a seller needs it.
+        // Only products that name a seller need user-service.
         let dependencies = vec![Dependency::optional(users.clone())];
         let service = Service::new(&config.service, api, dependencies, shutdown);
         Ok(Self {

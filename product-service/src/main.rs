@@ -1,4 +1,4 @@
-//! product-service as a program.
+//! The product-service program.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Products, and the rules for one.
+//! Products, and their validation.
 
 use std::str::FromStr;
 
@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 
 use crate::error::ProductError;
 
-/// The most pieces of one product.
+/// The largest stock of a product.
 pub const MAX_STOCK: u32 = 1_000_000_000;
 
-/// What a client is told of a seller that does not exist.
+/// The message for a seller that does not exist.
 pub const USER_NOT_FOUND: &str = "User not found";
 
 /// A product of the shop.
@@ -29,10 +29,10 @@ pub struct Product {
     pub name: String,
     /// The price of one piece.
     pub price: Money,
-    /// How many pieces there are.
+    /// How many pieces are in stock.
     #[schema(minimum = 0, maximum = 1_000_000_000, examples(10))]
     pub stock: u32,
-    /// The user who sells it, if one does.
+    /// The user who sells it, if any.
     #[schema(required = true)]
     pub seller_id: Option<Id>,
     /// When the product was created.
@@ -42,7 +42,7 @@ pub struct Product {
 }
 
 impl Product {
-    /// What is in stock once `delta` is added to it.
+    /// The stock after `delta` is added.
     pub fn stock_after(&self, delta: i64) -> Result<u32, ProductError> {
         let total = i64::from(self.stock) + delta;
         match u32::try_from(total) {
@@ -57,7 +57,7 @@ impl Product {
     }
 }
 
-/// The id of a product, as it stands in a path.
+/// The id of a product, in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProductId(pub Id);
 
@@ -87,21 +87,21 @@ pub struct NewProductBody {
     seller_id: Field<String>,
 }
 
-/// A product to be, valid but for its seller, who could exist.
+/// A valid new product. Its seller is not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProduct {
     /// 1 to 200 characters.
     pub name: String,
     /// The price of one piece.
     pub price: Money,
-    /// How many pieces there are.
+    /// How many pieces are in stock.
     pub stock: u32,
-    /// The user who sells it, if one does.
+    /// The user who sells it, if any.
     pub seller_id: Option<Id>,
 }
 
 impl NewProduct {
-    /// Checks a body; every field at fault is named.
+    /// Checks a body. The error names every invalid field.
     pub fn parse(body: NewProductBody) -> Result<Self, ApiError> {
         let mut form = Form::default();
         let name = form.required("name", body.name, text(1..=200));
@@ -119,7 +119,7 @@ impl NewProduct {
     }
 }
 
-/// The body that changes a product; what is left out keeps its value.
+/// The body that changes a product. A field that is left out keeps its value.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeBody {
@@ -137,33 +137,33 @@ pub struct ChangeBody {
     seller_id: Field<String>,
 }
 
-/// What is to become of a product; `None` leaves a field as it is.
+/// A valid change of a product. `None` keeps the value of a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// 1 to 200 characters.
     pub name: Option<String>,
     /// The price of one piece.
     pub price: Option<Money>,
-    /// How many pieces there are.
+    /// How many pieces are in stock.
     pub stock: Option<u32>,
-    /// Who sells it.
+    /// The seller.
     pub seller: SellerChange,
 }
 
-/// What is to become of the seller of a product.
+/// A change of the seller of a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SellerChange {
     /// The seller stays.
     #[default]
     Keep,
-    /// Nobody sells it any more.
+    /// The product has no seller any more.
     Clear,
-    /// This user sells it from now on.
+    /// This user is the new seller.
     Set(Id),
 }
 
 impl Change {
-    /// Checks a body; every field at fault is named.
+    /// Checks a body. The error names every invalid field.
     pub fn parse(body: ChangeBody) -> Result<Self, ApiError> {
         let mut form = Form::default();
         let name = form.not_null("name", body.name, text(1..=200));
@@ -184,7 +184,7 @@ impl Change {
         })
     }
 
-    /// The seller who is to be, if it is a new one.
+    /// The new seller, if the change sets one.
     pub fn new_seller(&self) -> Option<Id> {
         match self.seller {
             SellerChange::Set(id) => Some(id),
@@ -192,7 +192,7 @@ impl Change {
         }
     }
 
-    /// Makes the whole change.
+    /// Applies the change.
     pub fn apply(self, product: &mut Product) {
         if let Some(name) = self.name {
             product.name = name;
@@ -211,7 +211,7 @@ impl Change {
     }
 }
 
-/// A malformed id belongs to nobody, and goes no further than this.
+/// A malformed id is not the id of a user, so user-service is not asked.
 fn seller(form: &mut Form, field: Field<String>) -> Option<Id> {
     let text = form.optional("sellerId", field, Ok)?;
     let id = text.trim().parse().ok();
@@ -229,12 +229,12 @@ pub struct StockBody {
     delta: Field<Number>,
 }
 
-/// A change of stock, valid but for what there is.
+/// A valid change of stock. Whether enough is in stock is not checked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockChange {
     /// The product.
     pub id: Id,
-    /// How many pieces come in, or go out if it is negative.
+    /// The number of pieces to add; negative to take.
     pub delta: i64,
 }
 
@@ -247,7 +247,7 @@ impl StockChange {
     }
 }
 
-/// A whole number, negative or not, of no more pieces than a product may have.
+/// A whole number from -[`MAX_STOCK`] to [`MAX_STOCK`].
 fn delta(number: Number) -> Result<i64, String> {
     let whole = number.whole();
     whole
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn stock_stays_between_nothing_and_the_most() {
+    fn stock_stays_between_zero_and_the_maximum() {
         let short = |left, wanted| {
             let id = Id::ZERO.next();
             Err(ProductError::InsufficientStock { id, left, wanted })
@@ -283,7 +283,12 @@ mod tests {
             (5, -2, Ok(3), "some"),
             (5, -5, Ok(0), "all"),
             (5, -6, short(5, 6), "one too many"),
-            (0, -most, short(0, 1_000_000_000), "as many as there can be"),
+            (
+                0,
+                -most,
+                short(0, 1_000_000_000),
+                "the most that can be taken",
+            ),
             (5, 0, Ok(5), "none"),
             (0, most, Ok(MAX_STOCK), "up to the most"),
             (
@@ -304,7 +309,7 @@ mod tests {
             (r#"{"delta":2.0}"#, Some(2), "added, written with a point"),
             (r#"{"delta":0}"#, Some(0), "nothing"),
             (r#"{"delta":-1000000000}"#, Some(-1_000_000_000), "the most"),
-            (r#"{"delta":1000000001}"#, None, "more than there can be"),
+            (r#"{"delta":1000000001}"#, None, "above the maximum"),
             (r#"{"delta":-9223372036854775808}"#, None, "far more"),
             (r#"{"delta":0.5}"#, None, "half a piece"),
             (r#"{"delta":null}"#, None, "null"),

@@ -11,18 +11,18 @@ use parking_lot::RwLock;
 use crate::error::ProductError;
 use crate::model::{Change, NewProduct, Product, StockChange};
 
-/// What became of a change of stock: the product as it was right after it.
+/// The outcome of a change of stock: the product right after it.
 pub type StockChanged = Result<Arc<Product>, ProductError>;
 
-/// All products. A change reads and writes under one lock, so that none is lost
-/// and stock is never sold twice.
+/// All products. A change reads and writes under one lock, so that no change is lost and
+/// no piece is sold twice.
 #[derive(Debug, Default)]
 pub struct ProductStore {
     products: RwLock<Table<Product>>,
 }
 
 impl ProductStore {
-    /// No products yet, and never more than `capacity` has.
+    /// An empty store with this capacity.
     pub fn new(capacity: Capacity) -> Self {
         Self {
             products: RwLock::new(Table::new(capacity)),
@@ -57,7 +57,7 @@ impl ProductStore {
             .ok_or(ProductError::NotFound(id))
     }
 
-    /// Makes the whole of a change.
+    /// Applies a change.
     pub fn change(&self, id: Id, change: Change) -> Result<Arc<Product>, ProductError> {
         self.update(id, |product| {
             change.apply(product);
@@ -65,7 +65,7 @@ impl ProductStore {
         })
     }
 
-    /// Changes the stock of a product, unless there are too few.
+    /// Changes the stock of a product. Fails if there are too few pieces, or would be too many.
     pub fn change_stock(&self, change: StockChange) -> StockChanged {
         self.update(change.id, |product| {
             product.stock = product.stock_after(change.delta)?;
@@ -73,14 +73,14 @@ impl ProductStore {
         })
     }
 
-    /// Takes a product out.
+    /// Removes a product.
     pub fn delete(&self, id: Id) -> Result<(), ProductError> {
         let removed = self.products.write().remove(id);
         removed.map(drop).ok_or(ProductError::NotFound(id))
     }
 
-    /// Reads and writes a product under one lock. `change` must leave the
-    /// product as it was if it fails.
+    /// Reads and writes a product under one lock. If `change` fails, it must not have
+    /// modified the product.
     fn update(
         &self,
         id: Id,
@@ -88,7 +88,7 @@ impl ProductStore {
     ) -> Result<Arc<Product>, ProductError> {
         let mut products = self.products.write();
         let product = products.get_mut(id).ok_or(ProductError::NotFound(id))?;
-        // Whoever is still writing the product as JSON keeps it as it was.
+        // A request that still serialises the product keeps the old version.
         let changed = Arc::make_mut(product);
         change(changed)?;
         changed.updated_at = Timestamp::now();
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn fifty_takers_of_the_last_five_leave_none_and_get_five() {
+    fn of_fifty_concurrent_requests_for_the_last_five_pieces_five_succeed() {
         let store = ProductStore::default();
-        let id = store.create(engines(5)).expect("room").id;
+        let id = store.create(engines(5)).expect("capacity").id;
         let sold = thread::scope(|scope| {
             let takers: Vec<_> = (0..50)
                 .map(|_| scope.spawn(|| store.change_stock(StockChange { id, delta: -1 }).is_ok()))
@@ -133,9 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn stock_that_comes_and_goes_at_once_adds_up() {
+    fn concurrent_additions_and_removals_add_up() {
         let store = ProductStore::default();
-        let id = store.create(engines(100)).expect("room").id;
+        let id = store.create(engines(100)).expect("capacity").id;
         thread::scope(|scope| {
             for n in 0..8 {
                 let delta = if n % 2 == 0 { 1 } else { -1 };
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_refused_change_of_stock_changes_nothing() {
         let store = ProductStore::default();
-        let before = store.create(engines(5)).expect("room");
+        let before = store.create(engines(5)).expect("capacity");
         store
             .change_stock(StockChange {
                 id: before.id,
@@ -166,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_what_it_does_not_name_and_whoever_reads_meanwhile() {
+    fn a_change_keeps_other_fields_and_the_versions_that_readers_hold() {
         let store = ProductStore::default();
-        let before = store.create(engines(5)).expect("room");
+        let before = store.create(engines(5)).expect("capacity");
         let seller = Id::ZERO.next();
         let change = Change {
             name: Some("Difference engine".to_owned()),

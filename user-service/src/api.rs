@@ -1,5 +1,5 @@
-//! The API of user-service: what each route answers, and the document that says
-//! so. It names no framework; the room of one brings what a request holds.
+//! The API of user-service: the reply of each route, and the OpenAPI document. It names no
+//! framework: `http.rs` reads the arguments from the request.
 
 use chassis::contract::api::{About, Api};
 use chassis::contract::error::ApiError;
@@ -15,7 +15,7 @@ use crate::model::{Profile, User, UserBody, UserId};
 #[openapi(paths(list_users, create_user, get_user, replace_user, delete_user))]
 struct Document;
 
-/// The API, as it is on `framework`.
+/// The API, for an implementation on `framework`.
 pub fn on(framework: &'static str) -> Api {
     let about = About {
         name: "user-service",

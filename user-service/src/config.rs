@@ -3,10 +3,10 @@
 use chassis::env::{ConfigError, Env};
 use chassis::serve::config::ServiceConfig;
 
-/// All that user-service is configured with.
+/// The configuration of user-service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every service has.
+    /// The settings that all services have.
     pub service: ServiceConfig,
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong with users, and what a client is told.
+//! The errors of user-service, and the error that a client gets for each.
 
 use chassis::contract::error::ApiError;
 use chassis::store::Full;
@@ -11,7 +11,7 @@ pub enum UserError {
     NotFound(Id),
     /// 409: another user has this email, whatever its letter case.
     EmailTaken(String),
-    /// 507: there are as many users as there may be.
+    /// 507: the store is at its limit.
     Full(Full),
 }
 

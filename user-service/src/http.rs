@@ -16,7 +16,7 @@ use crate::{App, api};
 /// The API of user-service, on axum.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
 
-/// Answers on `listener` until the app's shutdown is over.
+/// Serves the API on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     on_axum::serve(listener, routes(), app, service).await

@@ -17,17 +17,16 @@ use chassis::serve::shutdown::Shutdown;
 pub use config::Config;
 use store::UserStore;
 
-/// What all requests share. Cheap to clone.
+/// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What every service carries.
+    /// The state that all services have.
     pub service: Arc<Service>,
     users: Arc<UserStore>,
 }
 
 impl App {
-    /// A service without users that answers by `api`, and stops when `shutdown`
-    /// says so.
+    /// A service that has no users yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let service = Service::new(&config.service, api, Vec::new(), shutdown);
         Ok(Self {

@@ -1,4 +1,4 @@
-//! user-service as a program.
+//! The user-service program.
 
 use std::process::ExitCode;
 

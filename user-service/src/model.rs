@@ -1,4 +1,4 @@
-//! Users, and the rules for one.
+//! Users, and their validation.
 
 use std::str::FromStr;
 
@@ -23,7 +23,7 @@ pub struct User {
     /// The name, 1 to 100 characters.
     #[schema(examples("Ada Lovelace"))]
     pub name: String,
-    /// The email, as it was given; no other user has it in any letter case.
+    /// The email, as the client sent it. No other user has it in any letter case.
     #[schema(examples("ada@example.com"))]
     pub email: String,
     /// When the user was created.
@@ -32,7 +32,7 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
-/// The id of a user, as it stands in a path.
+/// The id of a user, in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserId(pub Id);
 
@@ -65,7 +65,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Checks a body; every field at fault is named.
+    /// Checks a body. The error names every invalid field.
     pub fn parse(body: UserBody) -> Result<Self, ApiError> {
         let mut form = Form::default();
         let name = form.required("name", body.name, text(1..=100));
@@ -115,7 +115,7 @@ mod tests {
             ("", "empty"),
             ("ada", "no domain"),
             ("@example.com", "no mailbox"),
-            ("ada@", "nothing behind the @"),
+            ("ada@", "no domain after the @"),
             ("ada@localhost", "no top level domain"),
             ("ada@exa mple.com", "a space"),
             ("Ada <ada@example.com>", "a name is not part of an address"),

@@ -13,8 +13,8 @@ use parking_lot::RwLock;
 use crate::error::UserError;
 use crate::model::{Profile, User};
 
-/// All users. One lock holds the records and the index of their emails, so that
-/// an email can never belong to two of them.
+/// All users. One lock guards the records and the index by email, so that two users can
+/// never have the same email.
 #[derive(Debug, Default)]
 pub struct UserStore {
     users: RwLock<Users>,
@@ -27,7 +27,7 @@ struct Users {
 }
 
 impl UserStore {
-    /// No users yet, and never more than `capacity` has.
+    /// An empty store with this capacity.
     pub fn new(capacity: Capacity) -> Self {
         let users = Users {
             table: Table::new(capacity),
@@ -38,7 +38,7 @@ impl UserStore {
         }
     }
 
-    /// Adds a user, unless another has that email.
+    /// Adds a user. Fails if another user has the email.
     pub fn create(&self, profile: Profile) -> Result<Arc<User>, UserError> {
         let mut users = self.users.write();
         let Users { table, by_email } = &mut *users;
@@ -92,7 +92,7 @@ impl UserStore {
         Ok(Arc::clone(user))
     }
 
-    /// Takes a user out; the email is free again.
+    /// Removes a user. The email is free again.
     pub fn delete(&self, id: Id) -> Result<(), UserError> {
         let mut users = self.users.write();
         let user = users.table.remove(id).ok_or(UserError::NotFound(id))?;
@@ -101,7 +101,7 @@ impl UserStore {
     }
 }
 
-/// The same for all letter cases of an email.
+/// The key of an email in the index: the same for all letter cases.
 fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_email_eight_times_at_once_makes_one_user() {
+    fn of_eight_concurrent_users_with_one_email_one_is_created() {
         let store = UserStore::default();
         let created = thread::scope(|scope| {
             let spellings = [
@@ -129,7 +129,7 @@ mod tests {
                 "Ada@Example.com",
                 "ada@EXAMPLE.com",
             ];
-            let tries: Vec<_> = (0..8)
+            let attempts: Vec<_> = (0..8)
                 .map(|n| {
                     scope.spawn({
                         let store = &store;
@@ -137,9 +137,9 @@ mod tests {
                     })
                 })
                 .collect();
-            tries
+            attempts
                 .into_iter()
-                .map(|one| one.join().expect("no panic"))
+                .map(|attempt| attempt.join().expect("no panic"))
                 .filter(|ok| *ok)
                 .count()
         });
@@ -166,7 +166,7 @@ mod tests {
         );
         store
             .replace(ada, profile("Ada L.", "Ada@example.com"))
-            .expect("one may keep one's own email");
+            .expect("a user may keep the email");
         store
             .replace(ada, profile("Ada L.", "lovelace@example.com"))
             .expect("free");

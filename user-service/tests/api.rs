@@ -1,4 +1,4 @@
-//! user-service through its front door: the real server on a free port.
+//! Tests of user-service over HTTP: the real server on a free port.
 
 use chassis::testkit::{Server, env};
 use serde_json::json;
@@ -13,7 +13,7 @@ async fn start() -> Server {
 }
 
 #[tokio::test]
-async fn a_service_of_another_name_says_so_in_health_and_metrics() {
+async fn health_and_metrics_use_the_configured_name() {
     let users = Server::start(|listener, shutdown| async {
         let config = Config::read(env(&[("SERVICE_NAME", "members".to_owned())]))?;
         http::serve(listener, App::new(&config, &http::API, shutdown)?).await
@@ -69,7 +69,7 @@ async fn a_user_is_created_read_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn every_field_at_fault_is_named() {
+async fn the_error_names_every_invalid_field() {
     let users = start().await;
     for (body, code, fields, reason) in [
         (
@@ -112,15 +112,15 @@ async fn every_field_at_fault_is_named() {
 }
 
 #[tokio::test]
-async fn one_email_eight_times_at_once_makes_one_user() {
+async fn of_eight_concurrent_users_with_one_email_one_is_created() {
     let users = start().await;
-    let tries = (0..8).map(|n| {
+    let attempts = (0..8).map(|n| {
         users.post(
             "/api/users",
             json!({"name": format!("Ada {n}"), "email": "ada@example.com"}),
         )
     });
-    let mut statuses: Vec<_> = futures_util::future::join_all(tries)
+    let mut statuses: Vec<_> = futures_util::future::join_all(attempts)
         .await
         .iter()
         .map(|got| got.status)

@@ -5,14 +5,14 @@
 //!
 //! Two servers are compared by the rank test of Mann and Whitney: of all pairs of a
 //! round of one and a round of the other, in how many was the one better? It is ahead
-//! if equals would come to so many, either way, less than once in [`CHANCE`] times.
+//! if equals would come to so many, either way, less than once in `CHANCE` times.
 //! With six rounds, each of the one must be better than each of the other, so that
 //! their spreads do not touch; with ten, a round may go astray. Otherwise the spread
 //! covers the difference, and there is none that these figures show. The test asks
 //! nothing of how the figures are distributed.
 //!
 //! A run compares some hundred pairs of servers. If all of them were equals, it would
-//! call less than one in [`CHANCE`] of these a difference, which a test at the usual
+//! call less than one in `CHANCE` of these a difference, which a test at the usual
 //! one in twenty would not do.
 
 use std::cmp::Ordering;

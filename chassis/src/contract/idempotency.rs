@@ -25,7 +25,7 @@ const REMEMBERED: usize = 65_536;
 
 /// How long a request waits while another one with its key makes the change: longer than
 /// any change of the shop takes.
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// The client's name for a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,13 +65,27 @@ pub struct KeyHeader {
 }
 
 /// The changes that were made, by key: the request (`Q`) and its answer (`A`).
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use chassis::contract::idempotency::{Key, Keys, Once};
+///
+/// let keys = Keys::default();
+/// let key = Key::parse(Some(b"order-1")).unwrap();
+/// let place = async || ("placed", true);
+/// let first = keys.once(key.clone(), "2 engines", place).await;
+/// assert_eq!(first, Ok(Once::First("placed")));
+/// let again = keys.once(key, "2 engines", place).await;
+/// assert_eq!(again, Ok(Once::Replayed("placed")));
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Keys<Q, A> {
     changes: DashMap<Key, Arc<Change<Q, A>>>,
     // Oldest first, to drop them in this order.
     order: Mutex<VecDeque<Key>>,
     remembered: usize,
-    patience: Duration,
+    max_wait: Duration,
 }
 
 #[derive(Debug)]
@@ -122,7 +136,7 @@ impl<Q, A> Keys<Q, A> {
             changes: DashMap::new(),
             order: Mutex::default(),
             remembered,
-            patience: PATIENCE,
+            max_wait: MAX_WAIT,
         }
     }
 }
@@ -140,7 +154,7 @@ impl<Q: PartialEq, A: Clone> Keys<Q, A> {
             return Ok(Once::First(make().await.0));
         };
         let change = self.change(key, request)?;
-        let mut known = tokio::time::timeout(self.patience, change.answer.lock())
+        let mut known = tokio::time::timeout(self.max_wait, change.answer.lock())
             .await
             .map_err(|_| KeyError::Busy)?;
         if let Some(answer) = &*known {
@@ -255,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_for_ever() {
         let keys = Keys::<u32, u32> {
-            patience: Duration::from_millis(10),
+            max_wait: Duration::from_millis(10),
             ..Keys::default()
         };
         let stuck = keys.once(key("a"), 1, std::future::pending);

@@ -12,6 +12,14 @@ const MAX_LIMIT: usize = 1000;
 const DEFAULT_LIMIT: usize = 100;
 
 /// The page that a client asks for: `?limit=` and `?after=`.
+///
+/// ```
+/// use chassis::contract::page::Page;
+///
+/// assert_eq!(Page::parse(None).unwrap(), Page::default());
+/// assert!(Page::parse(Some("limit=50&after=7")).is_ok());
+/// assert_eq!(Page::parse(Some("limit=0")).unwrap_err().status(), 400);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {

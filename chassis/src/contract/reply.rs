@@ -21,6 +21,13 @@ const RETRY_AFTER: &str = "1";
 const JSON: &str = "application/json";
 
 /// A status, headers and a body.
+///
+/// ```
+/// use chassis::contract::reply::Reply;
+///
+/// let reply = Reply::json(201, &["Ada"]).with_header("location", "/api/users/1");
+/// assert_eq!(reply.status, 201);
+/// ```
 #[derive(Debug)]
 pub struct Reply {
     /// The status code.

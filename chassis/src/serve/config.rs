@@ -1,4 +1,4 @@
-//! What every service is configured with, read from environment variables.
+//! The configuration that all services have, read from environment variables.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,33 +6,33 @@ use std::time::Duration;
 use crate::env::{Env, Parameter};
 use crate::telemetry::TelemetryConfig;
 
-/// What every service is configured with.
+/// The configuration that all services have.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     /// The address to listen on.
     pub listen: SocketAddr,
     /// The name in health, logs and metrics.
     pub name: String,
-    /// What it says about itself.
+    /// Log, metrics and traces.
     pub telemetry: TelemetryConfig,
-    /// How much it takes on.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// How much a service takes on, so that no client can take all of it.
+/// The limits of a service, so that no client can use up all of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most requests that are answered at once; one more is refused.
+    /// The most requests in flight. One more is refused.
     pub in_flight: u32,
-    /// The most records in a store; one more is refused.
+    /// The most records in a store. One more is refused.
     pub records: u32,
-    /// How long the head of a request may take to arrive.
+    /// The time-out for the head of a request.
     pub head: Duration,
-    /// How long the body of a request may take to arrive.
+    /// The time-out for the body of a request.
     pub body: Duration,
-    /// How long a connection is kept with no request on it. Longer than
-    /// services keep theirs to each other ([`client`](crate::upstream::client)), or a call
-    /// could meet a connection that is just being closed.
+    /// How long an idle connection stays open. Longer than services keep their connections
+    /// to each other ([`client`](crate::upstream::client)): a call must not use a connection
+    /// that the other service is closing.
     pub idle: Duration,
 }
 
@@ -62,8 +62,8 @@ impl Limits {
 }
 
 impl ServiceConfig {
-    /// Reads the variables that every service has; `name` and `port` are this
-    /// service's own.
+    /// Reads the variables that all services have. `name` and `port` are the defaults of this
+    /// service.
     pub fn read(env: &mut Env<'_>, name: &str, port: u16) -> Self {
         let host = env.get("HOST", IpAddr::from([127, 0, 0, 1]));
         let port = env.get("PORT", port);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_runs_locally() {
+    fn without_variables_a_service_listens_on_localhost() {
         let mut env = env(&[("PORT", "")]);
         let config = ServiceConfig::read(&mut env, "user-service", 8001);
         let config = env.finish(config).expect("the defaults are good");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_value_is_reported_at_once_with_its_name_value_and_what_was_expected() {
+    fn the_error_lists_every_invalid_variable_with_its_value_and_the_expected_form() {
         let mut env = env(&[
             ("HOST", "localhost"),
             ("PORT", "80000"),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn rust_log_wins_over_log_level() {
+    fn rust_log_overrides_log_level() {
         let mut env = env(&[("LOG_LEVEL", "error"), ("RUST_LOG", "debug")]);
         let config = ServiceConfig::read(&mut env, "user-service", 8001);
         assert!(

@@ -1,16 +1,14 @@
-//! A connection that is given up when the other side keeps it waiting.
+//! A TCP connection with time-outs, below hyper and actix.
 //!
-//! The HTTP layers above it, hyper and actix, know what is sent; this one knows
-//! how long it takes. A head has to arrive whole in its time, however slowly it
-//! drips; a connection without a request is kept for a while; and a client that
-//! does not read its answer is not waited for. How long a body may take is not
-//! decided here, but where it is read: see [`body::in_time`](crate::contract::body::in_time).
+//! The whole head of a request must arrive within its time-out, however slowly the client
+//! sends it. An idle connection is closed after a while. So is one whose client does not read
+//! the response. The time-out of a body applies where the body is read: see
+//! [`body::in_time`](crate::contract::body::in_time).
 //!
-//! When it closes a connection it takes care that the last answer is not lost. A
-//! body that is refused, say for its size, is not read to its end. Closing a
-//! socket with bytes left to read resets it, and the reset takes the answer away
-//! from a client that sends everything before it reads anything. So the side
-//! that sends is closed first, and what still comes is thrown away for a while
+//! Closing a connection must not lose the last response. A refused body, for example one that
+//! is too large, is not read to its end. Closing a socket with unread bytes resets it, and the
+//! reset destroys the response for a client that sends everything before it reads anything. So
+//! the connection first closes its sending side, then discards what still arrives, for a while
 //! ([RFC 9112, 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6)).
 
 use std::future::Future;
@@ -32,26 +30,24 @@ use crate::serve::shutdown::Shutdown;
 /// The largest head of a request, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 
-/// How long what still comes is waited for.
+/// How long a connection that is closing discards what still arrives.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a request that has begun to arrive is waited for in a shutdown, and
-/// the rest of a head that is refused.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long a connection that is closing waits for the rest of a head: of a request that has
+/// begun to arrive before a shutdown, or of a refused head.
+const LAST_READ: Duration = Duration::from_secs(1);
 
-/// Where a connection is between one request and the next. Whoever answers its
-/// requests says so here.
+/// Whether a connection is within a request or between two. The layer that handles requests
+/// updates it.
 #[derive(Debug, Default)]
 pub struct Phase {
-    /// How many requests have begun and how many were answered, together: it is
-    /// odd while one is being answered.
+    /// The number of requests begun plus the number of requests ended: odd within a request.
     turns: AtomicUsize,
     had_body: AtomicBool,
 }
 
 impl Phase {
-    /// The head of a request is there, and is being answered. One that has a
-    /// body may leave some of it unread.
+    /// A request begins: its head has arrived. If it has a body, some of it may stay unread.
     pub fn begin(self: &Arc<Self>, has_body: bool) -> Turn {
         self.had_body.store(has_body, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
@@ -62,8 +58,8 @@ impl Phase {
     }
 }
 
-/// A request being answered, until its response body has been sent: however long
-/// that says nothing, the connection is not idle.
+/// A request in progress, until its response body has been sent. Meanwhile the connection is
+/// not idle, even if the body is a stream that is quiet.
 #[derive(Debug)]
 #[must_use = "dropped at once, the connection counts as idle"]
 pub struct Turn {
@@ -72,8 +68,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The connection has left HTTP for another protocol, which knows for itself
-    /// how long it waits for the other side to say something.
+    /// The connection switches to another protocol, which has its own time-outs.
     pub(crate) fn upgrade(&mut self) {
         self.ends = false;
     }
@@ -87,67 +82,65 @@ impl Drop for Turn {
     }
 }
 
-/// A TCP connection with time-outs: to the HTTP layer, a client that keeps it
-/// waiting for too long has hung up.
+/// A TCP connection with time-outs. After a time-out the HTTP layer sees a closed connection.
 ///
-/// On the way of a request there is no more to it than a look at the clock. The
-/// alarm is set when there is something to wait for, and an alarm that is early
-/// is left to ring: it is not set anew for each request.
+/// A request costs little more than reading the clock. The timer is set only when the
+/// connection waits, and a timer that fires too early is set again then: it is not reset for
+/// each request.
 ///
-/// It knows what is a head by when it comes: between an answer and the next
-/// request. Half a head that comes along with the request before it is not seen,
-/// and the connection counts as idle.
+/// Bytes that arrive between two requests are a head. Half a head that arrives together with
+/// the previous request is not noticed; then the connection counts as idle.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     phase: Arc<Phase>,
     limits: Limits,
     shutdown: Shutdown,
-    alarm: Option<Pin<Box<Sleep>>>,
-    /// How many turns of the phase have been seen.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The last known value of [`Phase::turns`].
     turns: usize,
     /// Whether a head has begun to arrive.
     in_head: bool,
-    /// When what is read has to be there; none while nothing is waited for.
+    /// When the expected bytes must have arrived; none while nothing is expected.
     read_by: Option<Instant>,
-    /// When the client has to have read on; none while it does.
+    /// When the client must have read more; none while it reads.
     written_by: Option<Instant>,
-    /// When it is over in any case.
-    last_call: Option<Instant>,
-    /// Whether the side that sends is closed.
+    /// When reading ends after a shutdown.
+    last_read: Option<Instant>,
+    /// Whether the sending side is closed.
     is_shut: bool,
 }
 
 impl Connection {
-    /// A connection that was just accepted by `service`: a head is waited for.
+    /// A connection that `service` has just accepted. It waits for a head.
     pub fn new(stream: TcpStream, service: &Service) -> Self {
-        // Without it a small answer waits for the acknowledgement of the one
-        // before. It fails where the client is gone already, as reading will.
+        // Without it, a small response waits for the acknowledgement of the previous one. It
+        // fails only if the client has already gone, and then reading fails too.
         let _ = stream.set_nodelay(true);
         Self {
             stream,
             phase: Arc::default(),
             limits: *service.limits(),
             shutdown: service.shutdown().clone(),
-            alarm: None,
+            timer: None,
             turns: 0,
             in_head: false,
             read_by: None,
             written_by: None,
-            last_call: None,
+            last_read: None,
             is_shut: false,
         }
     }
 
-    /// Where it is told what becomes of its requests.
+    /// The phase, to be updated by the layer that handles requests.
     pub fn phase(&self) -> Arc<Phase> {
         Arc::clone(&self.phase)
     }
 
-    /// Something has arrived. Between requests, that is a head. The first one of
-    /// a connection is waited for from its beginning.
+    /// Bytes have arrived. Between requests they are a head. Its time-out starts now; that of
+    /// the first head has started with the connection.
     fn arrived(&mut self) {
-        if !self.is_answering() && !self.in_head {
+        if !self.is_in_request() && !self.in_head {
             self.in_head = true;
             if self.turns > 0 {
                 self.read_by = None;
@@ -155,10 +148,10 @@ impl Connection {
         }
     }
 
-    /// Whether what is waited for should have arrived by now.
+    /// Whether the expected bytes are overdue.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        // A client that still reads its last answer is not idle yet.
-        if self.is_answering() || self.written_by.is_some() {
+        // While the client still reads the last response, the connection is not idle.
+        if self.is_in_request() || self.written_by.is_some() {
             return false;
         }
         let limit = if self.in_head || self.turns == 0 {
@@ -169,21 +162,21 @@ impl Connection {
         self.has_waited(limit, cx)
     }
 
-    /// Whether what is read was waited for for as long as `limit`, or for
-    /// [`LAST_CALL`] since the shutdown.
+    /// Whether the connection has waited for bytes for `limit`, or for [`LAST_READ`] since
+    /// the shutdown.
     fn has_waited(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
         let in_time = || Instant::now() + limit;
         let mut due = *self.read_by.get_or_insert_with(in_time);
         if self.shutdown.is_requested() {
-            let last_call = || Instant::now() + LAST_CALL;
-            due = due.min(*self.last_call.get_or_insert_with(last_call));
+            let last_read = || Instant::now() + LAST_READ;
+            due = due.min(*self.last_read.get_or_insert_with(last_read));
         }
         self.is_over(due, cx)
     }
 
-    /// Whether a request is being answered. A request that has begun or ended
-    /// since the last look ends what was waited for before it.
-    fn is_answering(&mut self) -> bool {
+    /// Whether a request is in progress. If one has begun or ended since the last call, the
+    /// previous wait is over.
+    fn is_in_request(&mut self) -> bool {
         let turns = self.phase.turns.load(Ordering::Relaxed);
         if turns != self.turns {
             self.turns = turns;
@@ -193,23 +186,23 @@ impl Connection {
         turns % 2 == 1
     }
 
-    /// Whether it is later than `due`; if not, the task is woken then.
+    /// Whether `due` has passed. If not, the task is woken at `due`.
     fn is_over(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.deadline() > due {
-            alarm.as_mut().reset(due);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
         }
-        while alarm.as_mut().poll(cx).is_ready() {
-            if alarm.deadline() >= due {
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
                 return true;
             }
-            // It was set for something that is over.
-            alarm.as_mut().reset(due);
+            // The timer was set for an earlier wait.
+            timer.as_mut().reset(due);
         }
         false
     }
 
-    /// What became of an attempt to write.
+    /// The outcome of an attempt to write.
     fn sent(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -217,8 +210,8 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.written_by = None;
-            // With its answer on the way, a connection waits for the next request.
-            // Whoever reads may not look again before there is something.
+            // The response is on its way, so the connection waits for the next request. Set
+            // the timer now: the reader may not poll again before bytes arrive.
             self.read_by = None;
             self.is_late(cx);
             return written;
@@ -230,17 +223,17 @@ impl Connection {
         if !self.is_over(due, cx) {
             return Poll::Pending;
         }
-        // Or the system would keep what was not read, and offer it for minutes.
+        // Otherwise the system would keep the unread bytes, and retry for minutes.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the client does not read its answer",
+            "the client does not read its response",
         )))
     }
 
-    /// Ready when the other side has closed too, or will not.
+    /// Ready when the other side has closed too, or the wait for it is over.
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = if self.in_head { LAST_CALL } else { LINGER };
+        let limit = if self.in_head { LAST_READ } else { LINGER };
         if self.has_waited(limit, cx) {
             return Poll::Ready(());
         }
@@ -249,7 +242,7 @@ impl Connection {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
-                // The end, or a connection that is gone.
+                // The end, or a broken connection.
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
@@ -270,7 +263,7 @@ impl AsyncRead for Connection {
                 }
                 Poll::Ready(read)
             }
-            // Nothing read is how a connection ends.
+            // Reading zero bytes means that the connection is closed.
             Poll::Pending if self.is_late(cx) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         }
@@ -310,7 +303,7 @@ impl AsyncWrite for Connection {
             self.is_shut = true;
             self.read_by = None;
         }
-        // Nothing else leaves anything to read: a body, or a head that is refused.
+        // Only a body or a refused head can leave unread bytes.
         if self.in_head || self.phase.had_body.load(Ordering::Relaxed) {
             ready!(self.poll_drained(cx));
         }

@@ -1,12 +1,12 @@
-//! A response body that keeps something until it has been sent.
+//! A response body that keeps a guard until it has been sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame, SizeHint};
 
-/// A response body for hyper that keeps `guard` until all of it has been handed to
-/// the connection, or until it has failed: either way, it is dropped then.
+/// A response body for hyper that keeps `guard` until all of it has been written to the
+/// connection, or until it has failed. Then hyper drops both.
 #[derive(Debug)]
 pub struct Guarded<B, G> {
     body: B,
@@ -14,7 +14,7 @@ pub struct Guarded<B, G> {
 }
 
 impl<B, G> Guarded<B, G> {
-    /// `body`, which keeps `guard`.
+    /// `body` with `guard`.
     pub fn new(body: B, guard: G) -> Self {
         Self {
             body,

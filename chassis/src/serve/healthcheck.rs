@@ -1,5 +1,5 @@
-//! `user-service healthcheck`: whether the service on this machine is alive, told by
-//! an exit status. Its image holds nothing else that could ask: no shell, no curl.
+//! `user-service healthcheck`: its exit status says whether the service on this machine is
+//! alive. The image contains no other program that could ask: no shell, no curl.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -12,29 +12,29 @@ use crate::upstream::client::connections;
 /// How long the service may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// As much of `GET /health` as is looked at.
+/// The fields of `GET /health` that are checked.
 #[derive(Deserialize)]
 struct Health {
     service: String,
 }
 
-/// Asks the service that has this configuration for `/health`; says in a sentence
-/// what came of it.
+/// Requests `/health` from the service with this configuration. Returns a sentence with the
+/// result.
 ///
-/// Not for `/health/ready`: that is about its neighbours, too, and nobody gets well
-/// by being taken for ill when a neighbour is.
+/// It does not request `/health/ready`, which also depends on upstreams: restarting a service
+/// does not help while an upstream is down.
 pub(crate) async fn check(config: &ServiceConfig) -> Result<String, String> {
     let name = &config.name;
     if config.listen.port() == 0 {
         return Err(
-            "PORT is 0, any free port, and nobody can know which; set PORT to the one to ask"
+            "PORT is 0, which means any free port; set PORT to the port of the running service"
                 .to_owned(),
         );
     }
-    let url = format!("http://{}/health", from_here(config.listen));
+    let url = format!("http://{}/health", local_address(config.listen));
     let unhealthy = |cause: String| format!("{name} is not healthy: {url} {cause}");
     let request = async {
-        let http = connections().map_err(|error| format!("cannot be asked: {error}"))?;
+        let http = connections().map_err(|error| format!("cannot be requested: {error}"))?;
         let answer = http.get(&url).send().await;
         let answer = answer.map_err(|_| "does not answer".to_owned())?;
         let status = answer.status().as_u16();
@@ -42,7 +42,7 @@ pub(crate) async fn check(config: &ServiceConfig) -> Result<String, String> {
             return Err(format!("answers {status}"));
         }
         let health = answer.json::<Health>().await;
-        let health = health.map_err(|_| "does not answer as a service does".to_owned())?;
+        let health = health.map_err(|_| "does not answer like a service of the shop".to_owned())?;
         if health.service != *name {
             return Err(format!("is answered by {}", health.service));
         }
@@ -58,8 +58,8 @@ pub(crate) async fn check(config: &ServiceConfig) -> Result<String, String> {
     }
 }
 
-/// Where a service that listens on `address` is found from its own machine.
-fn from_here(mut address: SocketAddr) -> SocketAddr {
+/// The address at which the same machine reaches a service that listens on `address`.
+fn local_address(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

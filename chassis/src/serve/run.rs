@@ -1,5 +1,4 @@
-//! The frame of every `main`: the command line, a runtime, and an exit status that
-//! tells what happened.
+//! The main function of all services: the command line, the runtime, and the exit status.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -11,30 +10,30 @@ use crate::env::{ConfigError, Env};
 use crate::serve::config::ServiceConfig;
 use crate::serve::healthcheck;
 
-/// A service runs on a quarter of the cores: it shares the machine with four
-/// others and with whoever asks them. More threads would not answer more, but
-/// hand work to each other, which costs a third of the processor time.
+/// A service runs on a quarter of the cores, because it shares the machine with four others
+/// and their clients. More threads would not answer more requests: they would pass work to
+/// each other, which costs a third of the processor time.
 const SHARE_OF_CORES: usize = 4;
 
-/// How long the end waits for what still runs on the runtime's threads. What a
-/// shutdown waits for is over by then; a name that is still looked up is not.
-const RUNTIME_END: Duration = Duration::from_secs(1);
+/// How long the process waits for threads of the runtime that are still busy at the end, for
+/// example with a DNS look-up. The work that a shutdown waits for has ended by then.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
 const USAGE: &str = "\
 One service of the shop. Environment variables configure it; its README lists them.
 
     (no argument)    run until SIGTERM or SIGINT
-    healthcheck      ask the one that runs, on HOST and PORT, whether it is alive:
+    healthcheck      ask the running service, on HOST and PORT, whether it is alive:
                      exit status 0 if it is, 1 if not
-    --help           this text
-    --version        its version";
+    --help           print this text
+    --version        print the version";
 
-/// Why a service could not start or had to stop.
+/// Why a service could not start, or had to stop.
 #[derive(Debug)]
 pub enum RunError {
-    /// Exit status 2: an environment variable is wrong.
+    /// Exit status 2: an environment variable is invalid.
     Config(ConfigError),
-    /// Exit status 1: something else is, such as a port in use.
+    /// Exit status 1: another failure, such as a port in use.
     Start(String),
 }
 
@@ -67,12 +66,36 @@ impl From<reqwest::Error> for RunError {
     }
 }
 
-/// Does what the command line asks for: nothing, and the service runs until it
-/// stops by itself; `healthcheck`, and it is asked whether it is alive.
+/// Runs the command of the command line. Without an argument, `read` reads the configuration
+/// and `serve` runs the service until it stops. `healthcheck` asks a running service whether it
+/// is alive.
 ///
-/// The exit status is 0 after a clean shutdown or a good answer, 2 for a bad
-/// environment variable or argument, 1 for any other failure, which is said on
-/// standard error in one line each.
+/// The exit status is 0 for success, 2 for an invalid environment variable or argument, and 1
+/// for any other failure. Each failure is one line on standard error.
+///
+/// ```no_run
+/// use chassis::serve::config::ServiceConfig;
+/// use chassis::serve::run;
+///
+/// struct Config(ServiceConfig);
+///
+/// impl AsRef<ServiceConfig> for Config {
+///     fn as_ref(&self) -> &ServiceConfig {
+///         &self.0
+///     }
+/// }
+///
+/// let exit_code = run(
+///     |mut env| {
+///         let config = Config(ServiceConfig::read(&mut env, "things-service", 8006));
+///         env.finish(config)
+///     },
+///     async |Config(service)| {
+///         println!("would listen on {}", service.listen);
+///         Ok(())
+///     },
+/// );
+/// ```
 pub fn run<C: AsRef<ServiceConfig>>(
     read: impl FnOnce(Env<'static>) -> Result<C, ConfigError>,
     serve: impl AsyncFnOnce(C) -> Result<(), RunError>,
@@ -84,15 +107,15 @@ pub fn run<C: AsRef<ServiceConfig>>(
         ["healthcheck"] => until_stopped(async || {
             let config = read(Env::process())?;
             let sentence = healthcheck::check(config.as_ref()).await;
-            say(&sentence.map_err(RunError::Start)?);
+            print(&sentence.map_err(RunError::Start)?);
             Ok(())
         }),
         ["--help" | "-h"] => {
-            say(USAGE);
+            print(USAGE);
             ExitCode::SUCCESS
         }
         ["--version" | "-V"] => {
-            say(env!("CARGO_PKG_VERSION"));
+            print(env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         [
@@ -101,18 +124,17 @@ pub fn run<C: AsRef<ServiceConfig>>(
             ..,
         ]
         | [unknown, ..] => {
-            eprintln!("unknown argument {unknown:?}: there are healthcheck, --help and --version");
+            eprintln!("unknown argument {unknown:?}; use healthcheck, --help or --version");
             ExitCode::from(2)
         }
     }
 }
 
-/// Runs a service until it stops by itself: the rest of [`run`], for a program that
-/// has read arguments of its own.
+/// Runs a service until it stops. For a program that reads its own arguments; others call
+/// [`run`].
 pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> ExitCode {
-    // A connection is a file to the system, which by its default lets a process
-    // have 1,024 of them, or 256. Where it does not let that be raised, the
-    // service does with what there is.
+    // Each connection needs a file descriptor, and the default limit is 1,024 or 256. If the
+    // limit cannot be raised, the service runs with the limit it has.
     let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let workers = cores.div_ceil(SHARE_OF_CORES);
@@ -122,7 +144,7 @@ pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> Exi
         .build();
     let result = runtime.map_err(RunError::from).and_then(|runtime| {
         let result = runtime.block_on(service());
-        runtime.shutdown_timeout(RUNTIME_END);
+        runtime.shutdown_timeout(RUNTIME_TIMEOUT);
         result
     });
     match result {
@@ -138,8 +160,8 @@ pub fn until_stopped(service: impl AsyncFnOnce() -> Result<(), RunError>) -> Exi
     }
 }
 
-/// Tells whoever listens; a reader that has gone is no failure.
-fn say(text: &str) {
+/// Prints `text`. A closed standard output is not a failure.
+fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
@@ -151,15 +173,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_is_stuck_does_not_keep_the_process_from_ending() {
+    fn a_busy_thread_does_not_stop_the_process_from_ending() {
         let started = Instant::now();
         let status = until_stopped(async || {
-            tokio::task::spawn_blocking(|| thread::sleep(20 * RUNTIME_END));
+            tokio::task::spawn_blocking(|| thread::sleep(20 * RUNTIME_TIMEOUT));
             Ok(())
         });
         assert_eq!(status, ExitCode::SUCCESS);
         assert!(
-            started.elapsed() < 10 * RUNTIME_END,
+            started.elapsed() < 10 * RUNTIME_TIMEOUT,
             "{:?}",
             started.elapsed()
         );

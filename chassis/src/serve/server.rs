@@ -1,9 +1,8 @@
 //! The accept loop under four of the five frameworks.
 //!
-//! hyper speaks HTTP/1.1 for axum, rocket, poem and warp alike; what differs is
-//! what they do with a request. Their own servers never exit while a client
-//! holds a connection half open, and Rocket's takes no listener. actix-web has a
-//! server of its own, which is given the same [`Connection`] to talk over.
+//! hyper speaks HTTP/1.1 for axum, Rocket, poem and warp; they differ in how they handle a
+//! request. Their own servers never exit while a client keeps a connection half open, and
+//! Rocket's accepts no listener. actix-web has its own server, over the same [`Connection`].
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -27,20 +26,20 @@ use crate::serve::service;
 use crate::serve::shutdown::Shutdown;
 use crate::values::path::decode_unreserved;
 
-/// How long to wait after the system refused a connection for lack of file
-/// descriptors: trying again at once would only spin.
+/// The pause after the system could not accept a connection, for lack of file descriptors:
+/// trying again at once would be a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Listens on `address`; port 0 is any free one.
+/// Listens on `address`. Port 0 means any free port.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await.map_err(|cause| {
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
-                "another program has that port; stop it, or set PORT to another one"
+                "another program uses that port; stop it, or set PORT to another port"
             }
             io::ErrorKind::AddrNotAvailable => "this machine has no such address; check HOST",
             io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need root; set PORT to a higher one"
+                "ports below 1024 need root; set PORT to a higher port"
             }
             _ => "check HOST and PORT",
         };
@@ -54,9 +53,27 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers every connection with what `http` makes of its requests, within the
-/// limits of `service`, until its shutdown is asked for and what was in flight is
-/// finished.
+/// Accepts connections and passes their requests to `http`, within the limits of `service`.
+/// Returns when the service has shut down: when a shutdown was requested and the requests in
+/// flight are finished.
+///
+/// ```no_run
+/// # use chassis::serve::service::Service;
+/// use std::convert::Infallible;
+///
+/// use chassis::serve::server;
+/// use hyper::Response;
+/// use hyper::service::service_fn;
+///
+/// # async fn example(service: &Service) -> std::io::Result<()> {
+/// let http = service_fn(async |_request| {
+///     Ok::<_, Infallible>(Response::new("Hello".to_owned()))
+/// });
+/// let listener = server::bind(([127, 0, 0, 1], 8006).into()).await?;
+/// server::serve(listener, http, service).await;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn serve<S, B>(listener: TcpListener, http: S, service: &service::Service)
 where
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>
@@ -75,7 +92,7 @@ where
         match accepted {
             Ok((stream, _)) => {
                 let stream = Connection::new(stream, service);
-                shutdown.spawn(converse(stream, http.clone(), shutdown.clone()));
+                shutdown.spawn(serve_connection(stream, http.clone(), shutdown.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -87,7 +104,7 @@ where
     shutdown.drained().await;
 }
 
-async fn converse<S, B>(stream: Connection, http: S, shutdown: Shutdown)
+async fn serve_connection<S, B>(stream: Connection, http: S, shutdown: Shutdown)
 where
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>,
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static,
@@ -103,28 +120,27 @@ where
             response.map(|body| Guarded::new(body, turn))
         })
     });
-    // No time-outs of hyper's own: it takes a connection without a request for
-    // one with half a head.
-    let conversation = http1::Builder::new()
+    // hyper's own time-outs stay off: they treat an idle connection like one with half a head.
+    let connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), http)
         .with_upgrades();
-    let mut conversation = std::pin::pin!(conversation);
+    let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = conversation.as_mut() => ended,
+        ended = connection.as_mut() => ended,
         () = shutdown.requested() => {
-            conversation.as_mut().graceful_shutdown();
-            conversation.await
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     };
     if let Err(error) = ended {
-        // The other side broke off or sent what is not HTTP; hyper has answered
-        // what can be answered.
+        // The client closed the connection or sent invalid HTTP. hyper has sent the response,
+        // if there can be one.
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
-/// Makes `/%68ealth` the `/health` that every router knows.
+/// Decodes unreserved characters in the path, so that `/%68ealth` matches `/health`.
 fn normalise<B>(request: &mut Request<B>) {
     let uri = request.uri();
     let Cow::Owned(path) = decode_unreserved(uri.path()) else {

@@ -1,4 +1,4 @@
-//! What every service carries, and its answers to `/health`, `/health/ready` and
+//! The state that all services have, and their replies to `/health`, `/health/ready` and
 //! `/metrics`.
 
 use std::io;
@@ -25,7 +25,34 @@ use crate::values::time::{Timestamp, milliseconds};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// One running service. Shared by all of its requests.
+/// A running service. All of its requests share it.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use std::sync::LazyLock;
+///
+/// use chassis::contract::api::{About, Api};
+/// use chassis::env::Env;
+/// use chassis::serve::config::ServiceConfig;
+/// use chassis::serve::service::Service;
+/// use chassis::serve::shutdown::Shutdown;
+/// use utoipa::openapi::OpenApi;
+///
+/// static API: LazyLock<Api> = LazyLock::new(|| {
+///     let about = About {
+///         name: "things-service",
+///         framework: "axum",
+///         version: "0.1.0",
+///         description: "Things of the shop.",
+///     };
+///     Api::new(about, OpenApi::default())
+/// });
+///
+/// let config = ServiceConfig::read(&mut Env::process(), "things-service", 8006);
+/// let service = Service::new(&config, &API, Vec::new(), Shutdown::default());
+/// assert_eq!(service.health().status, 200);
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Service {
     name: String,
@@ -41,9 +68,9 @@ pub struct Service {
 /// A service that this one calls.
 #[derive(Debug)]
 pub struct Dependency {
-    /// How it is reached.
+    /// The upstream to call.
     pub upstream: Upstream,
-    /// Whether this service cannot do its work without it.
+    /// Whether this service cannot work without it.
     pub required: bool,
 }
 
@@ -69,22 +96,22 @@ impl Service {
         })
     }
 
-    /// The routes it has.
+    /// The routes.
     pub fn api(&self) -> &'static Api {
         self.api
     }
 
-    /// When it stops, and what it finishes first.
+    /// The shutdown of this service.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
 
-    /// How much it takes on.
+    /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// How many records its store may have.
+    /// The capacity of its store.
     pub fn capacity(&self) -> Capacity {
         Capacity::new(self.limits.records as usize, self.metrics.records.clone())
     }
@@ -98,7 +125,7 @@ impl Service {
         &self.metrics
     }
 
-    /// `GET /health`: alive. Calls no other service.
+    /// `GET /health`: the service is alive. Calls no other service.
     pub fn health(&self) -> Reply {
         Reply::json(
             200,
@@ -113,8 +140,8 @@ impl Service {
         )
     }
 
-    /// `GET /health/ready`: whether it can do its work. Asks every dependency,
-    /// all at once.
+    /// `GET /health/ready`: whether the service can do its work. Calls all dependencies
+    /// concurrently.
     pub async fn ready(&self) -> Reply {
         let dependencies = join_all(self.dependencies.iter().map(Dependency::state)).await;
         let down = |required| {
@@ -144,8 +171,8 @@ impl Service {
         )
     }
 
-    /// A body that is sent as `stream` makes it, as part of the current request. A
-    /// shutdown ends it as if `stream` had ended.
+    /// A reply whose body is `stream`, which is polled within the current request. A shutdown
+    /// ends the body as if `stream` had ended.
     pub fn stream(
         &self,
         content_type: &'static str,
@@ -171,7 +198,7 @@ impl Service {
 }
 
 impl Dependency {
-    /// One that this service cannot do its work without.
+    /// A dependency that this service cannot work without.
     pub fn required(upstream: Upstream) -> Self {
         Self {
             upstream,
@@ -179,7 +206,7 @@ impl Dependency {
         }
     }
 
-    /// One that this service can do without.
+    /// A dependency that this service can work without.
     pub fn optional(upstream: Upstream) -> Self {
         Self {
             upstream,

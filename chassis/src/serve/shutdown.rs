@@ -1,5 +1,5 @@
-//! Stopping: on SIGTERM or SIGINT a service stops accepting, finishes what is in
-//! flight, closes idle connections and exits. A second signal ends it at once.
+//! Shutdown: on SIGTERM or SIGINT a service stops accepting connections, closes idle ones,
+//! finishes the requests in flight and exits. A second signal ends it at once.
 
 use std::future::Future;
 use std::io;
@@ -14,23 +14,37 @@ use tokio_util::task::TaskTracker;
 
 use crate::telemetry::context::Context;
 
-/// How long what is in flight may take to finish.
+/// How long a shutdown waits for work in flight.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Says when to stop, and keeps what must be finished first. Cheap to clone.
+/// Requests a shutdown, and waits for work that must finish first. Cheap to clone.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use chassis::serve::shutdown::Shutdown;
+///
+/// let shutdown = Shutdown::default();
+/// // The work goes on even if the caller is cancelled.
+/// let saved = shutdown.finish(async { "order 1" }).await;
+/// assert_eq!(saved, "order 1");
+///
+/// shutdown.request();
+/// shutdown.requested().await;
+/// shutdown.drained().await;
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     requested: CancellationToken,
-    // The token knows whether, too, but takes a lock to say so; connections ask often.
+    // The token also knows whether, but takes a lock for it, and connections check often.
     requested_at: Arc<OnceLock<Instant>>,
     work: TaskTracker,
-    /// Where the work runs. A worker of actix is a runtime of its own, which ends
-    /// before the work does.
+    /// The runtime that the work runs on. Not the current one: a worker of actix is a runtime
+    /// of its own, which ends before the work does.
     runtime: Handle,
 }
 
-/// One that is requested by nothing but [`Shutdown::request`]. Its work runs on the
-/// current runtime.
+/// A shutdown that only [`Shutdown::request`] requests. Its work runs on the current runtime.
 ///
 /// # Panics
 ///
@@ -47,8 +61,7 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// One that is requested by SIGTERM or SIGINT. The second signal ends the
-    /// process, whatever is in flight.
+    /// A shutdown that SIGTERM or SIGINT requests. A second signal ends the process at once.
     pub fn on_signal() -> io::Result<Self> {
         let shutdown = Self::default();
         let mut terminate = signal(SignalKind::terminate())?;
@@ -64,25 +77,24 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks for it.
+    /// Requests the shutdown.
     pub fn request(&self) {
         self.requested_at.get_or_init(Instant::now);
         self.requested.cancel();
     }
 
-    /// Whether it was asked for.
+    /// Whether the shutdown was requested.
     pub fn is_requested(&self) -> bool {
         self.requested_at.get().is_some()
     }
 
-    /// Waits until it is asked for.
+    /// Waits until the shutdown is requested.
     pub async fn requested(&self) {
         self.requested.cancelled().await;
     }
 
-    /// Runs `work` to its end even if whoever waits for it goes away, such as a
-    /// client that hangs up in the middle of its order; a shutdown waits for it.
-    /// It stays part of the current request.
+    /// Runs `work` to its end, even if the caller is cancelled because its client hangs up. A
+    /// shutdown waits for it. The work belongs to the current request.
     pub async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -90,10 +102,10 @@ impl Shutdown {
         let work = Context::current().scope(work);
         match self.work.spawn_on(work, &self.runtime).await {
             Ok(done) => done,
-            // Let a panic go on in the request it belongs to.
+            // Continue a panic in the request that it belongs to.
             Err(died) => match died.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // Tasks are cancelled only as the runtime itself ends.
+                // Tasks are cancelled only when the runtime ends.
                 Err(_) => std::future::pending().await,
             },
         }
@@ -104,19 +116,18 @@ impl Shutdown {
         self.work.spawn_on(work, &self.runtime);
     }
 
-    /// Waits until all that was spawned is done, for [`GRACE`] from the request at
-    /// most.
+    /// Waits until all spawned work has ended, until [`GRACE`] after the request at most.
     pub async fn drained(&self) {
         self.work.close();
         let due = *self.requested_at.get_or_init(Instant::now) + GRACE;
         if timeout_at(due, self.work.wait()).await.is_err() {
-            tracing::warn!("work was still in flight after {GRACE:?} and is cut off");
+            tracing::warn!("some work was still in flight after {GRACE:?} and is cut off");
         }
     }
 }
 
-/// The next of the two signals: its name, and the exit status by which a shell knows
-/// that it ended a process.
+/// Waits for one of the two signals. Returns its name, and the exit status that a shell gives
+/// to a process that it ended.
 async fn received(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {
     tokio::select! {
         _ = terminate.recv() => ("SIGTERM", 128 + 15),

@@ -1,6 +1,6 @@
-//! What each framework's crate promises, tested once: a small app, and tests that any
-//! server of it has to pass. A crate brings the app's routes, and
-//! [`conformance!`](crate::conformance) makes a test of each promise.
+//! The conformance tests, which the crate of each framework runs: a small app, and tests that
+//! every server of it must pass. A crate implements the app's routes, and
+//! [`conformance!`](crate::conformance) generates the tests.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,17 +29,17 @@ use crate::serve::service::Service;
 use crate::serve::shutdown::Shutdown;
 use crate::values::id::Id;
 
-/// How long a body may take in these tests.
+/// The time-out of a body in these tests.
 const BODY: Duration = Duration::from_millis(300);
 
 #[derive(OpenApi)]
 #[openapi(paths(list, create, find, wait, panic))]
 struct Document;
 
-/// The app: its handlers, which name no framework, and what they share.
+/// The app: the state that its handlers share. The handlers name no framework.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What every service carries.
+    /// The state that all services have.
     pub service: Arc<Service>,
     arrived: Arc<Semaphore>,
     released: Arc<Semaphore>,
@@ -82,8 +82,8 @@ pub fn find(ThingId(id): ThingId) -> Reply {
     Reply::json(200, &json!({"id": id}))
 }
 
-/// `GET /api/wait`: waits until the test lets it go.
-#[utoipa::path(get, path = "/api/wait", responses((status = 200, description = "It was let go")))]
+/// `GET /api/wait`: waits until the test releases it.
+#[utoipa::path(get, path = "/api/wait", responses((status = 200, description = "It was released")))]
 pub async fn wait(app: &App) -> Reply {
     app.arrived.add_permits(1);
     let permit = app.released.acquire().await;
@@ -111,7 +111,7 @@ impl App {
     }
 }
 
-/// A framework's server of the [`App`].
+/// Starts a framework's server of the [`App`].
 async fn start<F>(in_flight: u32, serve: impl FnOnce(TcpListener, App) -> F) -> (Server, App)
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
@@ -120,7 +120,7 @@ where
         name: "conformance",
         framework: "one of the five",
         version: "0",
-        description: "What each framework's crate promises.",
+        description: "The app of the conformance tests.",
     };
     let api: &'static Api = Box::leak(Box::new(Api::new(about, Document::openapi())));
     let mut started = None;
@@ -133,7 +133,7 @@ where
     (server, started.expect("has started"))
 }
 
-/// Gets `/api/wait` in a task, and returns once the handler waits.
+/// Requests `/api/wait` in a task, and returns when the handler waits.
 async fn waiting(server: &Server, app: &App) -> tokio::task::JoinHandle<Got> {
     let request = server.request(reqwest::Method::GET, "/api/wait");
     let request = tokio::spawn(Got::from(request));
@@ -142,8 +142,8 @@ async fn waiting(server: &Server, app: &App) -> tokio::task::JoinHandle<Got> {
     request
 }
 
-/// A panic is an error of its request alone, and tells the client nothing.
-pub async fn a_panic_is_an_error_of_its_request_alone<F>(serve: impl FnOnce(TcpListener, App) -> F)
+/// A panic fails only its own request, and the client does not see the cause.
+pub async fn a_panic_fails_only_its_own_request<F>(serve: impl FnOnce(TcpListener, App) -> F)
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
 {
@@ -154,13 +154,13 @@ where
         let sentence = got.expect_error(500, "internal");
         assert!(
             !sentence.contains("as the test wants"),
-            "the cause is for the log: {sentence}"
+            "the client sees the cause: {sentence}"
         );
         server.get("/health").await.expect(200);
     }
 }
 
-/// A body may be so large and take so long.
+/// A body has a limit on its size and a time-out.
 pub async fn a_body_is_limited_in_size_and_time<F>(serve: impl FnOnce(TcpListener, App) -> F)
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
@@ -187,7 +187,7 @@ where
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
-/// One request more than may be in flight is refused; operations are not.
+/// A request over the limit on requests in flight is refused; an operation is not.
 pub async fn requests_in_flight_are_limited<F>(serve: impl FnOnce(TcpListener, App) -> F)
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
@@ -205,9 +205,9 @@ where
     server.get("/api/things").await.expect(200);
 }
 
-/// Path, query, key and body reach the handler; each that is wrong is refused by the
+/// The handler gets path, query, key and body; an invalid one is refused with the error of the
 /// contract.
-pub async fn what_handlers_take_is_checked<F>(serve: impl FnOnce(TcpListener, App) -> F)
+pub async fn arguments_of_handlers_are_checked<F>(serve: impl FnOnce(TcpListener, App) -> F)
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
 {
@@ -265,8 +265,8 @@ where
     put.expect_error(405, "method_not_allowed");
 }
 
-/// What is in flight is finished, and nothing more is accepted.
-pub async fn a_shutdown_finishes_what_is_in_flight<F>(serve: impl FnOnce(TcpListener, App) -> F)
+/// A shutdown finishes requests in flight and accepts no new connection.
+pub async fn a_shutdown_finishes_requests_in_flight<F>(serve: impl FnOnce(TcpListener, App) -> F)
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
 {
@@ -282,7 +282,7 @@ where
     server.stop().await;
 }
 
-/// A test for each promise, of a server of the
+/// Generates the conformance tests for a server of the
 /// [`App`](crate::testkit::conformance::App).
 ///
 /// ```no_run
@@ -301,17 +301,17 @@ macro_rules! conformance {
     ($serve:path) => {
         $crate::conformance! {
             $serve:
-            a_panic_is_an_error_of_its_request_alone
+            a_panic_fails_only_its_own_request
             a_body_is_limited_in_size_and_time
             requests_in_flight_are_limited
-            what_handlers_take_is_checked
-            a_shutdown_finishes_what_is_in_flight
+            arguments_of_handlers_are_checked
+            a_shutdown_finishes_requests_in_flight
         }
     };
-    ($serve:path: $($promise:ident)+) => {$(
+    ($serve:path: $($test:ident)+) => {$(
         #[tokio::test]
-        async fn $promise() {
-            $crate::testkit::conformance::$promise($serve).await;
+        async fn $test() {
+            $crate::testkit::conformance::$test($serve).await;
         }
     )+};
 }

@@ -18,7 +18,21 @@ use parking_lot::Mutex;
 use crate::contract::health::CircuitState;
 use crate::upstream::resilience::Circuit;
 
-/// The breaker of one service that is called.
+/// The breaker of one upstream.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use chassis::upstream::breaker::Breaker;
+/// use chassis::upstream::resilience::Circuit;
+///
+/// let open = Duration::from_secs(3);
+/// let breaker = Breaker::new(Circuit { failures: 1, open });
+/// let now = Instant::now();
+/// breaker.admit(now).unwrap().failed(now);
+/// assert!(breaker.admit(now).is_err());
+/// assert!(breaker.admit(now + open).is_ok());
+/// ```
 #[derive(Debug)]
 pub struct Breaker {
     circuit: Circuit,
@@ -205,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_given_up_leaves_the_place_to_the_next() {
+    fn after_a_cancelled_probe_the_next_call_is_the_probe() {
         let now = Instant::now();
         let breaker = opened(now);
         drop(breaker.admit(now + OPEN).expect("a probe"));
@@ -214,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_from_before_it_opened_says_nothing_of_now() {
+    fn a_call_admitted_before_the_circuit_opened_does_not_count() {
         let now = Instant::now();
         let breaker = breaker();
         let (good, bad) = (breaker.admit(now), breaker.admit(now));

@@ -1,8 +1,8 @@
-//! One poll for all who ask at the same time.
+//! One poll for all callers at the same time.
 //!
 //! The rule: a caller gets the outcome of a poll that *began after* it asked, so the
 //! outcome includes every write that finished before. A poll that is already running
-//! is too old. So all who ask during a poll wait, and the next poll serves all of them
+//! is too old. So the callers during a poll wait, and the next poll serves all of them
 //! together, as a database's group commit does:
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //! polls   [ for a ][ for b c d ][ for e ]
 //! ```
 //!
-//! However many ask, one poll runs at a time, and a caller waits at most for the rest
+//! However many callers there are, one poll runs at a time, and a caller waits at most for the rest
 //! of one poll and the whole of the next.
 //!
 //! The polls run in a task of their own, which takes callers from a queue. This makes
@@ -28,7 +28,7 @@ use crate::telemetry::context::Context;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
-/// A poll that all who ask at the same time share.
+/// A poll that concurrent callers share.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_while_a_poll_runs_waits_for_the_next_together_with_the_others() {
+    async fn callers_during_a_poll_share_the_next_one() {
         let gate = Gate::new();
         let first = gate.ask();
         gate.until_begun(1).await;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_who_goes_away_takes_no_poll_with_it() {
+    async fn a_caller_that_goes_away_does_not_cancel_a_poll() {
         let gate = Gate::new();
         let gone = gate.ask();
         gate.until_begun(1).await;
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_polled_for_who_has_gone() {
+    async fn there_is_no_poll_for_callers_that_have_gone() {
         let gate = Gate::new();
         let first = gate.ask();
         gate.until_begun(1).await;
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_poll_that_panics_fails_those_who_wait_for_it_alone() {
+    async fn a_poll_that_panics_fails_only_its_own_callers() {
         let tries = AtomicU32::new(0);
         let poll = SharedPoll::new(0, move |last| {
             let this = tries.fetch_add(1, Ordering::SeqCst) + 1;
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_poll_belongs_to_the_first_who_asked() {
+    async fn a_poll_has_the_request_id_of_its_first_caller() {
         let poll = SharedPoll::new(String::new(), |_| async {
             Context::current().request_id().to_owned()
         });

@@ -1,4 +1,4 @@
-//! What handlers return.
+//! The return types of handlers.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use chassis::contract::error::ApiError;
 use chassis::contract::reply::{Body, Reply};
 
-/// A reply of the chassis as a response of actix.
+/// A reply of the contract, as a response of actix.
 pub struct Answer(pub Reply);
 
 impl Answer {
@@ -21,7 +21,7 @@ impl Answer {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         for (name, value) in headers {
-            // This one is between actix and the client: as a header it is ignored.
+            // actix ignores this header and has a method for it.
             if (name, value.as_ref()) == ("connection", "close") {
                 response.force_close();
             } else {
@@ -44,9 +44,9 @@ impl Responder for Answer {
 }
 
 // ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?`.
+/// An error that a handler returns with `?`.
 #[derive(Debug)]
-pub struct Failure(pub(crate) ApiError);
+pub struct Failure(ApiError);
 
 impl<E: Into<ApiError>> From<E> for Failure {
     fn from(error: E) -> Self {

@@ -1,4 +1,4 @@
-//! Keeps actix-web's connections within the chassis' time-outs and limits.
+//! Applies the time-outs and limits of the chassis to actix-web's connections.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -17,9 +17,8 @@ use futures_util::stream::poll_fn;
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::yield_now;
 
-/// The outermost middleware: tells the connection what becomes of its requests,
-/// and refuses a head that is over the limit, as hyper does. actix's own is twice
-/// as high.
+/// The outermost middleware. It tells the connection when a request begins and ends, and
+/// refuses a head over the limit, like hyper. actix's own limit is twice as high.
 pub(crate) async fn connection(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
@@ -30,26 +29,24 @@ pub(crate) async fn connection(
         return Ok(request.into_response(refused));
     }
     let phase = request.conn_data::<Arc<Phase>>().cloned();
-    let phase = phase.expect("`serve` gives every connection one");
+    let phase = phase.expect("`serve` adds it to every connection");
     let has_body = !matches!(request.parts().1, Payload::None);
     let turn = phase.begin(has_body);
     let unread = has_body.then(|| shared_body(&mut request));
     let answer = next.call(request).await;
     let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
     if !unread.as_ref().is_none_or(at_end) {
-        // What has come along with the head, actix reads now, as hyper does: a body
-        // that is whole by then need not end the connection.
+        // Let actix read what arrived together with the head, like hyper: if the body is
+        // complete by now, the connection can stay open.
         yield_now().await;
     }
-    // actix reads a chunked body that nobody holds to its end, however long it is. Held
-    // until the response is sent, unread bytes end the connection instead, as with hyper.
-    answer.map(|answer| answer.map_body(|_, body| guarded(body, (turn, unread))))
+    answer.map(|answer| answer.map_body(|_, body| guarded(body, turn, unread)))
 }
 
-pub(crate) type Shared = Rc<RefCell<Payload>>;
+type Shared = Rc<RefCell<Payload>>;
 
-/// The body of a request, which whoever reads it shares from now on.
-pub(crate) fn shared_body(request: &mut ServiceRequest) -> Shared {
+/// Replaces the body of a request by a shared one, and returns it.
+fn shared_body(request: &mut ServiceRequest) -> Shared {
     let body = Rc::new(RefCell::new(request.take_payload()));
     let shared = Rc::clone(&body);
     let reading = poll_fn(move |cx| shared.borrow_mut().poll_next_unpin(cx));
@@ -63,11 +60,21 @@ pub(crate) fn shared_body(request: &mut ServiceRequest) -> Shared {
 struct Guarded<G> {
     body: BoxBody,
     guard: Option<G>,
+    // Once it is dropped, actix reads a chunked body to its end, however long it is. Held
+    // until the response is dropped, unread bytes close the connection, as with hyper.
+    _unread: Option<Shared>,
 }
 
-pub(crate) fn guarded(body: BoxBody, guard: impl Unpin + 'static) -> BoxBody {
-    let guard = Some(guard);
-    BoxBody::new(Guarded { body, guard })
+pub(crate) fn guarded(
+    body: BoxBody,
+    guard: impl Unpin + 'static,
+    unread: Option<Shared>,
+) -> BoxBody {
+    BoxBody::new(Guarded {
+        body,
+        guard: Some(guard),
+        _unread: unread,
+    })
 }
 
 impl<G: Unpin> MessageBody for Guarded<G> {
@@ -83,15 +90,15 @@ impl<G: Unpin> MessageBody for Guarded<G> {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let next = self.body.as_pin_mut().poll_next(cx);
         if self.body.size().is_eof() {
-            // actix may send the last bytes before it asks for more.
+            // actix may send the last bytes without polling again.
             self.guard = None;
         }
         next
     }
 }
 
-/// The bytes of a request before its body.
-pub(crate) fn head_size(request: &ServiceRequest) -> usize {
+/// The size of a request head, in bytes.
+fn head_size(request: &ServiceRequest) -> usize {
     let line = request.method().as_str().len() + " ".len() + " HTTP/1.1\r\n".len();
     let target = request.head().uri.path_and_query();
     let headers = request.headers().iter();

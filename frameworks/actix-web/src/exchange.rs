@@ -1,4 +1,4 @@
-//! What happens around every request, matched or not.
+//! The middleware around every request, whether or not a route matches.
 
 use actix_web::Error;
 use actix_web::body::BoxBody;
@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::connection::guarded;
 
 // ANCHOR: exchange
-/// A middleware around every request, matched or not.
+/// A middleware around every request, whether or not a route matches.
 pub(crate) async fn exchange(
     service: Data<Service>,
     request: ServiceRequest,
@@ -26,8 +26,8 @@ pub(crate) async fn exchange(
     let mut result = match exchange.run(next.call(request)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(error.error_response()),
-        // A response of actix is tied to its request, and the panic has taken
-        // that along: what is left is an error.
+        // A response of actix contains its request, which the panic has dropped. So return
+        // an error.
         Err(panicked) => Err(Answer(panicked).into_response()),
     };
     let response = match &mut result {
@@ -47,9 +47,9 @@ pub(crate) async fn exchange(
     }
     exchange.answered(response.status().as_u16());
     match result {
-        Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange))),
+        Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange, None))),
         Err(response) => {
-            let response = response.map_body(|_, body| guarded(body, exchange));
+            let response = response.map_body(|_, body| guarded(body, exchange, None));
             Err(InternalError::from_response("no response", response).into())
         }
     }

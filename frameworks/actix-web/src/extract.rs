@@ -1,6 +1,5 @@
-//! What handlers take.
+//! The arguments of handlers.
 
-use futures_util::FutureExt;
 use std::future::{self, Ready};
 use std::str::FromStr;
 
@@ -14,13 +13,14 @@ use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::serve::service::Service;
 use chassis::values::headers::IDEMPOTENCY_KEY;
+use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 
 use crate::answer::Failure;
 
 // ANCHOR: path_and_query
-/// The parameter of the path, such as an id.
+/// The parameter in the path, such as an id.
 pub struct Path<T>(pub T);
 
 impl<T: FromStr<Err = ApiError>> FromRequest for Path<T> {
@@ -35,7 +35,7 @@ impl<T: FromStr<Err = ApiError>> FromRequest for Path<T> {
     }
 }
 
-/// `?limit=` and `?after=`.
+/// The page that the query asks for: `?limit=` and `?after=`.
 pub struct PageOf(pub Page);
 
 impl FromRequest for PageOf {
@@ -49,7 +49,7 @@ impl FromRequest for PageOf {
 }
 // ANCHOR_END: path_and_query
 
-/// `Idempotency-Key`, if there is one.
+/// The `Idempotency-Key` header, if any.
 pub struct IdempotencyKey(pub Option<Key>);
 
 impl FromRequest for IdempotencyKey {
@@ -64,7 +64,7 @@ impl FromRequest for IdempotencyKey {
 }
 
 // ANCHOR: json
-/// A JSON body within the limits of the contract.
+/// A JSON body, read within the limits of the contract.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
@@ -82,13 +82,13 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-pub(crate) async fn read_json<T: DeserializeOwned>(
+async fn read_json<T: DeserializeOwned>(
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<T, ApiError> {
     body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
     let service = request.app_data::<Data<Service>>();
-    let service = service.expect("`serve` shares it");
+    let service = service.expect("`with_rules` adds it to the app data");
     let reading = body.to_bytes_limited(MAX_BODY);
     let read = body::in_time(service.limits().body, reading).await?;
     let bytes = read.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
@@ -96,11 +96,11 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
 }
 // ANCHOR_END: json
 
-/// A route for GET, and for HEAD: actix's own answers no HEAD.
+/// A route for GET and HEAD. actix's own `get` does not answer HEAD.
 pub fn get<F, Args>(handler: F) -> actix_web::Route
 where
     F: Handler<Args, Output: Responder + 'static>,
-    Args: actix_web::FromRequest + 'static,
+    Args: FromRequest + 'static,
 {
     web::route()
         .guard(guard::Any(guard::Get()).or(guard::Head()))

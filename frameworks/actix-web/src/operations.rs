@@ -1,4 +1,4 @@
-//! The routes that every service has.
+//! The operations: the routes that all services have.
 
 use actix_web::web::{self, Data};
 use actix_web::{Error, HttpRequest};
@@ -17,32 +17,29 @@ pub(crate) fn operations(routes: &mut web::ServiceConfig) {
         .route("/docs/{file}", get(docs_file));
 }
 
-pub(crate) async fn health(service: Data<Service>) -> Answer {
+async fn health(service: Data<Service>) -> Answer {
     Answer(service.health())
 }
 
-pub(crate) async fn ready(service: Data<Service>) -> Answer {
+async fn ready(service: Data<Service>) -> Answer {
     Answer(service.ready().await)
 }
 
-pub(crate) async fn metrics(service: Data<Service>) -> Answer {
+async fn metrics(service: Data<Service>) -> Answer {
     Answer(service.metrics_text())
 }
 
 // ANCHOR: openapi
-pub(crate) async fn openapi_json(service: Data<Service>) -> Answer {
+async fn openapi_json(service: Data<Service>) -> Answer {
     Answer(service.api().document())
 }
 
-pub(crate) async fn docs(service: Data<Service>) -> Answer {
+async fn docs(service: Data<Service>) -> Answer {
     Answer(service.api().page())
 }
 
-pub(crate) async fn docs_file(
-    service: Data<Service>,
-    file: Result<web::Path<String>, Error>,
-) -> Answer {
-    // What cannot be decoded is the name of no file.
+async fn docs_file(service: Data<Service>, file: Result<web::Path<String>, Error>) -> Answer {
+    // A name that cannot be decoded is unknown, like the empty name.
     let file = file.map_or_else(|_| String::new(), web::Path::into_inner);
     Answer(service.api().page_file(&file))
 }

@@ -1,12 +1,11 @@
-//! Puts the contract around the routes of a service, and answers with them on a listener.
+//! Adds the contract to the routes of a service, and serves them on a listener.
 
-use actix_service::ServiceFactoryExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_server::Server;
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::Error;
 use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
@@ -22,20 +21,20 @@ use crate::connection::connection;
 use crate::exchange::exchange;
 use crate::operations::{operations, unrouted};
 
-/// Routes, as actix has each of its workers configured with them.
+/// A function that adds routes. Each worker of actix calls it.
 pub type Routes = fn(&mut web::ServiceConfig);
 
 // ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
+/// Serves `routes` on `listener` until the service has shut down. `app` is the state that
+/// the handlers share.
 ///
-/// actix brings its own server: an accepting thread, and workers that each are a
-/// single-threaded runtime with an application of its own. What they share is
-/// made here, outside of what makes the applications.
+/// actix has its own server: one thread accepts connections, and each worker is a
+/// single-threaded runtime with its own application. State that the workers share is created
+/// here, outside the function that builds an application.
 ///
-/// `HttpServer` talks over plain sockets, and its time-out for a head is for the
-/// first one of a connection. So the server is put together here as `HttpServer`
-/// does it, over the connections that the other four have.
+/// `HttpServer` uses plain sockets, and has a time-out only for the first head of a
+/// connection. So this function builds the server like `HttpServer` does, but over the
+/// [`Connection`] that the other four frameworks use.
 pub async fn serve<A>(
     listener: TcpListener,
     routes: Routes,
@@ -57,11 +56,11 @@ where
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            // The connection has its own time-outs, and lingers when it is closed.
+            // `Connection` has its own time-outs, and lingers when it is closed.
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(Duration::ZERO)
             .keep_alive(KeepAlive::Os)
-            // A client that hangs up is gone, as it is to hyper and the other four.
+            // A client that half-closes its connection is gone, like with the other four.
             .h1_allow_half_closed(false)
             .on_connect_ext(|connection: &Connection, data| {
                 data.insert(connection.phase());
@@ -89,9 +88,9 @@ where
 // ANCHOR_END: serve
 
 // ANCHOR: with_rules
-/// A middleware for every request, and a default service for those that no route
-/// matches.
-pub(crate) fn with_rules<A: 'static>(
+/// Adds the operations, the exchange around every request, and the reply to requests that
+/// no route matches.
+fn with_rules<A: 'static>(
     routes: Routes,
     app: Data<A>,
     service: Data<Service>,

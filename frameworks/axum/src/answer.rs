@@ -1,4 +1,4 @@
-//! What handlers return.
+//! The return types of handlers.
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use chassis::contract::error::ApiError;
 use chassis::contract::reply::{self, Reply};
 
-/// A reply of the chassis as a response of axum.
+/// A reply of the contract, as a response of axum.
 pub struct Answer(pub Reply);
 
 impl IntoResponse for Answer {
@@ -34,8 +34,8 @@ impl IntoResponse for Answer {
 }
 
 // ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?`.
-pub struct Failure(pub(crate) ApiError);
+/// An error that a handler returns with `?`.
+pub struct Failure(ApiError);
 
 impl<E: Into<ApiError>> From<E> for Failure {
     fn from(error: E) -> Self {

@@ -1,12 +1,11 @@
-//! What happens around every request, matched or not.
+//! The middleware around every request, whether or not a route matches.
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::Next;
-use axum::response::IntoResponse;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::guarded::Guarded;
 use chassis::values::headers::REQUEST_ID;
@@ -15,7 +14,7 @@ use crate::answer::Answer;
 use crate::operations::Serving;
 
 // ANCHOR: exchange
-/// A layer around every request, matched or not.
+/// A layer around every request, whether or not a route matches.
 pub(crate) async fn exchange(
     Extension(service): Serving,
     request: Request,

@@ -1,13 +1,12 @@
-//! What handlers take.
+//! The arguments of handlers.
 
-use axum::RequestExt;
 use std::str::FromStr;
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
+use axum::{Extension, RequestExt};
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
 use chassis::contract::idempotency::Key;
@@ -19,7 +18,7 @@ use crate::answer::Failure;
 use crate::operations::Serving;
 
 // ANCHOR: path_and_query
-/// The parameter of the path, such as an id.
+/// The parameter in the path, such as an id.
 pub struct Path<T>(pub T);
 
 impl<S: Send + Sync, T: FromStr<Err = ApiError>> FromRequestParts<S> for Path<T> {
@@ -32,7 +31,7 @@ impl<S: Send + Sync, T: FromStr<Err = ApiError>> FromRequestParts<S> for Path<T>
     }
 }
 
-/// `?limit=` and `?after=`.
+/// The page that the query asks for: `?limit=` and `?after=`.
 pub struct PageOf(pub Page);
 
 impl<S: Send + Sync> FromRequestParts<S> for PageOf {
@@ -44,7 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PageOf {
 }
 // ANCHOR_END: path_and_query
 
-/// `Idempotency-Key`, if there is one.
+/// The `Idempotency-Key` header, if any.
 pub struct IdempotencyKey(pub Option<Key>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
@@ -57,7 +56,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 // ANCHOR: json
-/// A JSON body within the limits of the contract.
+/// A JSON body, read within the limits of the contract.
 pub struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {

@@ -1,4 +1,4 @@
-//! The routes that every service has.
+//! The operations: the routes that all services have.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use chassis::serve::service::Service;
 
 use crate::answer::Answer;
 
-/// The service, for what knows no app of any.
+/// The service of a request. An extension, since the type of the app differs per service.
 pub(crate) type Serving = Extension<Arc<Service>>;
 
 pub(crate) fn operations() -> Router {
@@ -23,32 +23,32 @@ pub(crate) fn operations() -> Router {
         .route("/docs/{file}", get(docs_file))
 }
 
-pub(crate) async fn health(Extension(service): Serving) -> Answer {
+async fn health(Extension(service): Serving) -> Answer {
     Answer(service.health())
 }
 
-pub(crate) async fn ready(Extension(service): Serving) -> Answer {
+async fn ready(Extension(service): Serving) -> Answer {
     Answer(service.ready().await)
 }
 
-pub(crate) async fn metrics(Extension(service): Serving) -> Answer {
+async fn metrics(Extension(service): Serving) -> Answer {
     Answer(service.metrics_text())
 }
 
 // ANCHOR: openapi
-pub(crate) async fn openapi_json(Extension(service): Serving) -> Answer {
+async fn openapi_json(Extension(service): Serving) -> Answer {
     Answer(service.api().document())
 }
 
-pub(crate) async fn docs(Extension(service): Serving) -> Answer {
+async fn docs(Extension(service): Serving) -> Answer {
     Answer(service.api().page())
 }
 
-pub(crate) async fn docs_file(
+async fn docs_file(
     Extension(service): Serving,
     file: Result<extract::Path<String>, PathRejection>,
 ) -> Answer {
-    // What cannot be decoded is the name of no file.
+    // A name that cannot be decoded is unknown, like the empty name.
     let file = file.map_or_else(|_| String::new(), |extract::Path(file)| file);
     Answer(service.api().page_file(&file))
 }

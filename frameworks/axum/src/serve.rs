@@ -1,4 +1,4 @@
-//! Puts the contract around the routes of a service, and answers with them on a listener.
+//! Adds the contract to the routes of a service, and serves them on a listener.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::exchange::exchange;
 use crate::operations::{operations, unrouted};
 
 // ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
+/// Serves `routes` on `listener` until the service has shut down. `app` is the state that
+/// the handlers share.
 pub async fn serve<A>(
     listener: TcpListener,
     routes: Router<A>,
@@ -35,8 +35,9 @@ where
 // ANCHOR_END: serve
 
 // ANCHOR: with_rules
-/// A layer for every request, and fallbacks for those that no route matches.
-pub(crate) fn with_rules(routes: Router, service: Arc<Service>) -> Router {
+/// Adds the operations, the exchange around every request, and the reply to requests that
+/// no route matches.
+fn with_rules(routes: Router, service: Arc<Service>) -> Router {
     routes
         .merge(operations())
         .layer(DefaultBodyLimit::max(MAX_BODY))

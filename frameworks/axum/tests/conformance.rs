@@ -1,4 +1,4 @@
-//! The promises of this crate, tested on a small app.
+//! The conformance tests, on this framework.
 
 use std::sync::Arc;
 

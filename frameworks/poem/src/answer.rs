@@ -1,11 +1,11 @@
-//! What handlers return.
+//! The return types of handlers.
 
 use chassis::contract::error::ApiError;
 use chassis::contract::reply::{self, Reply};
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{Body, IntoResponse, Response};
 
-/// A reply of the chassis as a response of poem.
+/// A reply of the contract, as a response of poem.
 pub struct Answer(pub Reply);
 
 impl IntoResponse for Answer {
@@ -39,7 +39,7 @@ impl IntoResponse for Answer {
 }
 
 // ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?`.
+/// An error that a handler returns with `?`.
 pub struct Failure(pub(crate) ApiError);
 
 impl<E: Into<ApiError>> From<E> for Failure {

@@ -1,4 +1,4 @@
-//! What happens around every request, matched or not.
+//! The middleware around every request, whether or not a route matches.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use crate::answer::Answer;
 
 // ANCHOR: exchange
-/// Around every request. poem's own refusals come out of the endpoint as errors
-/// that have not been turned into responses yet.
+/// A middleware around every request, whether or not a route matches. The endpoint returns
+/// poem's own refusals, such as 404, as errors that are not responses yet.
 pub(crate) async fn exchange(
     service: Arc<Service>,
     endpoint: Arc<impl Endpoint>,

@@ -1,6 +1,5 @@
-//! What handlers take.
+//! The arguments of handlers.
 
-use crate::operations::Serving;
 use std::str::FromStr;
 
 use chassis::contract::body::{self, MAX_BODY};
@@ -14,9 +13,10 @@ use poem::{FromRequest, Request, RequestBody, web};
 use serde::de::DeserializeOwned;
 
 use crate::answer::Failure;
+use crate::operations::Serving;
 
 // ANCHOR: path_and_query
-/// The parameter of the path, such as an id.
+/// The parameter in the path, such as an id.
 pub struct Path<T>(pub T);
 
 impl<'a, T: FromStr<Err = ApiError>> FromRequest<'a> for Path<T> {
@@ -27,7 +27,7 @@ impl<'a, T: FromStr<Err = ApiError>> FromRequest<'a> for Path<T> {
     }
 }
 
-/// `?limit=` and `?after=`.
+/// The page that the query asks for: `?limit=` and `?after=`.
 pub struct PageOf(pub Page);
 
 impl<'a> FromRequest<'a> for PageOf {
@@ -37,7 +37,7 @@ impl<'a> FromRequest<'a> for PageOf {
 }
 // ANCHOR_END: path_and_query
 
-/// `Idempotency-Key`, if there is one.
+/// The `Idempotency-Key` header, if any.
 pub struct IdempotencyKey(pub Option<Key>);
 
 impl<'a> FromRequest<'a> for IdempotencyKey {
@@ -50,7 +50,7 @@ impl<'a> FromRequest<'a> for IdempotencyKey {
 }
 
 // ANCHOR: json
-/// A JSON body within the limits of the contract.
+/// A JSON body, read within the limits of the contract.
 pub struct Json<T>(pub T);
 
 impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {

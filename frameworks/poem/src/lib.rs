@@ -1,7 +1,8 @@
-//! The contract of the shop's HTTP APIs, on poem: extractors, responses and a middleware of its own.
+//! The HTTP contract of the shop on poem: extractors, responses and a middleware.
 //!
-//! A service brings its routes; [`serve`] adds the routes that every service has, the
-//! log line, the limits and the errors. Handlers return an [`Answer`] or a [`Failure`].
+//! A service passes its routes to [`serve`], which adds the operations (health, metrics,
+//! docs), the log line, the limits and the errors of the contract. Handlers return an
+//! [`Answer`] or a [`Failure`].
 //!
 //! ```
 //! # use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The routes that every service has.
+//! The operations: the routes that all services have.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use poem::{Route, get, handler};
 
 use crate::answer::Answer;
 
-/// The service that a request is for.
+/// The service of a request.
 pub(crate) type Serving<'a> = Data<&'a Arc<Service>>;
 
 pub(crate) fn with_operations(routes: Route) -> Route {
@@ -22,37 +22,34 @@ pub(crate) fn with_operations(routes: Route) -> Route {
 }
 
 #[handler]
-pub(crate) async fn health(service: Serving<'_>) -> Answer {
+async fn health(service: Serving<'_>) -> Answer {
     Answer(service.health())
 }
 
 #[handler]
-pub(crate) async fn ready(service: Serving<'_>) -> Answer {
+async fn ready(service: Serving<'_>) -> Answer {
     Answer(service.ready().await)
 }
 
 #[handler]
-pub(crate) async fn metrics(service: Serving<'_>) -> Answer {
+async fn metrics(service: Serving<'_>) -> Answer {
     Answer(service.metrics_text())
 }
 
 // ANCHOR: openapi
 #[handler]
-pub(crate) async fn openapi_json(service: Serving<'_>) -> Answer {
+async fn openapi_json(service: Serving<'_>) -> Answer {
     Answer(service.api().document())
 }
 
 #[handler]
-pub(crate) async fn docs(service: Serving<'_>) -> Answer {
+async fn docs(service: Serving<'_>) -> Answer {
     Answer(service.api().page())
 }
 
 #[handler]
-pub(crate) async fn docs_file(
-    service: Serving<'_>,
-    file: poem::Result<web::Path<String>>,
-) -> Answer {
-    // What cannot be decoded is the name of no file.
+async fn docs_file(service: Serving<'_>, file: poem::Result<web::Path<String>>) -> Answer {
+    // A name that cannot be decoded is unknown, like the empty name.
     let file = file.map_or_else(|_| String::new(), |web::Path(file)| file);
     Answer(service.api().page_file(&file))
 }

@@ -1,6 +1,5 @@
-//! Puts the contract around the routes of a service, and answers with them on a listener.
+//! Adds the contract to the routes of a service, and serves them on a listener.
 
-use poem::EndpointExt;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -11,15 +10,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Endpoint, Request, Route};
+use poem::{Endpoint, EndpointExt, Request, Route};
 use tokio::net::TcpListener;
 
 use crate::exchange::exchange;
 use crate::operations::with_operations;
 
 // ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
+/// Serves `routes` on `listener` until the service has shut down. `app` is the state that
+/// the handlers share.
 pub async fn serve<A>(
     listener: TcpListener,
     routes: Route,
@@ -34,7 +33,7 @@ where
     let http = service_fn(move |request: hyper::Request<Incoming>| {
         let endpoint = Arc::clone(&endpoint);
         async move {
-            // Nobody here looks at the addresses.
+            // No handler uses the addresses.
             let request = Request::from((
                 request,
                 LocalAddr::default(),
@@ -50,8 +49,8 @@ where
 // ANCHOR_END: serve
 
 // ANCHOR: with_rules
-/// What all handlers share, and a middleware for every request, matched or not.
-pub(crate) fn with_rules<A>(routes: Route, app: A, service: Arc<Service>) -> impl Endpoint
+/// Adds the operations, the shared state, and the exchange around every request.
+fn with_rules<A>(routes: Route, app: A, service: Arc<Service>) -> impl Endpoint
 where
     A: Clone + Send + Sync + 'static,
 {

@@ -1,4 +1,4 @@
-//! What handlers return.
+//! The return types of handlers.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use rocket::request::Request;
 use rocket::response::{self, Responder, Response};
 use tokio_util::io::StreamReader;
 
-/// A reply of the chassis as a response of Rocket.
+/// A reply of the contract, as a response of Rocket.
 pub struct Answer(pub Reply);
 
 impl<'r> Responder<'r, 'static> for Answer {
@@ -33,7 +33,7 @@ impl<'r> Responder<'r, 'static> for Answer {
 }
 
 // ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?`.
+/// An error that a handler returns with `?`.
 #[derive(Debug)]
 pub struct Failure(pub(crate) ApiError);
 

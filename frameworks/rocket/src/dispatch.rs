@@ -1,4 +1,4 @@
-//! Between hyper and Rocket's in-process client.
+//! Passes requests from hyper to Rocket's in-process client, and responses back.
 
 use std::error::Error;
 
@@ -19,9 +19,8 @@ use rocket::uri;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-/// What Rocket's in-process client cannot carry: verbs that it does not know,
-/// the path as it came, and a body that is not read yet. It goes along in the
-/// request's cache.
+/// The parts of a request that Rocket's in-process client cannot represent: an unknown
+/// method, the raw path, and an unread body. The cache of Rocket's request holds them.
 #[derive(Default)]
 pub(crate) struct Arrived {
     pub(crate) method: hyper::Method,
@@ -33,8 +32,8 @@ pub(crate) fn arrived<'r>(request: &'r Request<'_>) -> &'r Arrived {
     request.local_cache(Arrived::default)
 }
 
-/// Hands a request to Rocket and returns its response. The exchange belongs to Rocket's
-/// request, the request to Rocket's response, and the body keeps that response.
+/// Passes a request to Rocket and returns its response. Rocket's request owns the exchange,
+/// Rocket's response owns that request, and the body owns that response.
 pub(crate) async fn dispatch(
     rocket: &'static Client,
     request: hyper::Request<Incoming>,
@@ -42,14 +41,13 @@ pub(crate) async fn dispatch(
     impl Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 > {
     let (head, body) = request.into_parts();
-    // Rocket takes `get` for GET. A verb that it does not know may as well be
-    // TRACE: no route has either.
+    // Rocket parses `get` as GET. An unknown method becomes TRACE, which no route has.
     let method: Option<Method> = head.method.as_str().parse().ok();
     let method = method.filter(|method| method.as_str() == head.method.as_str());
     let mut request = rocket.req(method.unwrap_or(Method::Trace), origin(&head.uri));
     for (name, value) in &head.headers {
-        // Rocket's values are text. One that is not is garbled, not left out: what
-        // would be refused must not count as not sent.
+        // Rocket's header values are text. Convert others lossily rather than dropping them:
+        // a header that must be refused must not count as absent.
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         request.add_header(Header::new(name.to_string(), value));
     }
@@ -70,11 +68,11 @@ pub(crate) async fn dispatch(
             response.headers_mut().append(name, value);
         }
     }
-    // Rocket has dropped the body of an answer to HEAD, but not its size.
+    // For HEAD, Rocket has dropped the body but kept its size.
     let body = if let Some(size) = answer.body().preset_size() {
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
         let mut bytes = Vec::with_capacity(size);
-        // The body is in memory, where reading does not fail.
+        // The body is in memory, so reading cannot fail.
         let _ = answer.read_to_end(&mut bytes).await;
         Either::Left(Guarded::new(Full::from(bytes), answer))
     } else {
@@ -84,9 +82,9 @@ pub(crate) async fn dispatch(
     response.map(|()| body)
 }
 
-/// The URI as Rocket reads one: hyper lets more characters pass unescaped. What
-/// has no path at all (`OPTIONS *`) becomes the root, which has no route either.
-pub(crate) fn origin(uri: &Uri) -> Origin<'static> {
+/// The URI in Rocket's syntax: hyper allows more characters unescaped. A target without a
+/// path (`OPTIONS *`) becomes the root, which has no route.
+fn origin(uri: &Uri) -> Origin<'static> {
     const ESCAPED: &AsciiSet = &CONTROLS
         .add(b'"')
         .add(b'\\')

@@ -1,4 +1,4 @@
-//! What happens around every request, matched or not.
+//! The middleware around every request, whether or not a route matches.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::answer::Answer;
 use crate::dispatch::{Arrived, arrived};
 
 // ANCHOR: exchange
-/// A fairing around every request, matched or not.
+/// A fairing around every request, whether or not a route matches.
 pub(crate) struct Rules;
 
 #[rocket::async_trait]
 impl Fairing for Rules {
     fn info(&self) -> Info {
         Info {
-            name: "The rules of the contract",
+            name: "the contract of the shop",
             kind: Kind::Request | Kind::Response,
         }
     }
@@ -45,10 +45,10 @@ impl Fairing for Rules {
 
 pub(crate) fn service<'r>(request: &'r Request<'_>) -> &'r Arc<Service> {
     let service: Option<&Arc<Service>> = request.rocket().state();
-    service.expect("`with_rules` manages it")
+    service.expect("`with_rules` adds it to the state")
 }
 
-/// The exchange that a request is part of; it begins with the fairing.
+/// The exchange of a request. The fairing begins it.
 pub(crate) fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
     request.local_cache(|| {
         let Arrived { method, uri, .. } = arrived(request);
@@ -58,7 +58,7 @@ pub(crate) fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
 }
 
 // ANCHOR: in_exchange
-/// The handler of a route, run as part of its exchange.
+/// The handler of a route, run within the exchange.
 #[derive(Clone)]
 pub(crate) struct InExchange(pub(crate) Box<dyn Handler>);
 
@@ -66,7 +66,7 @@ pub(crate) struct InExchange(pub(crate) Box<dyn Handler>);
 impl Handler for InExchange {
     async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
         let exchange = exchange(request);
-        // Rocket overlooks trailing and doubled slashes; the contract does not.
+        // Rocket ignores trailing and doubled slashes; by the contract they are other paths.
         if !exchange.has_route() {
             return Outcome::forward(data, Status::NotFound);
         }

@@ -1,6 +1,5 @@
-//! What handlers take.
+//! The arguments of handlers.
 
-use rocket::outcome::IntoOutcome;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use chassis::values::headers::IDEMPOTENCY_KEY;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rocket::data::{self, Data, FromData};
 use rocket::http::Status;
+use rocket::outcome::IntoOutcome;
 use rocket::request::{self, FromParam, FromRequest, Request};
 use serde::de::DeserializeOwned;
 
@@ -19,12 +19,12 @@ use crate::answer::Failure;
 use crate::dispatch::arrived;
 use crate::exchange::service;
 
-/// What a guard makes of a request. Of a guard that fails, Rocket tells its
-/// catcher the status alone; a handler that takes the result has the error.
+/// The result of a guard. If a guard fails, Rocket passes only the status to its catcher. A
+/// handler that takes the result instead gets the error.
 pub type Checked<T> = Result<T, Failure>;
 
 // ANCHOR: path_and_query
-/// The parameter of the path, such as an id.
+/// The parameter in the path, such as an id.
 pub struct Path<T>(pub T);
 
 impl<'r, T: FromStr<Err = ApiError>> FromParam<'r> for Path<T> {
@@ -35,7 +35,7 @@ impl<'r, T: FromStr<Err = ApiError>> FromParam<'r> for Path<T> {
     }
 }
 
-/// `?limit=` and `?after=`.
+/// The page that the query asks for: `?limit=` and `?after=`.
 pub struct PageOf(pub Page);
 
 #[rocket::async_trait]
@@ -49,7 +49,7 @@ impl<'r> FromRequest<'r> for PageOf {
 }
 // ANCHOR_END: path_and_query
 
-/// `Idempotency-Key`, if there is one.
+/// The `Idempotency-Key` header, if any.
 pub struct IdempotencyKey(pub Option<Key>);
 
 #[rocket::async_trait]
@@ -68,7 +68,7 @@ impl<'r> FromRequest<'r> for IdempotencyKey {
 }
 
 // ANCHOR: json
-/// A JSON body within the limits of the contract.
+/// A JSON body, read within the limits of the contract.
 pub struct Json<T>(pub T);
 
 #[rocket::async_trait]
@@ -81,10 +81,10 @@ impl<'r, T: DeserializeOwned> FromData<'r> for Json<T> {
     }
 }
 
-pub(crate) async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
+async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
     body::check_headers(|name| request.headers().get_one(name))?;
     let body = arrived(request).body.lock().take();
-    let body = body.ok_or_else(|| ApiError::internal("the body was read before"))?;
+    let body = body.ok_or_else(|| ApiError::internal("the body was already read"))?;
     let reading = Limited::new(body, MAX_BODY).collect();
     match body::in_time(service(request).limits().body, reading).await? {
         Ok(read) => Ok(read.to_bytes()),

@@ -1,4 +1,4 @@
-//! The routes that every service has.
+//! The operations: the routes that all services have.
 
 use std::sync::Arc;
 
@@ -17,36 +17,36 @@ pub(crate) fn operations() -> Vec<Route> {
     routes![health, ready, metrics, openapi_json, docs, docs_file]
 }
 
-pub(crate) type Serving = State<Arc<Service>>;
+type Serving = State<Arc<Service>>;
 
 #[get("/health")]
-pub(crate) fn health(service: &Serving) -> Answer {
+fn health(service: &Serving) -> Answer {
     Answer(service.health())
 }
 
 #[get("/health/ready")]
-pub(crate) async fn ready(service: &Serving) -> Answer {
+async fn ready(service: &Serving) -> Answer {
     Answer(service.ready().await)
 }
 
 #[get("/metrics")]
-pub(crate) fn metrics(service: &Serving) -> Answer {
+fn metrics(service: &Serving) -> Answer {
     Answer(service.metrics_text())
 }
 
 // ANCHOR: openapi
 #[get("/openapi.json")]
-pub(crate) fn openapi_json(service: &Serving) -> Answer {
+fn openapi_json(service: &Serving) -> Answer {
     Answer(service.api().document())
 }
 
 #[get("/docs")]
-pub(crate) fn docs(service: &Serving) -> Answer {
+fn docs(service: &Serving) -> Answer {
     Answer(service.api().page())
 }
 
 #[get("/docs/<file>")]
-pub(crate) fn docs_file(service: &Serving, file: &str) -> Answer {
+fn docs_file(service: &Serving, file: &str) -> Answer {
     Answer(service.api().page_file(file))
 }
 // ANCHOR_END: openapi
@@ -58,7 +58,7 @@ pub(crate) fn unrouted(status: Status, request: &Request<'_>) -> Answer {
     let arrived = arrived(request);
     let reply = || match status {
         Status::NotFound => api.unrouted(arrived.method.as_str(), arrived.uri.path()),
-        // Handlers and guards of this crate put all that fails into an `Answer`.
+        // Handlers and guards of this crate return their errors as an `Answer`.
         other => ApiError::internal(format!("Rocket itself answered {other}")).reply(),
     };
     Answer(exchange(request).context().clone().enter(reply))

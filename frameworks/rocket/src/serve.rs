@@ -1,4 +1,4 @@
-//! Puts the contract around the routes of a service, and answers with them on a listener.
+//! Adds the contract to the routes of a service, and serves them on a listener.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,13 +19,12 @@ use crate::exchange::{InExchange, Rules};
 use crate::operations::{operations, unrouted};
 
 // ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
+/// Serves `routes` on `listener` until the service has shut down. `app` is the state that
+/// the handlers share.
 ///
-/// Rocket's own server takes no listener, never gives up on a connection that
-/// sends half a head, and cuts off what is in flight. Its in-process client,
-/// made for tests, goes the same way through fairings, routes and catchers; so
-/// it is put behind the accept loop that axum, poem and warp have.
+/// Rocket's own server accepts no listener, has no time-out for a request head, and cuts off
+/// requests in flight. Its in-process client, made for tests, runs the same fairings, routes
+/// and catchers. So requests go from the accept loop of the chassis to that client.
 pub async fn serve<A>(
     listener: TcpListener,
     routes: Vec<Route>,
@@ -38,9 +37,9 @@ where
     let rocket = with_rules(routes, Arc::clone(&service)).manage(app);
     let rocket = Client::untracked(rocket)
         .await
-        .map_err(|error| RunError::Start(format!("Rocket does not start: {error}")))?;
-    // A response borrows the client, and a streamed response outlives its handler. So
-    // the client lives until the process ends.
+        .map_err(|error| RunError::Start(format!("Rocket cannot start: {error}")))?;
+    // A response borrows the client, and a streamed response outlives its handler. So leak
+    // the client: it lives until the process ends.
     let rocket: &'static Client = Box::leak(Box::new(rocket));
     let http =
         service_fn(
@@ -52,14 +51,14 @@ where
 // ANCHOR_END: serve
 
 // ANCHOR: with_rules
-/// A fairing for every request, an exchange around every handler, and a catcher
-/// for what no route matches.
-pub(crate) fn with_rules(routes: Vec<Route>, service: Arc<Service>) -> Rocket<Build> {
+/// Adds the operations, the exchange around every handler, and the reply to requests that
+/// no route matches.
+fn with_rules(routes: Vec<Route>, service: Arc<Service>) -> Rocket<Build> {
     let mut routes = [routes, operations()].concat();
     for route in &mut routes {
         route.handler = Box::new(InExchange(route.handler.clone()));
     }
-    // Given a whole configuration, Rocket reads neither ROCKET_* nor Rocket.toml.
+    // With an explicit configuration, Rocket reads neither ROCKET_* nor Rocket.toml.
     let config = rocket::Config {
         log_level: LogLevel::Off,
         cli_colors: false,
@@ -67,7 +66,7 @@ pub(crate) fn with_rules(routes: Vec<Route>, service: Arc<Service>) -> Rocket<Bu
         ..rocket::Config::default()
     };
     rocket::custom(config)
-        // In place of Rocket's own, with headers that the other services lack.
+        // Replace Rocket's default shield, whose headers the other services do not send.
         .attach(Shield::new())
         .attach(Rules)
         .mount("/", routes)

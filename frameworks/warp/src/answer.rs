@@ -1,4 +1,4 @@
-//! What handlers return.
+//! The return types of handlers.
 
 use chassis::contract::error::ApiError;
 use chassis::contract::reply::{Body, Reply};
@@ -9,7 +9,7 @@ use warp::http::{HeaderName, HeaderValue, StatusCode};
 use warp::reject::{MethodNotAllowed, Reject};
 use warp::reply::Response;
 
-/// A reply of the chassis as a response of warp.
+/// A reply of the contract, as a response of warp.
 pub struct Answer(pub Reply);
 
 impl warp::Reply for Answer {
@@ -22,7 +22,7 @@ impl warp::Reply for Answer {
         let mut response = match body {
             Body::Bytes(bytes) => Response::new(bytes.into()),
             Body::Stream(stream) => {
-                // warp requires a body that threads may share. No thread locks this one.
+                // warp requires a body that is `Sync`. The mutex is never locked.
                 let mut stream = Mutex::new(stream);
                 let chunks = poll_fn(move |cx| stream.get_mut().poll_next_unpin(cx));
                 warp::reply::stream(chunks).into_response()
@@ -42,8 +42,7 @@ impl warp::Reply for Answer {
 }
 
 // ANCHOR: failure
-/// An error of any layer, as a handler returns it with `?` and a filter rejects
-/// with it.
+/// An error that a handler returns with `?`, or that a filter rejects with.
 #[derive(Debug)]
 pub struct Failure(pub(crate) ApiError);
 
@@ -61,9 +60,9 @@ impl warp::Reply for Failure {
 
 impl Reject for Failure {}
 
-/// A rejection tells warp to try the next route, and ends up here with those of
-/// all the others. One of ours is the answer, whatever the others say; without
-/// one, no route was meant.
+/// Turns a rejection into a response. A rejection tells warp to try the next route, so this
+/// one contains those of all routes. If one of them is a [`Failure`], it is the response;
+/// otherwise no route matched.
 pub(crate) async fn failed(rejection: Rejection) -> Result<Answer, Rejection> {
     if let Some(Failure(error)) = rejection.find() {
         Ok(Answer(error.clone().reply()))

@@ -1,10 +1,9 @@
-//! What happens around every request, matched or not.
+//! The middleware around every request, whether or not a route matches.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::guarded::Guarded;
 use chassis::serve::service::Service;
@@ -17,7 +16,7 @@ use warp::reply::Response;
 
 use crate::answer::Answer;
 
-/// The body of a response: warp's own body, which has no public name, in a guard.
+/// The body of a response. warp's own type of body is private, so this trait names it.
 pub(crate) trait Sent:
     Body<Data = Bytes, Error = warp::Error> + Send + Unpin + 'static
 {
@@ -26,7 +25,7 @@ pub(crate) trait Sent:
 impl<B: Body<Data = Bytes, Error = warp::Error> + Send + Unpin + 'static> Sent for B {}
 
 // ANCHOR: exchange
-/// A tower service around every request, matched or not.
+/// A tower service around every request, whether or not a route matches.
 pub(crate) async fn exchange<S, A>(
     app: A,
     service: Arc<Service>,
@@ -46,7 +45,7 @@ where
     );
     request.extensions_mut().insert(app);
     request.extensions_mut().insert(service);
-    // CONNECT has no path, and warp panics where it looks for one.
+    // CONNECT has no path, and warp panics without one.
     if request.uri().path().is_empty() {
         *request.uri_mut() = Uri::default();
     }

@@ -1,21 +1,19 @@
-//! What handlers take.
+//! The arguments of handlers.
 
-use bytes::BufMut;
-use futures_util::StreamExt;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
 use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::serve::service::Service;
 use chassis::values::headers::IDEMPOTENCY_KEY;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use warp::http::{HeaderMap, HeaderValue};
@@ -24,8 +22,8 @@ use warp::{Filter, Rejection};
 use crate::answer::Failure;
 
 // ANCHOR: app
-/// What the exchange has put into the request. warp clones the whole chain of
-/// filters for each request; this one holds nothing, so that costs nothing.
+/// The state that the handlers share. The exchange adds it to the request. The filter holds
+/// no state itself, because warp clones the whole chain of filters for each request.
 pub fn app<A>() -> impl Filter<Extract = (A,), Error = Rejection> + Copy
 where
     A: Clone + Send + Sync + 'static,
@@ -38,27 +36,27 @@ pub(crate) fn service() -> impl Filter<Extract = (Arc<Service>,), Error = Reject
     app::<Arc<Service>>()
 }
 
-/// `HEAD` answers wherever `GET` does; hyper leaves the body out.
+/// Matches GET and HEAD. For HEAD, hyper leaves out the body.
 pub fn get_or_head() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::get().or(warp::head()).unify()
 }
 
 // ANCHOR: path_and_query
-/// What the parameter of a path stands for, such as an id. It belongs behind the
-/// method: what it rejects is the failure of the one route that was meant.
+/// The value of a path parameter, such as an id. Use it after the filters for path and
+/// method, so that it rejects only for the requested route.
 pub async fn parameter<T: FromStr<Err = ApiError>>(segment: String) -> Result<T, Rejection> {
     let value = decoded(&segment).and_then(|segment| segment.parse());
     Ok(value.map_err(Failure)?)
 }
 
-/// A segment of the path, which warp leaves as it came.
+/// Decodes a segment of the path; warp does not.
 pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
     percent_decode_str(segment)
         .decode_utf8()
         .map_err(|_| ApiError::undecodable())
 }
 
-/// `?limit=` and `?after=`.
+/// The page that the query asks for: `?limit=` and `?after=`.
 pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
     warp::query::raw()
         .map(Some)
@@ -69,7 +67,7 @@ pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
 }
 // ANCHOR_END: path_and_query
 
-/// `Idempotency-Key`, if there is one.
+/// The `Idempotency-Key` header, if any.
 pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
     warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
         let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
@@ -78,7 +76,7 @@ pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Reject
 }
 
 // ANCHOR: json
-/// A JSON body within the limits of the contract.
+/// A JSON body, read within the limits of the contract.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Copy {
     service()
         .and(warp::header::headers_cloned())
@@ -92,7 +90,7 @@ pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error =
         })
 }
 
-pub(crate) async fn read_json<T: DeserializeOwned>(
+async fn read_json<T: DeserializeOwned>(
     service: &Service,
     headers: &HeaderMap,
     chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
@@ -102,7 +100,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     body::parse(&bytes)
 }
 
-pub(crate) async fn read(
+async fn read(
     chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<BytesMut, ApiError> {
     let mut chunks = pin!(chunks);

@@ -1,4 +1,4 @@
-//! The routes that every service has.
+//! The operations: the routes that all services have.
 
 use std::sync::Arc;
 
@@ -22,28 +22,28 @@ pub(crate) fn operations() -> impl Filter<Extract = (impl warp::Reply,), Error =
         .or(warp::path!("docs" / String).and(get).then(docs_file))
 }
 
-pub(crate) async fn health(service: Arc<Service>) -> Answer {
+async fn health(service: Arc<Service>) -> Answer {
     Answer(service.health())
 }
 
-pub(crate) async fn ready(service: Arc<Service>) -> Answer {
+async fn ready(service: Arc<Service>) -> Answer {
     Answer(service.ready().await)
 }
 
-pub(crate) async fn metrics(service: Arc<Service>) -> Answer {
+async fn metrics(service: Arc<Service>) -> Answer {
     Answer(service.metrics_text())
 }
 
 // ANCHOR: openapi
-pub(crate) async fn openapi_json(service: Arc<Service>) -> Answer {
+async fn openapi_json(service: Arc<Service>) -> Answer {
     Answer(service.api().document())
 }
 
-pub(crate) async fn docs(service: Arc<Service>) -> Answer {
+async fn docs(service: Arc<Service>) -> Answer {
     Answer(service.api().page())
 }
 
-pub(crate) async fn docs_file(file: String, service: Arc<Service>) -> Result<Answer, Failure> {
+async fn docs_file(file: String, service: Arc<Service>) -> Result<Answer, Failure> {
     let file = decoded(&file)?;
     Ok(Answer(service.api().page_file(&file)))
 }

@@ -1,4 +1,4 @@
-//! Puts the contract around the routes of a service, and answers with them on a listener.
+//! Adds the contract to the routes of a service, and serves them on a listener.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::extract::service;
 use crate::operations::{operations, unrouted};
 
 // ANCHOR: serve
-/// Answers on `listener` with `routes`, which share `app`, until the service's
-/// shutdown is over.
+/// Serves `routes` on `listener` until the service has shut down. `app` is the state that
+/// the handlers share.
 pub async fn serve<F, R, A>(
     listener: TcpListener,
     routes: F,
@@ -40,9 +40,9 @@ where
 // ANCHOR_END: serve
 
 // ANCHOR: with_rules
-/// A tower service around every request, and filters for those that no route
-/// answers.
-pub(crate) fn with_rules<F, R, A>(
+/// Adds the operations, the exchange around every request, and the reply to requests that
+/// no route matches.
+fn with_rules<F, R, A>(
     routes: F,
     app: A,
     service: Arc<Service>,
@@ -67,8 +67,8 @@ where
 }
 // ANCHOR_END: with_rules
 
-/// warp takes `/health/` for `/health`.
-pub(crate) fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+/// Rejects a trailing slash: warp matches `/health/` like `/health`.
+fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::path::full()
         .and_then(async |path: FullPath| {
             if path.as_str().ends_with('/') {

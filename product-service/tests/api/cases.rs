@@ -1,5 +1,4 @@
-//! product-service through its front door: the real server on a free port, which
-//! is that of `super::http`.
+//! Tests of product-service over HTTP: the real server, `super::http`, on a free port.
 
 use chassis::testkit::{Got, Server, Stub, env};
 use chassis::upstream::url::UpstreamUrl;
@@ -20,7 +19,7 @@ async fn start_with_users_at(url: UpstreamUrl) -> Server {
     .await
 }
 
-/// For products that name no seller: nobody is called.
+/// A server for products without a seller: it calls no other service.
 async fn start() -> Server {
     start_with_users_at(Stub::refusing().await.url()).await
 }
@@ -29,7 +28,7 @@ fn engine() -> Value {
     json!({"name": "Engine", "price": 19.99, "stock": 5})
 }
 
-/// Sends bytes as they are, and reads until the server closes.
+/// Sends these bytes and reads until the server closes the connection.
 async fn raw(server: &Server, request: &str) -> String {
     let answer = exchange_bytes(server.address(), request.as_bytes()).await;
     answer.expect("an answer")
@@ -100,7 +99,7 @@ async fn a_product_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn every_field_at_fault_is_named() {
+async fn the_error_names_every_invalid_field() {
     let products = start().await;
     for (body, code, fields, reason) in [
         (
@@ -135,7 +134,7 @@ async fn every_field_at_fault_is_named() {
 }
 
 #[tokio::test]
-async fn stock_is_nothing_if_it_is_left_out() {
+async fn stock_is_0_if_it_is_left_out() {
     let products = start().await;
     for (body, reason) in [
         (json!({"name": "Engine", "price": 0}), "left out"),
@@ -147,7 +146,7 @@ async fn stock_is_nothing_if_it_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_whole_or_not_at_all() {
+async fn an_invalid_change_changes_nothing() {
     let products = start().await;
     let before = products.post("/api/products", engine()).await.expect(201);
     for (change, fields, reason) in [
@@ -164,12 +163,12 @@ async fn a_change_is_made_whole_or_not_at_all() {
         (
             json!({"name": null, "price": null, "stock": null}),
             vec!["name", "price", "stock"],
-            "nothing has no name, price or stock",
+            "null is not a name, a price or a stock",
         ),
         (
             json!({"stock": 1, "sellerId": "nobody"}),
             vec!["sellerId"],
-            "an id that is none",
+            "a malformed id",
         ),
     ] {
         let refused = products.send("PUT", "/api/products/1", change).await;
@@ -225,12 +224,12 @@ async fn money_is_exact_from_json_to_json() {
 }
 
 #[tokio::test]
-async fn stock_is_taken_and_given_back_but_never_below_nothing() {
+async fn stock_is_taken_and_returned_but_never_below_zero() {
     let products = start().await;
     products.post("/api/products", engine()).await.expect(201);
     for (delta, stock, reason) in [
         (-2, 3, "taken"),
-        (4, 7, "given back"),
+        (4, 7, "returned"),
         (0, 7, "nothing"),
         (-7, 0, "all"),
     ] {
@@ -319,7 +318,7 @@ async fn a_change_of_stock_with_a_key_is_made_once() {
 }
 
 #[tokio::test]
-async fn fifty_at_once_take_the_last_five_once_each() {
+async fn of_fifty_concurrent_requests_for_the_last_five_pieces_five_succeed() {
     let products = start().await;
     products.post("/api/products", engine()).await.expect(201);
     let takers =
@@ -357,7 +356,7 @@ async fn a_seller_is_a_user() {
 }
 
 #[tokio::test]
-async fn a_seller_who_is_no_user_is_refused() {
+async fn a_seller_who_is_not_a_user_is_refused() {
     let not_found = r#"{"error":"There is no user 7","code":"not_found","requestId":"x"}"#;
     let users = Stub::answering("404 Not Found", not_found).await;
     let products = start_with_users_at(users.url()).await;
@@ -378,7 +377,7 @@ async fn a_seller_who_is_no_user_is_refused() {
 }
 
 #[tokio::test]
-async fn an_outage_of_user_service_is_never_a_user_who_does_not_exist() {
+async fn an_outage_of_user_service_is_not_an_unknown_seller() {
     for (users, reason) in [
         (
             Stub::answering(
@@ -394,7 +393,7 @@ async fn an_outage_of_user_service_is_never_a_user_who_does_not_exist() {
         ),
         (
             Stub::answering("200 OK", "{}").await,
-            "nobody in the answer",
+            "no user in the answer",
         ),
         (Stub::sending(|_| "garbage".to_owned()).await, "garbage"),
         (
@@ -452,15 +451,27 @@ async fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[tokio::test]
-async fn what_rocket_answers_by_itself_is_the_contracts() {
+async fn requests_that_rocket_answers_itself_keep_the_contract() {
     let products = start().await;
     products.post("/api/products", engine()).await.expect(201);
     for (method, path, status, code, reason) in [
         ("GET", "/", 404, "not_found", "no route"),
-        ("GET", "/api/products/", 404, "not_found", "a slash behind"),
+        (
+            "GET",
+            "/api/products/",
+            404,
+            "not_found",
+            "a trailing slash",
+        ),
         ("GET", "//api//products", 404, "not_found", "two slashes"),
         ("GET", "/api/products//1", 404, "not_found", "two inside"),
-        ("GET", "/api/products/1/", 404, "not_found", "behind an id"),
+        (
+            "GET",
+            "/api/products/1/",
+            404,
+            "not_found",
+            "a slash after an id",
+        ),
         ("POST", "/health", 405, "method_not_allowed", "another verb"),
         ("FOO", "/health", 405, "method_not_allowed", "no verb"),
         ("get", "/health", 405, "method_not_allowed", "not GET"),
@@ -523,7 +534,7 @@ async fn what_rocket_answers_by_itself_is_the_contracts() {
 }
 
 #[tokio::test]
-async fn a_path_that_rocket_does_not_parse_is_a_path_all_the_same() {
+async fn a_path_that_rocket_does_not_parse_reaches_the_router() {
     let products = start().await;
     for (head, status, sentence, reason) in [
         (
@@ -573,7 +584,7 @@ async fn a_path_that_rocket_does_not_parse_is_a_path_all_the_same() {
         assert!(answer.contains(sentence), "{reason}: {answer}");
         assert!(answer.contains("x-request-id: "), "{reason}: {answer}");
     }
-    // Not HTTP at all: a parser may say so, and no more.
+    // Not valid HTTP: the parser may answer with a bare 400.
     let answer = raw(
         &products,
         "GET /api/products/ü HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n",
@@ -618,13 +629,13 @@ async fn a_body_has_a_type_and_a_limit() {
             format!("{JSON}\r\ncontent-length: 65537\r\n\r\n"),
             413,
             "payload_too_large",
-            "by its own account; not waited for",
+            "by its Content-Length; it is not read",
         ),
         (
             format!("{JSON}\r\ntransfer-encoding: chunked\r\n\r\n20000\r\n{long}"),
             413,
             "payload_too_large",
-            "in a chunk that is too large; its end is not waited for",
+            "in a chunk that is too large; its end is not read",
         ),
         (
             format!("content-length: {length}\r\n\r\n{small}"),

@@ -1,5 +1,5 @@
-//! The cases of product-service, on Rocket. framework-comparison has the same ones
-//! on the others.
+//! The test cases of product-service, on Rocket. framework-comparison runs the same cases on
+//! the other four frameworks.
 
 use product_service::http;
 

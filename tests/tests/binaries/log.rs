@@ -296,7 +296,7 @@ async fn a_neighbour_that_cannot_be_measured_is_worth_one_line() {
     }
     let about: Vec<_> = lines
         .iter()
-        .filter(|line| line.contains("cannot be measured"))
+        .filter(|line| line.contains("cannot be read"))
         .collect();
     assert_eq!(about.len(), 1, "{lines:?}");
     let line: Value = serde_json::from_str(about[0]).expect("JSON");

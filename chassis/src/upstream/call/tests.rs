@@ -323,7 +323,10 @@ async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
     }
     assert_eq!(upstream.metrics().in_flight_now(), 0);
     let got = upstream.get("/").done().await;
-    assert!(matches!(got, Err(CallError::TimedOut(_))), "room again");
+    assert!(
+        matches!(got, Err(CallError::TimedOut(_))),
+        "a permit is free again"
+    );
 }
 
 #[tokio::test]
