@@ -28,8 +28,8 @@ Sections
     cost          CPU per request of four requests and an order, relative to nginx
     startup       from the start of the first service to the last one's first answer
     memory        resident memory, idle and after load
-    throughput    requests a second, beside a bare server on the same framework
-    order         processor time of an order over all five; orders a second
+    throughput    requests per second, beside a bare server on the same framework
+    order         processor time of an order over all five; orders per second
     page          a page and the summary at 1,000 and at 1,000,000 users
     slow-head     time until a request that does not arrive is cut off
     idle          resident memory with 1,500 idle connections

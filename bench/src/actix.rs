@@ -1,4 +1,4 @@
-//! actix-web, by its `HttpServer`.
+//! The smallest server on actix-web with its `HttpServer`.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::data::{Health, Items, NewItem, Paging};
 use crate::{A_WHILE, Failed};
 
-/// Runs it at this address; port 0 is any free one.
+/// Runs the server at this address. Port 0 means any free port.
 // ANCHOR: serve
 #[actix_web::main]
 pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
@@ -62,11 +62,11 @@ async fn create_item(items: Data<Items>, Json(new): Json<NewItem>) -> impl Respo
 
 #[get("/panic")]
 async fn panics() -> &'static str {
-    panic!("as it was asked to")
+    panic!("as requested")
 }
 
 #[get("/slow")]
 async fn slow() -> &'static str {
     sleep(A_WHILE).await;
-    "at last"
+    "done"
 }

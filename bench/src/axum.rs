@@ -1,4 +1,4 @@
-//! axum, by `axum::serve`.
+//! The smallest server on axum with `axum::serve`.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::data::{Health, Item, Items, NewItem, Paging};
 use crate::{A_WHILE, Failed};
 
-/// Runs it at this address; port 0 is any free one.
+/// Runs the server at this address. Port 0 means any free port.
 // ANCHOR: serve
 #[tokio::main]
 pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
@@ -57,10 +57,10 @@ async fn create_item(
 // ANCHOR_END: create_item
 
 async fn panics() -> &'static str {
-    panic!("as it was asked to")
+    panic!("as requested")
 }
 
 async fn slow() -> &'static str {
     sleep(A_WHILE).await;
-    "at last"
+    "done"
 }

@@ -1,4 +1,4 @@
-//! What all of them serve: the JSON of user-service, as large as there.
+//! The data of all bare servers: JSON like that of user-service, of the same size.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The answer to `GET /health`, made for each request.
+/// The answer to `GET /health`, created for each request.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
@@ -23,12 +23,12 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of the server on this framework.
+    /// The health of the server on this framework.
     pub fn of(framework: &'static str) -> Self {
         Self::of_service("bare-service", framework)
     }
 
-    /// Of a server in the place of this service.
+    /// The health of a server that stands in for this service.
     pub fn of_service(service: &'static str, framework: &'static str) -> Self {
         Self {
             status: "healthy",
@@ -66,7 +66,7 @@ pub struct NewItem {
 /// The query of `GET /items`.
 #[derive(Deserialize)]
 pub struct Paging {
-    /// How many items there are at most; 100 if it does not say.
+    /// The most items to return; 100 by default.
     pub limit: Option<usize>,
 }
 
@@ -75,18 +75,18 @@ pub struct Paging {
 pub struct Items(Arc<RwLock<BTreeMap<u64, Item>>>);
 
 impl Items {
-    /// The first of them.
+    /// The first items.
     pub fn list(&self, limit: Option<usize>) -> Vec<Item> {
         let items = self.0.read();
         items.values().take(limit.unwrap_or(100)).cloned().collect()
     }
 
-    /// The one of this id.
+    /// The item with this id.
     pub fn find(&self, id: u64) -> Option<Item> {
         self.0.read().get(&id).cloned()
     }
 
-    /// One more, of the next id.
+    /// Adds an item with the next id.
     pub fn create(&self, new: NewItem) -> Item {
         let now = format!("{:.3}", jiff::Timestamp::now());
         let mut items = self.0.write();

@@ -1,9 +1,9 @@
-//! product-service's API with the same store, the same rules for a body and the same
-//! JSON, and with nothing else that the contract asks for: no request ids, no CORS,
-//! no metrics, no limits. On bare hyper it is the floor that the frameworks stand on.
+//! The floor: product-service's API on bare hyper, as the base line for the frameworks. It has
+//! the same store, the same validation and the same JSON, and nothing else of the contract: no
+//! request ids, CORS, metrics or limits.
 //!
-//! [`on_rocket`] has the same work done by Rocket's own server: in the shop, Rocket
-//! answers through its in-process client, and what that costs is not to be seen there.
+//! [`on_rocket`] does the same work on Rocket's own server. In the shop, Rocket answers through its
+//! in-process client; the difference shows what that costs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ fn respond(reply: Reply) -> Answer {
     });
     *answer.status_mut() = StatusCode::from_u16(reply.status).unwrap_or_default();
     for (name, value) in reply.headers {
-        // What the chassis writes is a header.
+        // The values that the chassis writes are always valid.
         if let Ok(value) = HeaderValue::from_str(&value) {
             let name = HeaderName::from_static(name);
             answer.headers_mut().insert(name, value);

@@ -1,4 +1,4 @@
-//! hyper, with no framework on it: what the others cannot be faster than.
+//! hyper without a framework: the other servers cannot be faster.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// The routes of the other bare servers that are measured.
+/// Serves the routes of the other bare servers that are measured.
 #[tokio::main]
 pub(crate) async fn serve_items(address: SocketAddr) -> Result<(), Failed> {
     let items = Items::default();
@@ -42,13 +42,13 @@ pub(crate) async fn serve_items(address: SocketAddr) -> Result<(), Failed> {
     .await
 }
 
-/// Whatever it is sent, 200 and nothing.
+/// Answers every request with 200 and no body.
 #[tokio::main]
 pub(crate) async fn serve_sink(address: SocketAddr) -> Result<(), Failed> {
     serve(address, |_| Answer::default()).await
 }
 
-/// Answers each request, read whole, with what `answer` makes of it.
+/// Reads each request to its end and answers it with the result of `answer`.
 pub(crate) async fn serve(
     address: SocketAddr,
     answer: impl Fn(Request<Bytes>) -> Answer + Clone + Send + 'static,
@@ -69,7 +69,7 @@ pub(crate) async fn serve(
                 Ok(answer(Request::from_parts(head, body.to_bytes())))
             }
         });
-        // That a client breaks off is no news to anybody.
+        // An error means that the client disconnected; ignore it.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), http));
     }
 }

@@ -1,11 +1,9 @@
-//! The smallest server on each of the five frameworks, with nothing of ours: as the
-//! framework's own guide writes one, with no log, no ids, no CORS and no metrics.
-//! Nothing is set that a guide does not set, but for the port.
+//! The smallest server on each of the five frameworks, as its guide writes one: without log,
+//! ids, CORS or metrics, and with the default settings, except for the port.
 //!
-//! They are what the shop is measured against, as the program `bare`, and what
-//! `framework-comparison defaults` asks to see what a framework does by itself: a
-//! health, a list, one record, a creation, a handler that panics and one that takes a
-//! while.
+//! The program `bare` runs them as the base line for measurements. `framework-comparison defaults`
+//! probes them to see what a framework does by itself. Their routes: a health, a list, one record,
+//! a creation, a handler that panics and a slow one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,13 +22,13 @@ pub mod rocket;
 #[cfg(feature = "warp")]
 pub mod warp;
 
-/// Why a server could not run.
+/// The error of a server that cannot run.
 pub type Failed = Box<dyn std::error::Error>;
 
-/// How long `GET /slow` takes.
+/// The duration of `GET /slow`.
 pub const A_WHILE: Duration = Duration::from_millis(400);
 
-/// Says where a server is found.
+/// Prints the address of a server.
 pub fn listening(address: SocketAddr) {
     println!("listening on http://{address}");
 }

@@ -1,12 +1,11 @@
-//! The smallest server on each of the five frameworks, to measure against; and hyper
-//! without a framework.
+//! The program `bare`: the smallest server on each of the five frameworks and on hyper without a
+//! framework, as the base line for measurements.
 //!
-//! `bare <axum|rocket|poem|warp|actix-web|hyper> [port]`; port 0, the default, is
-//! any free one. `scripts/figures.sh throughput` runs it beside the services.
-//! `bare floor` is product-service's API on hyper, `bare floor-on-rocket` the same on
-//! Rocket's own server, for `scripts/compare.sh`: both on the threads of a service.
-//! `bare sink` takes whatever it is sent, as a collector for
-//! `scripts/figures.sh telemetry`.
+//! `bare <axum|rocket|poem|warp|actix-web|hyper> [port]` runs one. Port 0, the default, means any
+//! free port. `scripts/figures.sh throughput` runs it beside the services. `bare floor` is
+//! product-service's API on hyper, and `bare floor-on-rocket` the same on Rocket's own server, for
+//! `scripts/compare.sh`; both have as many threads as a service. `bare sink` accepts every request,
+//! as a collector for `scripts/figures.sh telemetry`.
 
 #[cfg(feature = "floor")]
 mod floor;
@@ -64,8 +63,8 @@ fn main() -> ExitCode {
     )
 }
 
-/// Runs a server on the runtime that every service has: what is measured side by side
-/// has the same number of threads.
+/// Runs a server on the runtime of a service, so that all measured servers have the same number
+/// of threads.
 #[cfg(feature = "floor")]
 fn on_threads_of_a_service(serve: impl AsyncFnOnce() -> Result<(), Failed>) -> ExitCode {
     use chassis::serve::run::{RunError, until_stopped};

@@ -1,4 +1,4 @@
-//! poem, by its `Server`.
+//! The smallest server on poem with its `Server`.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::data::{Health, Item, Items, NewItem, Paging};
 use crate::{A_WHILE, Failed};
 
-/// Runs it at this address; port 0 is any free one.
+/// Runs the server at this address. Port 0 means any free port.
 // ANCHOR: serve
 #[tokio::main]
 pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
@@ -58,11 +58,11 @@ fn create_item(Data(items): Data<&Items>, Json(new): Json<NewItem>) -> impl Into
 
 #[handler]
 fn panics() -> &'static str {
-    panic!("as it was asked to")
+    panic!("as requested")
 }
 
 #[handler]
 async fn slow() -> &'static str {
     sleep(A_WHILE).await;
-    "at last"
+    "done"
 }

@@ -1,4 +1,4 @@
-//! Rocket, by its own `launch`.
+//! The smallest server on Rocket with its own `launch`.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::data::{Health, Item, Items, NewItem};
 use crate::{A_WHILE, Failed};
 
-/// Runs it at this address; port 0 is any free one.
+/// Runs the server at this address. Port 0 means any free port.
 // ANCHOR: serve
 pub fn serve(address: SocketAddr) -> Result<(), Failed> {
     let config = Config {
@@ -32,7 +32,7 @@ pub fn serve(address: SocketAddr) -> Result<(), Failed> {
                 crate::listening(SocketAddr::new(config.address, config.port));
             })
         }));
-    // What `#[launch]` on `main` does.
+    // Like `#[launch]` on `main`.
     rocket::execute(server.launch())?;
     Ok(())
 }
@@ -64,11 +64,11 @@ fn create_item(items: &State<Items>, new: Json<NewItem>) -> Custom<Json<Item>> {
 
 #[get("/panic")]
 fn panics() -> &'static str {
-    panic!("as it was asked to")
+    panic!("as requested")
 }
 
 #[get("/slow")]
 async fn slow() -> &'static str {
     sleep(A_WHILE).await;
-    "at last"
+    "done"
 }

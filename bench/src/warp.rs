@@ -1,4 +1,4 @@
-//! warp, by `warp::serve`.
+//! The smallest server on warp with `warp::serve`.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use warp::{Filter, Rejection, Reply};
 use crate::data::{Health, Items, NewItem, Paging};
 use crate::{A_WHILE, Failed};
 
-/// Runs it at this address; port 0 is any free one.
+/// Runs the server at this address. Port 0 means any free port.
 // ANCHOR: serve
 #[tokio::main]
 pub async fn serve(address: SocketAddr) -> Result<(), Failed> {
@@ -69,10 +69,10 @@ fn create_item(items: &Items, new: NewItem) -> WithStatus<Json> {
 // ANCHOR_END: create_item
 
 fn panics() -> &'static str {
-    panic!("as it was asked to")
+    panic!("as requested")
 }
 
 async fn slow() -> &'static str {
     sleep(A_WHILE).await;
-    "at last"
+    "done"
 }

@@ -1,9 +1,8 @@
-//! Each bare server answers what the services are measured against, and what is asked
-//! to see what a framework does by itself.
+//! Each bare server has the routes of the measurements and of the probes.
 
 use std::process::Command;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::process::{Process, address_in, piped};
 use serde_json::{Value, json};
 
@@ -17,7 +16,7 @@ impl Bare {
     fn start(framework: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bare"));
         let process = Process::start(piped(command.arg(framework))).expect("starts");
-        let address = process.wait_for(address_in, PATIENCE).expect("listens");
+        let address = process.wait_for(address_in, TIMEOUT).expect("listens");
         Self {
             url: format!("http://{address}"),
             _process: process,
@@ -33,7 +32,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn each_answers_the_routes_that_are_measured() {
+async fn each_server_has_the_measured_routes() {
     let http = reqwest::Client::builder()
         .no_proxy()
         .build()
@@ -58,12 +57,12 @@ async fn each_answers_the_routes_that_are_measured() {
         let found = answer(http.get(url("/items/1"))).await;
         assert_eq!(found, (200, created), "{framework}");
         let (status, _) = answer(http.get(url("/items/2"))).await;
-        assert_eq!(status, 404, "{framework}: an id that nobody has");
+        assert_eq!(status, 404, "{framework}: an unknown id");
     }
 }
 
 #[tokio::test]
-async fn each_on_a_framework_has_a_list_that_ends_and_a_slow_route() {
+async fn each_framework_has_a_limited_list_and_a_slow_route() {
     let http = reqwest::Client::builder().no_proxy().build();
     let http = http.expect("a client");
     for framework in ["axum", "rocket", "poem", "warp", "actix-web"] {
@@ -87,7 +86,7 @@ async fn each_on_a_framework_has_a_list_that_ends_and_a_slow_route() {
 }
 
 #[tokio::test]
-async fn the_floor_answers_as_product_service_does_where_it_is_measured() {
+async fn the_floor_answers_like_product_service() {
     for (program, framework) in [("floor", "hyper"), ("floor-on-rocket", "rocket")] {
         answers_as_product_service_does(program, framework).await;
     }
@@ -124,13 +123,13 @@ async fn answers_as_product_service_does(program: &str, framework: &str) {
     assert_eq!(body, json!([first]));
 
     let (status, _) = answer(post(&json!({"price": -1}))).await;
-    assert_eq!(status, 400, "the rules for a body are the shop's");
+    assert_eq!(status, 400, "the validation is that of the shop");
     let (status, _) = answer(http.get(url("/api/products/3"))).await;
-    assert_eq!(status, 404, "an id that nobody has");
+    assert_eq!(status, 404, "an unknown id");
 }
 
 #[tokio::test]
-async fn a_sink_takes_whatever_it_is_sent() {
+async fn a_sink_accepts_every_request() {
     let sink = Bare::start("sink");
     let http = reqwest::Client::builder().no_proxy().build();
     let request = http

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use harness::Got;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{self, Request};
 use reqwest::Method;
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl Server {
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http
             .request(method, format!("http://{}{path}", self.address))
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
     }
 
     /// Gets `path`.
@@ -94,7 +94,7 @@ impl Server {
     /// Shuts it down, and waits until it has stopped.
     pub async fn stop(mut self) {
         self.shutdown.request();
-        let stopped = tokio::time::timeout(PATIENCE, &mut self.task)
+        let stopped = tokio::time::timeout(TIMEOUT, &mut self.task)
             .await
             .expect("stops in time");
         stopped.expect("does not panic").expect("stops cleanly");

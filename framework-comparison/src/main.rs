@@ -135,7 +135,7 @@ fn defaults(format: Format) -> ExitCode {
 
 /// Shows on standard error how long the probes have run.
 async fn progress() -> Infallible {
-    let limit = probes::PATIENCE.as_secs();
+    let limit = probes::TIMEOUT.as_secs();
     eprintln!("Probing two servers on each framework; some probes wait {limit} s.");
     let began = Instant::now();
     let mut every_second = interval(Duration::from_secs(1));

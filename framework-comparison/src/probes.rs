@@ -2,7 +2,7 @@
 //! room on it, asked the same.
 //!
 //! Each server is a process of its own, so that a panic and a signal are real. What
-//! is waited for is waited for on all of them at once, and for [`PATIENCE`] at most.
+//! is waited for is waited for on all of them at once, and for [`TIMEOUT`] at most.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +28,7 @@ use crate::conversation::{Conversation, worded};
 pub(crate) const NOT_ASKED: &str = "-";
 
 /// How long a server is given to do something about a client that does nothing.
-pub const PATIENCE: Duration = Duration::from_secs(12);
+pub const TIMEOUT: Duration = Duration::from_secs(12);
 
 /// What is asked, and what the servers made of it.
 #[derive(Debug)]
@@ -301,7 +301,7 @@ async fn probe(start: Start<'_>, paths: Paths) -> Result<Vec<String>, RunError> 
     // So that there is a record 1.
     let teapot = request(&format!("POST {}", paths.list), JSON, paths.body);
     let mut conversation = Conversation::open(server.port).await?;
-    conversation.ask(&teapot, 1, PATIENCE).await;
+    conversation.ask(&teapot, 1, TIMEOUT).await;
     let mut cells = Vec::new();
     for probe in probes(paths) {
         cells.push(asked(server.port, &probe).await?);
@@ -324,7 +324,7 @@ async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
     let (wanted, patience) = match probe.show {
         // The second one may never come.
         Count => (2, A_WHILE * 5),
-        _ => (1, PATIENCE),
+        _ => (1, TIMEOUT),
     };
     let answers = conversation.ask(&probe.bytes, wanted, patience).await;
     let Some(last) = answers.last() else {
@@ -365,13 +365,13 @@ async fn waiting(port: u16, paths: Paths) -> Result<[String; 5], RunError> {
     ];
     first.send(half).await;
     body.send(begun.as_bytes()).await;
-    idle.ask(&get, 1, PATIENCE).await;
+    idle.ask(&get, 1, TIMEOUT).await;
     let (silent, first, drip, body, idle) = tokio::join!(
-        silent.wait(PATIENCE),
-        first.wait(PATIENCE),
-        drip.drip(half, PATIENCE),
-        body.wait(PATIENCE),
-        idle.wait(PATIENCE),
+        silent.wait(TIMEOUT),
+        first.wait(TIMEOUT),
+        drip.drip(half, TIMEOUT),
+        body.wait(TIMEOUT),
+        idle.wait(TIMEOUT),
     );
     Ok([silent, first, drip, body, idle])
 }
@@ -384,8 +384,8 @@ async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError>
     sleep(A_WHILE / 4).await;
     let signalled = Instant::now();
     server.process.signal("TERM").map_err(RunError::Start)?;
-    let answers = conversation.ask(b"", 1, PATIENCE).await;
-    let left = PATIENCE.saturating_sub(signalled.elapsed());
+    let answers = conversation.ask(b"", 1, TIMEOUT).await;
+    let left = TIMEOUT.saturating_sub(signalled.elapsed());
     let ended = server.process.wait_async(left).await.is_ok();
     let took = signalled.elapsed();
     let answer = match answers.first() {
@@ -447,7 +447,7 @@ impl Start<'_> {
             );
         let start = move || {
             let process = Process::start(piped(&mut command))?;
-            let port = process.wait_for(address_in, PATIENCE)?.port();
+            let port = process.wait_for(address_in, TIMEOUT)?.port();
             Ok(Server { process, port })
         };
         let started = spawn_blocking(start).await;

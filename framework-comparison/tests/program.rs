@@ -10,11 +10,11 @@ use harness::process::{self, Ended};
 use serde_json::Value;
 
 /// Longer than all of the probes take, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(3);
 
 fn run(arguments: &[&str]) -> Ended {
     let mut program = Command::new(env!("CARGO_BIN_EXE_framework-comparison"));
-    process::run(program.args(arguments), PATIENCE).expect("it ends")
+    process::run(program.args(arguments), TIMEOUT).expect("it ends")
 }
 
 #[test]

@@ -22,4 +22,4 @@ pub use got::Got;
 use std::time::Duration;
 
 /// Longer than anything here takes: a wait that exceeds it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// How many lines of a pipe are kept for a reader. Further ones are dropped, so that the
 /// pipe never fills up and the memory never grows.
@@ -162,7 +162,7 @@ impl Process {
                     return Err(format!("was not ready within {within:?}"));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    let Ended { status, stderr, .. } = self.ended(PATIENCE)?;
+                    let Ended { status, stderr, .. } = self.ended(TIMEOUT)?;
                     let status = status.map_or("no status".to_owned(), |status| status.to_string());
                     return Err(format!(
                         "ended with {status} as it started, and said {stderr:?}"
@@ -216,7 +216,7 @@ impl Lines {
 
     /// All lines until the pipe is closed, which a grandchild may keep open.
     fn rest(&self) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let lines = self.lines.lock();
         let left = || deadline.saturating_duration_since(Instant::now());
         let lines = std::iter::from_fn(|| lines.recv_timeout(left()).ok());
@@ -288,11 +288,11 @@ pub fn signal(process: u32, name: &str) -> Result<(), String> {
             "process {process} did not get the signal {name}; does it still run?"
         ));
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while name == "STOP" && !is_stopped(process) {
         // On a busy machine the last of its threads stops some time later.
         if Instant::now() > deadline {
-            return Err(format!("process {process} has not stopped in {PATIENCE:?}"));
+            return Err(format!("process {process} has not stopped in {TIMEOUT:?}"));
         }
         thread::sleep(Duration::from_millis(1));
     }
@@ -363,7 +363,7 @@ mod tests {
     fn a_line_is_waited_for() {
         let mut command = shell("echo a; echo listening on http://127.0.0.1:4000; exec sleep 60");
         let process = Process::start(piped(&mut command)).expect("starts");
-        let address = process.wait_for(address_in, PATIENCE);
+        let address = process.wait_for(address_in, TIMEOUT);
         assert_eq!(address, Ok("127.0.0.1:4000".parse().expect("an address")));
         let nothing = process.wait_for(address_in, Duration::from_millis(10));
         assert_eq!(nothing, Err("was not ready within 10ms".to_owned()));
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn a_process_that_ends_as_it_starts_says_why() {
         let process = Process::start(piped(&mut shell("echo no >&2; exit 3"))).expect("starts");
-        let error = process.wait_for(address_in, PATIENCE);
+        let error = process.wait_for(address_in, TIMEOUT);
         let expected = r#"ended with 3 as it started, and said "no""#;
         assert_eq!(error, Err(expected.to_owned()));
     }
@@ -380,11 +380,11 @@ mod tests {
     #[test]
     fn output_that_nobody_reads_holds_up_no_process() {
         let endless = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); done";
-        let ended = run(&mut shell(endless), PATIENCE).expect("ends");
+        let ended = run(&mut shell(endless), TIMEOUT).expect("ends");
         assert_eq!(ended.status, Some(0));
         assert_eq!(ended.stdout.lines().count(), LINES, "the first are kept");
         // No line break, and not UTF-8.
-        let ended = run(&mut shell(r"printf '\377a'"), PATIENCE).expect("ends");
+        let ended = run(&mut shell(r"printf '\377a'"), TIMEOUT).expect("ends");
         assert_eq!(ended.stdout, "\u{fffd}a");
     }
 
@@ -411,7 +411,7 @@ mod tests {
         assert!(process.status().is_none());
         process.signal("CONT").expect("it is stopped");
         process.signal("TERM").expect("it runs");
-        let status = process.wait(PATIENCE).expect("ends");
+        let status = process.wait(TIMEOUT).expect("ends");
         assert_eq!(status.code(), None, "by the signal");
     }
 

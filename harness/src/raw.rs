@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::{Got, PATIENCE};
+use crate::{Got, TIMEOUT};
 
 /// A request as bytes. `Host` is added; nothing else is, but for the length of
 /// a body where `headers` do not say how it is framed.
@@ -128,7 +128,7 @@ impl Connection {
 
     /// Connects to a server.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let connecting = timeout(PATIENCE, TcpStream::connect(address));
+        let connecting = timeout(TIMEOUT, TcpStream::connect(address));
         let stream = connecting.await.map_err(|_| io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -140,7 +140,7 @@ impl Connection {
 
     /// Sends all of `bytes`.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(PATIENCE, self.stream.write_all(bytes))
+        timeout(TIMEOUT, self.stream.write_all(bytes))
             .await
             .unwrap_or_else(|_| {
                 Err(io::Error::new(
@@ -270,8 +270,8 @@ impl Connection {
     /// Reads some bytes, or the end.
     async fn read(&mut self) -> Result<(), String> {
         let reading = self.stream.read_buf(&mut self.received);
-        let read = timeout(PATIENCE, reading).await;
-        let read = read.map_err(|_| format!("no answer within {PATIENCE:?}"))?;
+        let read = timeout(TIMEOUT, reading).await;
+        let read = read.map_err(|_| format!("no answer within {TIMEOUT:?}"))?;
         self.state = State::after(&read);
         read.map(drop)
             .map_err(|cause| format!("reading the answer: {cause}"))
@@ -375,7 +375,7 @@ impl Request {
             if let Some(request) = Self::parse(&bytes) {
                 return Some(request);
             }
-            let reading = timeout(PATIENCE, stream.read_buf(&mut bytes)).await;
+            let reading = timeout(TIMEOUT, stream.read_buf(&mut bytes)).await;
             if reading.ok()?.ok()? == 0 {
                 return None;
             }
@@ -436,7 +436,7 @@ impl Request {
         request.extend_from_slice(self.body_bytes());
         // If this breaks off, it does so for the client too.
         let _ = connection.send(&request).await;
-        connection.until_closed(PATIENCE).await;
+        connection.until_closed(TIMEOUT).await;
         connection.received
     }
 }
@@ -553,7 +553,7 @@ mod tests {
         let close = |stream: TcpStream, _| async { drop(stream) };
         let mut connection = Connection::open(server(close).await).await;
         connection.send(&get).await.expect("sent");
-        assert_eq!(connection.until_closed(PATIENCE).await, State::Closed);
+        assert_eq!(connection.until_closed(TIMEOUT).await, State::Closed);
         let fault = connection.answer(false).await.expect_err("none");
         assert!(fault.contains("broke off"), "{fault}");
 
@@ -568,7 +568,7 @@ mod tests {
             State::Open
         );
         let pause = Duration::from_millis(10);
-        assert_eq!(connection.drip(b"GET", pause, PATIENCE).await, State::Reset);
+        assert_eq!(connection.drip(b"GET", pause, TIMEOUT).await, State::Reset);
     }
 
     #[tokio::test]
@@ -581,7 +581,7 @@ mod tests {
         let mut connection = Connection::open(server(refuse).await).await;
         let mut bytes = request("POST", "/", &[("content-length", "0")], b"");
         bytes.resize(64 << 20, b' ');
-        let answers = connection.answers(&bytes, 1, PATIENCE).await;
+        let answers = connection.answers(&bytes, 1, TIMEOUT).await;
         assert_eq!(answers.first().map(|got| got.status), Some(413));
     }
 }

@@ -1,5 +1,5 @@
-//! What clients ask the programs for. A program may be dead: then there is no
-//! answer, which is for the test to judge.
+//! Requests of clients to the programs. If a program is down, the result is an error, which the
+//! test judges.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// The most records on a page.
 const PAGE: usize = 1000;
 
-/// Orders so much of a product, for user 1.
+/// Orders a quantity of a product, for user 1.
 pub async fn place(
     orders: SocketAddr,
     product: u32,
@@ -21,7 +21,7 @@ pub async fn place(
     raw::post(orders, "/api/orders", headers, &order).await
 }
 
-/// All of a list, however many pages it has.
+/// All records of a list, from all of its pages.
 pub async fn all(address: SocketAddr, list: &str) -> Result<Vec<Value>, String> {
     let mut records = Vec::new();
     let mut path = format!("{list}?limit={PAGE}");
@@ -36,7 +36,7 @@ pub async fn all(address: SocketAddr, list: &str) -> Result<Vec<Value>, String> 
     }
 }
 
-/// How many of a product are in stock.
+/// The stock of a product.
 pub async fn stock(products: SocketAddr, product: u32) -> Result<u64, String> {
     let product = raw::get(products, &format!("/api/products/{product}")).await?;
     Ok(product.expect(200)["stock"].as_u64().expect("a number"))

@@ -1,10 +1,10 @@
-//! A collector: what takes the spans of the services over OTLP/HTTP.
+//! A collector that receives the spans of the services over OTLP/HTTP.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::Request;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
@@ -14,66 +14,69 @@ use prost::Message;
 
 use crate::fake::Fake;
 
-/// A collector that takes all there is. Dropped, it is stopped.
+/// A collector that accepts everything. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Collector(Fake);
 
-/// A span as it arrived.
+/// A received span.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// The service it is from.
+    /// The service that sent it.
     pub service: String,
     /// Its name.
     pub name: String,
-    /// Whether it is a request that was answered or a call that was made.
+    /// Whether it is an answered request or a call.
     pub kind: SpanKind,
     /// The id of the trace, in hexadecimal digits.
     pub trace: String,
     /// Its own id.
     pub id: String,
-    /// The id of the span above it, empty at the root.
+    /// The id of the parent span, empty for the root.
     pub parent: String,
-    /// What other tracing systems have noted.
+    /// The data of other tracing systems.
     pub tracestate: String,
-    /// What it says of itself.
+    /// The attributes.
     pub attributes: BTreeMap<String, String>,
     /// Whether it failed.
     pub failed: bool,
-    /// From its start to its end.
+    /// The duration.
     pub taken: Duration,
 }
 
 impl Collector {
-    /// Starts one.
+    /// Starts a collector.
     pub async fn start() -> Self {
         let taken = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         Self(Fake::start(|_| async { taken.to_vec() }).await)
     }
 
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` has to be.
+    /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         self.0.url().as_str().to_owned()
     }
 
-    /// What was sent to it so far, as it came.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.0.seen()
     }
 
-    /// The spans that it was sent so far.
+    /// The spans so far.
     pub fn spans(&self) -> Vec<Span> {
         self.requests().iter().flat_map(spans).collect()
     }
 
-    /// The spans, as soon as they are `enough`.
+    /// The spans, once they are `enough`.
     pub async fn wait_for(&self, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let spans = self.spans();
             if enough(&spans) {
                 return spans;
             }
-            assert!(Instant::now() < deadline, "not enough came: {spans:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "not enough spans arrived: {spans:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

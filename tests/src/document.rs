@@ -1,7 +1,7 @@
-//! An OpenAPI document: its own rules, and whether an answer is as it says.
+//! An OpenAPI document: whether it is valid, and whether an answer matches it.
 //!
-//! Only what the services' documents use is understood; a keyword that is not
-//! is itself a fault, so that nothing passes because it was not looked at.
+//! Only the keywords that the services' documents use are known. Any other keyword is a fault, so
+//! that nothing passes unchecked.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,18 @@ use chassis::testkit::Got;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-/// A document that was read from `/openapi.json`.
+/// A document from `/openapi.json`.
 #[derive(Clone, Debug)]
 pub struct Document(Value);
 
 /// An operation: a method on a path.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation<'a> {
-    /// In upper case.
+    /// The method in upper case.
     pub method: &'a str,
-    /// With its parameters in braces.
+    /// The path, with its parameters in braces.
     pub template: &'a str,
-    /// What the document says of it.
+    /// The operation in the document.
     pub value: &'a Value,
 }
 
@@ -32,7 +32,7 @@ const METHODS: [(&str, &str); 5] = [
     ("delete", "DELETE"),
 ];
 
-/// Keywords that say nothing about what is valid.
+/// Keywords that do not affect validity.
 const ANNOTATIONS: [&str; 6] = [
     "description",
     "title",
@@ -43,12 +43,12 @@ const ANNOTATIONS: [&str; 6] = [
 ];
 
 impl Document {
-    /// Takes what a service answered.
+    /// A document from the answer of a service.
     pub fn new(document: Value) -> Self {
         Self(document)
     }
 
-    /// Every operation.
+    /// All operations.
     pub fn operations(&self) -> Vec<Operation<'_>> {
         let mut operations = Vec::new();
         for (template, item) in entries(&self.0["paths"]) {
@@ -65,7 +65,7 @@ impl Document {
         operations
     }
 
-    /// What the document breaks of the rules of OpenAPI 3.1.
+    /// The violations of the rules of OpenAPI 3.1.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let document = &self.0;
@@ -93,8 +93,7 @@ impl Document {
         faults
     }
 
-    /// Whether a request that the service took, and its answer, are as the
-    /// document says.
+    /// Checks a request that the service accepted, and its answer, against the document.
     pub fn check(
         &self,
         method: &str,
@@ -130,7 +129,7 @@ impl Document {
         }
     }
 
-    /// Whether a JSON body is one that the document lets be sent.
+    /// Checks whether the document allows a JSON body.
     pub fn check_request(&self, method: &str, path: &str, body: &Value) -> Result<(), String> {
         let operation = self
             .operation(method, path)
@@ -166,8 +165,8 @@ impl Document {
         self.check_value(&body, &content[essence]["schema"], "the answer")
     }
 
-    /// Whether `value` is as `schema` says. Stricter than JSON Schema: a field
-    /// that the schema does not name is a fault.
+    /// Checks `value` against `schema`. Stricter than JSON Schema: a field that the schema does
+    /// not name is a fault.
     pub fn check_value(&self, value: &Value, schema: &Value, at: &str) -> Result<(), String> {
         let schema = match schema {
             Value::Bool(true) => return Ok(()),
@@ -249,7 +248,7 @@ impl Document {
             "maximum" if value.as_f64().is_some_and(|n| n > number) => {
                 return fail(format!("above {rule}"));
             }
-            // 0.01 has no exact binary form, so neither has the remainder.
+            // 0.01 has no exact binary form, so the remainder is not exact either.
             "multipleOf"
                 if value
                     .as_f64()
@@ -257,7 +256,7 @@ impl Document {
             {
                 return fail(format!("not a multiple of {rule}"));
             }
-            // Kept; "additionalProperties" is checked together with "properties".
+            // Checked elsewhere; "additionalProperties" together with "properties".
             "type"
             | "enum"
             | "const"
@@ -405,7 +404,7 @@ impl Document {
         }
     }
 
-    /// Whether a schema is one, and its own examples are as it says.
+    /// Checks a schema, and its own examples against it.
     fn check_schema(&self, schema: &Value, at: &str, faults: &mut Vec<String>) {
         let Value::Object(keywords) = schema else {
             if !schema.is_boolean() {
@@ -460,8 +459,7 @@ impl Document {
         }
     }
 
-    /// The operation that a request belongs to. A literal segment is a better
-    /// match than a parameter.
+    /// The operation of a request. A literal segment matches before a parameter.
     fn operation(&self, method: &str, path: &str) -> Option<Operation<'_>> {
         let path = path.split('?').next().unwrap_or_default();
         let method = if method == "HEAD" { "GET" } else { method };
@@ -498,7 +496,7 @@ impl std::fmt::Display for Operation<'_> {
     }
 }
 
-/// A template without the names of its parameters.
+/// A path template without the names of its parameters.
 pub fn shape(template: &str) -> String {
     let segments: Vec<_> = template
         .split('/')
@@ -670,7 +668,7 @@ mod tests {
         let unknown = json!({"not": {"type": "string"}});
         assert!(
             document.check_value(&json!(1), &unknown, "it").is_err(),
-            "a keyword that is not looked at"
+            "an unknown keyword"
         );
     }
 }

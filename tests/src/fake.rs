@@ -1,4 +1,4 @@
-//! A neighbour that the test answers for, and that remembers what it was asked.
+//! An upstream whose answers the test provides, and that records its requests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A neighbour whose answers are made by the test. Dropped, it is stopped.
+/// An upstream whose answers the test provides. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Fake {
     address: SocketAddr,
@@ -19,8 +19,8 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Starts one that answers a request with the bytes that `answer` makes of
-    /// it, and then closes the connection.
+    /// Starts a fake that answers a request with the bytes that `answer` returns for it, and then
+    /// closes the connection.
     pub async fn start<F>(answer: impl Fn(Request) -> F + Clone + Send + 'static) -> Self
     where
         F: Future<Output = Vec<u8>> + Send + 'static,
@@ -38,7 +38,7 @@ impl Fake {
                     };
                     record.lock().expect("no panic").push(request.clone());
                     let bytes = answer(request).await;
-                    // Whoever asked may have gone away; that is its affair.
+                    // The caller may have closed the connection.
                     let _ = stream.write_all(&bytes).await;
                     let _ = stream.shutdown().await;
                 };
@@ -52,12 +52,12 @@ impl Fake {
         }
     }
 
-    /// Where it is found.
+    /// Its base URL.
     pub fn url(&self) -> UpstreamUrl {
         UpstreamUrl::of(self.address)
     }
 
-    /// What it was asked so far, in the order it arrived.
+    /// The requests so far, in the order of arrival.
     pub fn seen(&self) -> Vec<Request> {
         self.seen.lock().expect("no panic").clone()
     }

@@ -1,31 +1,31 @@
-//! A list of what was not as expected.
+//! A list of failed expectations.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
-/// Says what is wrong unless it holds.
+/// Returns `fault` as an error unless `holds`.
 pub fn good(holds: bool, fault: impl Into<String>) -> Result<(), String> {
     if holds { Ok(()) } else { Err(fault.into()) }
 }
 
-/// Collects what is not as expected, so that one run of a table shows every
-/// case that fails, on every service, not the first alone.
+/// Collects failed expectations, so that one run of a table shows every failing case on every
+/// service, not only the first.
 #[derive(Debug, Default)]
 pub struct Faults {
     found: Vec<String>,
-    /// Whom the cases are about, from now on.
+    /// The service of the following cases.
     of: String,
-    /// How many cases each has passed.
+    /// The number of passed cases of each service.
     passed: BTreeMap<String, u32>,
 }
 
 impl Faults {
-    /// What follows is about this service, on this framework.
+    /// The following cases are about this service, on this framework.
     pub fn of(&mut self, service: &str, framework: &str) {
         self.of = format!("{service} on {framework}");
     }
 
-    /// Notes that `what` is `got` where it should be `expected`.
+    /// Adds a fault unless `got` equals `expected`.
     #[expect(clippy::needless_pass_by_value, reason = "as assert_eq! takes them")]
     pub fn expect<T: PartialEq + Debug>(&mut self, what: impl Display, got: T, expected: T) {
         self.ensure(what, got == expected, || {
@@ -33,7 +33,7 @@ impl Faults {
         });
     }
 
-    /// Notes what `finding` says, if it says anything.
+    /// Adds the fault of `finding`, if any.
     pub fn check(&mut self, what: impl Display, finding: Result<(), String>) {
         match finding {
             Ok(()) => *self.passed.entry(self.of.clone()).or_default() += 1,
@@ -42,13 +42,13 @@ impl Faults {
         }
     }
 
-    /// Notes `fault` unless `good`.
+    /// Adds `fault` unless `good`.
     pub fn ensure(&mut self, what: impl Display, good: bool, fault: impl FnOnce() -> String) {
         self.check(what, if good { Ok(()) } else { Err(fault()) });
     }
 
-    /// Tells how many cases each has passed, which `cargo test -- --show-output`
-    /// shows; fails the test if there was any fault.
+    /// Prints the number of passed cases, which `cargo test -- --show-output` shows. Fails the
+    /// test if there is any fault.
     #[track_caller]
     pub fn finish(self) {
         for (of, passed) in self.passed.iter().filter(|(of, _)| !of.is_empty()) {

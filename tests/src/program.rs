@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::process::{self, Process, address_in};
 
 pub use harness::process::Ended;
@@ -20,7 +20,7 @@ pub const SERVICES: [&str; 5] = [
     "analytics-service",
 ];
 
-/// The arrows of the diagram in the README: who calls whom.
+/// The arrows of the diagram in the README: caller and upstream.
 pub const CALLS: [(&str, &str); 8] = [
     ("product-service", "user-service"),
     ("order-service", "user-service"),
@@ -32,7 +32,7 @@ pub const CALLS: [(&str, &str); 8] = [
     ("analytics-service", "notification-service"),
 ];
 
-/// All that keep the contract: the five, and product-service on the other four
+/// All programs that keep the contract: the five, and product-service on the other four
 /// frameworks.
 pub const PROGRAMS: [&str; 9] = [
     "user-service",
@@ -46,7 +46,7 @@ pub const PROGRAMS: [&str; 9] = [
     "framework-comparison serve --framework actix-web",
 ];
 
-/// The service that one of the [`PROGRAMS`] is.
+/// The service that one of the [`PROGRAMS`] runs.
 pub fn service_in(program: &'static str) -> &'static str {
     if program.starts_with("framework-comparison") {
         "product-service"
@@ -55,8 +55,8 @@ pub fn service_in(program: &'static str) -> &'static str {
     }
 }
 
-/// The variables by which one of the [`PROGRAMS`] finds those that it calls.
-pub fn neighbours(program: &'static str) -> &'static [&'static str] {
+/// The variables with the base URLs of the upstreams of one of the [`PROGRAMS`].
+pub fn upstream_variables(program: &'static str) -> &'static [&'static str] {
     match service_in(program) {
         "product-service" => &["USER_SERVICE_URL"],
         "order-service" => &[
@@ -74,16 +74,16 @@ pub fn neighbours(program: &'static str) -> &'static [&'static str] {
     }
 }
 
-/// The service that is found by such a variable.
+/// The service that such a variable is for.
 pub fn found_by(variable: &str) -> &'static str {
     let name = variable.trim_end_matches("_URL").replace('_', "-");
     let found = SERVICES
         .into_iter()
         .find(|service| service.eq_ignore_ascii_case(&name));
-    found.unwrap_or_else(|| panic!("{variable} is no service's"))
+    found.unwrap_or_else(|| panic!("{variable} is not the variable of a service"))
 }
 
-/// A running service. Dropped, it is killed.
+/// A running service. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -93,33 +93,32 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts one of the [`PROGRAMS`], which must come up, on a free port, with nothing in its
-    /// environment but `variables`; waits for its first log line, which has the
-    /// port.
+    /// Starts one of the [`PROGRAMS`] on a free port, with only `variables` in its environment.
+    /// Waits for its first log line, which contains the port. Panics if it does not start.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         Self::try_start(name, variables).unwrap_or_else(|fault| panic!("{fault}"))
     }
 
-    /// The same for one that need not come up; says why it did not, in a sentence.
+    /// Starts one of the [`PROGRAMS`]. The error is a sentence.
     pub fn try_start(name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_at(0, name, variables)
     }
 
-    /// The same for one that is to be killed and to [come back](Self::come_back)
-    /// at its address.
+    /// Starts one of the [`PROGRAMS`] at a port where the test can
+    /// [restart it](Self::come_back).
     pub fn start_to_come_back(name: &str, variables: &[(&str, &str)]) -> Self {
-        // Below the ports that a system hands out by itself: nobody shall get
-        // this one while its service is away.
+        // Below the ports that systems assign automatically, so that no other program gets
+        // this one while the service is down.
         const PORTS: std::ops::Range<u16> = 20_000..30_000;
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         for _ in PORTS {
-            // Other tests have another process id, and so mostly other ports.
+            // Other tests have another process id, so they usually try other ports.
             let number =
                 u32::from(TAKEN.fetch_add(1, Ordering::Relaxed)) + std::process::id() % 1000 * 613;
             let place = number % u32::try_from(PORTS.len()).expect("a few");
             let port = PORTS.start + u16::try_from(place).expect("one of a few");
             let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-            // Between the two somebody else may have taken it.
+            // Another program may have taken the port in the meantime.
             if is_free && let Ok(program) = Self::start_at(port, name, variables) {
                 return program;
             }
@@ -127,13 +126,13 @@ impl Program {
         panic!("no port of {PORTS:?} is free for {name}");
     }
 
-    /// Starts it at `port`, unless it ends before it is up.
+    /// Starts it at `port`. Fails if it ends before it listens.
     fn start_at(port: u16, name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
         let mut command = command(name, variables);
         command.env("PORT", port.to_string());
         let process = Process::start(process::piped(&mut command)).expect("the program starts");
-        // The port has to be in the first line.
-        let first = process.wait_for(|line| Some(line.to_owned()), PATIENCE);
+        // The first line must contain the port.
+        let first = process.wait_for(|line| Some(line.to_owned()), TIMEOUT);
         let first = first.map_err(|fault| format!("{name} {fault}"))?;
         let address = address_in(&first).ok_or_else(|| {
             format!("{name} begins with {first:?}, and not with a line of JSON that has its port")
@@ -147,13 +146,13 @@ impl Program {
         })
     }
 
-    /// Starts it again at the same address, with the same variables, and with
-    /// nothing of what it held. What runs of it is killed.
+    /// Kills it, and restarts it at the same address with the same variables. Its records are
+    /// lost.
     pub fn come_back(&mut self) {
         self.start_again(self.address.port());
     }
 
-    /// The same at another address, so that nobody can take the two for one.
+    /// Kills it, and restarts it at another address, so that no client confuses the two.
     pub fn come_back_elsewhere(&mut self) {
         self.start_again(0);
     }
@@ -169,12 +168,12 @@ impl Program {
         *self = started.unwrap_or_else(|fault| panic!("{fault}"));
     }
 
-    /// Kills it; its port refuses then.
+    /// Kills it. Then its port refuses connections.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// The service that it is.
+    /// The name of the service.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -184,22 +183,22 @@ impl Program {
         self.process.id()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where another service finds it.
+    /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Its next line on standard output, if one comes in time.
+    /// Its next line on standard output, if it arrives in time.
     pub fn line(&self, within: Duration) -> Option<String> {
         self.process.stdout.next(within)
     }
 
-    /// Reads its standard output on, or no longer: then the pipe fills up.
+    /// Continues or stops reading its standard output. If nobody reads, the pipe fills up.
     pub fn read_output(&self, reads: bool) {
         self.process.stdout.pause(!reads);
     }
@@ -209,8 +208,8 @@ impl Program {
         self.process.signal(signal).expect("it runs");
     }
 
-    /// Waits until it has ended by itself, without reading what it wrote; returns
-    /// its exit status, if no signal ended it.
+    /// Waits until it has ended by itself, without reading its output. Returns the exit status,
+    /// if no signal ended it.
     pub fn exited(&self, within: Duration) -> Option<i32> {
         let status = self.process.wait(within);
         status.unwrap_or_else(|fault| self.fail(&fault)).code()
@@ -227,14 +226,14 @@ impl Program {
     }
 }
 
-/// Runs a service that must not come up, or a program that ends by itself, and waits
-/// until it has. Arguments follow the name: `user-service healthcheck`.
+/// Runs a program that ends by itself, or a service that must not start, and waits for its end.
+/// Arguments follow the name: `user-service healthcheck`.
 pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
-    let ended = process::run(&mut command(name, variables), PATIENCE);
+    let ended = process::run(&mut command(name, variables), TIMEOUT);
     ended.unwrap_or_else(|fault| panic!("{name}: {fault}"))
 }
 
-/// A program of this build, with nothing in its environment but `variables`.
+/// A program of this build, with only `variables` in its environment.
 fn command(name: &str, variables: &[(&str, &str)]) -> Command {
     let mut words = name.split(' ');
     let mut command = Command::new(binary(words.next().unwrap_or_default()));
@@ -254,8 +253,8 @@ fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// Where the programs of this build are: beside this one, or a level above it if it
-/// is a test, such as `target/debug/deps/binaries-…`.
+/// The folder of the programs of this build: that of this program, or for a test such as
+/// `target/debug/deps/binaries-…` the folder above.
 pub fn programs() -> PathBuf {
     let mut folder = std::env::current_exe().expect("a path of our own");
     folder.pop();

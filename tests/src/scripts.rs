@@ -13,11 +13,11 @@ use harness::process;
 
 use crate::program::{SERVICES, programs};
 
-/// Longer than any of the scripts takes, with all that each waits for.
+/// Longer than any script runs.
 const SCRIPT: Duration = Duration::from_mins(2);
 
-/// Every script of the repository: each file in `scripts/`, `.ci/` and `exercises/` that
-/// begins with `#!/`.
+/// All scripts of the repository: the files in `scripts/`, `.ci/` and `exercises/` that begin
+/// with `#!/`.
 pub fn all() -> io::Result<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
@@ -42,45 +42,44 @@ pub fn all() -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A shop of its own, on free ports, of the programs of this build. Dropped, it is
-/// stopped.
+/// A separate shop on free ports, with the programs of this build. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Shop {
     base_port: u16,
     run_dir: PathBuf,
 }
 
-/// What came of a script.
+/// The result of a script.
 #[derive(Debug)]
 pub struct Ran {
-    /// Whether it did what it was to do.
+    /// Whether its exit status is 0.
     pub worked: bool,
-    /// All that it wrote.
+    /// Its output.
     pub said: String,
 }
 
 impl Ran {
-    /// The end of what it wrote.
+    /// The last line of its output.
     pub fn last_line(&self) -> &str {
         self.said
             .trim_end()
             .lines()
             .last()
-            .unwrap_or("it said nothing")
+            .unwrap_or("it printed nothing")
     }
 }
 
 impl Shop {
-    /// One of which nothing runs yet.
+    /// A shop in which no service runs yet.
     pub fn new() -> Result<Self, String> {
         static SHOPS: AtomicU16 = AtomicU16::new(0);
         let number = SHOPS.fetch_add(1, Ordering::Relaxed);
         let run_dir = env::temp_dir().join(format!("shop-{}-{number}", std::process::id()));
         fs::create_dir_all(&run_dir)
-            .map_err(|cause| format!("{} cannot be made: {cause}", run_dir.display()))?;
+            .map_err(|cause| format!("{} cannot be created: {cause}", run_dir.display()))?;
         Ok(Self {
             base_port: five_free_ports(number)
-                .ok_or("no five ports in a row are free from 20000 on")?,
+                .ok_or("no five consecutive ports are free from 20000 on")?,
             run_dir,
         })
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{self, Connection, request};
 use serde_json::Value;
 use shop_tests::program::{PROGRAMS, Program};
@@ -25,7 +25,7 @@ async fn dropped(program: &Program) -> u64 {
 async fn fill_the_log(program: &Program) {
     program.read_output(false);
     let before = dropped(program).await;
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * TIMEOUT;
     let request = request("GET", &format!("/{}", "x".repeat(1000)), &[], b"");
     let mut client = Connection::open(program.address()).await;
     while dropped(program).await == before {
@@ -45,7 +45,7 @@ async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_shutdown() {
 
     program.read_output(true);
     let notice = loop {
-        let line = program.line(PATIENCE).expect("a line that says so");
+        let line = program.line(TIMEOUT).expect("a line that says so");
         let line: Value = serde_json::from_str(&line).expect("whole lines only");
         if line["message"] != "request" {
             break line;
@@ -77,7 +77,7 @@ async fn a_path_is_cut_at_one_kib_in_the_log_and_in_errors() {
             "{service}: {sentence}"
         );
         let line = loop {
-            let line = program.line(PATIENCE).expect("a line");
+            let line = program.line(TIMEOUT).expect("a line");
             let line: Value = serde_json::from_str(&line).expect("JSON");
             if line["message"] == "request" {
                 break line;

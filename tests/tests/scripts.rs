@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::process::{Ended, Process, signal};
 use harness::raw::{self, refuses};
 use serde_json::Value;
@@ -47,7 +47,7 @@ async fn crash(shop: &Shop) {
         signal(process.expect("a number"), "KILL").expect("it runs");
     }
     for service in SERVICES {
-        let is_gone = refuses(shop.address(service), PATIENCE).await;
+        let is_gone = refuses(shop.address(service), TIMEOUT).await;
         assert!(is_gone, "{service} outlives a SIGKILL");
     }
 }
@@ -225,7 +225,7 @@ impl Elsewhere {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let running = Process::start(&mut command).expect("it can be run");
-        let ended = running.ended_async(PATIENCE).await;
+        let ended = running.ended_async(TIMEOUT).await;
         let ended = ended.unwrap_or_else(|fault| panic!("{} {way:?}: {fault}", script.display()));
         fs::remove_dir_all(outside).expect("it is there");
         ended

@@ -14,7 +14,7 @@ use chassis::serve::service::Service;
 use chassis::serve::shutdown::Shutdown;
 use chassis::testkit::{Got, Server, env};
 use futures_util::stream::{self, Stream, StreamExt};
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{self, Connection, request};
 use product_service::http::API;
 use product_service::{App, Config};
@@ -196,7 +196,7 @@ async fn counted(server: &Server) -> u64 {
 
 /// Waits until the one permit is free again.
 async fn permit_is_free(server: &Server) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while get(server, "/api/products/whole").await.status != 200 {
         assert!(Instant::now() < deadline, "the permit is not given back");
         sleep(Duration::from_millis(20)).await;

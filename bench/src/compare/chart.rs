@@ -1,9 +1,8 @@
-//! The results as pictures: a dot for each round, a bar from the least to the
-//! greatest, and a line at the median. Where two bars lie side by side, so do the
-//! servers.
+//! The results as charts: a dot for each round, a bar from the lowest to the highest, and a line
+//! at the median. If two bars overlap, the servers may be equal.
 //!
-//! Written by hand: what a chart library would bring are axes and colours, and these
-//! have to be readable on white and on black, which a style sheet in the picture does.
+//! The SVG is written by hand. A chart library would add axes and colours, but these must be
+//! readable on white and on black, which a style sheet in the picture solves.
 
 use std::fmt::Write as _;
 
@@ -20,21 +19,21 @@ const HEAD: f64 = 74.0;
 const PANEL_HEAD: f64 = 30.0;
 const PANEL_FOOT: f64 = 30.0;
 
-/// A grid of figures, one a panel: the same servers in each.
+/// A grid of panels, one for each figure, with the same servers in each.
 struct Grid<'a> {
     title: &'a str,
-    /// What a reader has to know.
+    /// A note for the reader.
     note: String,
-    /// Panels of a line; each has its heading and its figure.
+    /// The panels of each line, with their heading and figure.
     lines: Lines<'a>,
 }
 
-/// All charts there are figures for: names of files, and what is in them.
+/// All charts that have figures: file names and contents.
 pub(crate) fn all(results: &Results) -> Vec<(String, String)> {
     let grid = |title, better, lines| Grid {
         title,
         note: format!(
-            "{better} is better. A dot a round, a bar from the least to the greatest, a line at the median."
+            "{better} is better. A dot for each round, a bar from the lowest to the highest, a line at the median."
         ),
         lines,
     };
@@ -47,7 +46,7 @@ pub(crate) fn all(results: &Results) -> Vec<(String, String)> {
     let cost = [
         Quantity::BinarySize,
         Quantity::Crates,
-        Quantity::RoomLines,
+        Quantity::AdapterLines,
         Quantity::CleanBuild,
         Quantity::IncrementalBuild,
     ];
@@ -55,11 +54,11 @@ pub(crate) fn all(results: &Results) -> Vec<(String, String)> {
     let cpu = under_load(results, Quantity::CpuPerRequest);
     let latency = at_fixed_rate(results);
     let charts = [
-        ("throughput", grid("Requests a second", "More", throughput)),
         (
-            "cpu",
-            grid("Processor time of a request, in microseconds", "Less", cpu),
+            "throughput",
+            grid("Requests per second", "More", throughput),
         ),
+        ("cpu", grid("CPU per request, in microseconds", "Less", cpu)),
         (
             "latency",
             grid("Latency at the same rate, in milliseconds", "Less", latency),
@@ -109,7 +108,7 @@ fn under_load(results: &Results, quantity: Quantity) -> Lines<'_> {
     lines
 }
 
-/// Panels that are in no order of their own, three a line.
+/// Panels in no particular order, three in a line.
 fn in_lines<'a>(panels: &[(String, &'a Figure)]) -> Lines<'a> {
     panels.chunks(3).map(<[_]>::to_vec).collect()
 }
@@ -135,7 +134,7 @@ fn at_fixed_rate(results: &Results) -> Lines<'_> {
     results.settings.fixed_rates.iter().map(line).collect()
 }
 
-/// A panel for each of some figures.
+/// A panel for each of these quantities.
 fn by_themselves<'a>(results: &'a Results, quantities: &[Quantity]) -> Lines<'a> {
     let panel = |quantity: &Quantity| {
         let figure = results.figure(Key::of(*quantity))?;
@@ -199,7 +198,7 @@ fn draw(grid: &Grid<'_>, results: &Results) -> String {
     svg + "</svg>\n"
 }
 
-/// One figure, from 0 to beyond its greatest number.
+/// Draws one figure, on an axis from 0 to beyond its highest value.
 fn draw_panel(
     svg: &mut String,
     left: f64,
@@ -324,7 +323,7 @@ mod tests {
     use crate::results::tests::results;
 
     #[test]
-    fn a_chart_has_a_dot_a_round_for_each_server_and_says_what_is_void() {
+    fn a_chart_has_a_dot_for_each_round_of_each_server_and_marks_void_figures() {
         let charts = all(&results());
         let names: Vec<&str> = charts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
@@ -342,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beyond_the_end_of_an_axis_does_not_exist() {
+    fn no_value_lies_beyond_the_end_of_an_axis() {
         for greatest in [0.004, 0.9, 1.0, 7.0, 99.0, 12_345.0, 50_000.0] {
             let step = step(greatest);
             let steps = (greatest / step).ceil();
@@ -354,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_peers_cannot_break_the_picture() {
+    fn names_of_peers_are_escaped() {
         assert_eq!(escaped("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
         assert_eq!(shortened("axum at 127.0.0.1:9000"), "axum at 127.0.0.1…");
     }

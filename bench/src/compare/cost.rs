@@ -1,9 +1,8 @@
-//! What a framework costs before the first request: to build, to ship, to read.
+//! The cost of a framework before the first request: to build, to ship, to read.
 //!
-//! A program with all five in it tells nothing of one. So the smallest server on
-//! each, `bench/src/<framework>.rs`, is built by itself, with the features that it
-//! needs and nothing of the shop. The lines are those of its room in
-//! framework-comparison, which does all that the contract asks.
+//! The smallest server on each, `bench/src/<framework>.rs`, is built alone, with the features that
+//! it needs and without the shop: a program with all five would not show the cost of one. The lines
+//! are those of the adapter of product-service on this framework, which keeps the whole contract.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,7 +15,7 @@ use bench::measure::lines::code_lines;
 use bench::measure::process::output;
 use harness::process::Process;
 
-/// The crates in the tree of the smallest server on a framework, its own not counted.
+/// The number of crates in the tree of the smallest server on a framework, without its own.
 pub(crate) fn crates(feature: &str) -> Option<usize> {
     let tree = output(
         "cargo",
@@ -54,7 +53,7 @@ pub(crate) fn adapter(framework: &str) -> Vec<PathBuf> {
         "axum" | "poem" | "warp" | "actix-web" => {
             format!("framework-comparison/src/{}.rs", module(framework)).into()
         }
-        // The floor: all of it.
+        // The floor: all of its files.
         _ => {
             return ["floor", "hyper"]
                 .map(|name| format!("bench/src/{name}.rs").into())
@@ -75,19 +74,19 @@ pub(crate) fn adapter_lines(files: &[PathBuf]) -> Option<usize> {
     texts.map(|text| Some(code_lines(&text.ok()?))).sum()
 }
 
-/// How long a build may take.
-const PATIENCE: Duration = Duration::from_mins(30);
+/// The time-out of a build.
+const BUILD_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// A place to build in, apart from all else: a copy of the sources, because a build
-/// after a change is measured by changing one.
+/// A separate folder to build in, with a copy of the sources, because the incremental build
+/// changes one of them.
 #[derive(Debug)]
-pub(crate) struct Workshop {
+pub(crate) struct BuildFolder {
     sources: PathBuf,
-    /// Cargo's target directory; removed for each clean build.
+    /// Cargo's target directory. Each clean build removes it first.
     target: PathBuf,
 }
 
-impl Workshop {
+impl BuildFolder {
     /// Copies the sources, which are in the current directory.
     pub(crate) fn open(folder: &Path) -> Result<Self, Failed> {
         let sources = folder.join("sources");
@@ -119,7 +118,7 @@ impl Workshop {
         Ok(fs::metadata(self.target.join(folder).join("bare"))?.len())
     }
 
-    /// How long `cargo build` takes when nothing is built yet.
+    /// The duration of `cargo build` from nothing.
     pub(crate) fn clean_build(&self, framework: &str) -> Result<Duration, Failed> {
         if self.target.exists() {
             fs::remove_dir_all(&self.target)?;
@@ -127,7 +126,7 @@ impl Workshop {
         self.build(framework, "dev")
     }
 
-    /// How long it takes after a handler was changed: another text in each round.
+    /// The duration of a build after a handler was changed. The text differs in each round.
     pub(crate) fn incremental_build(
         &self,
         framework: &str,
@@ -168,7 +167,7 @@ impl Workshop {
             .stdout(Stdio::null())
             .stderr(File::create(&errors)?);
         let began = Instant::now();
-        let status = Process::start(&mut cargo)?.wait(PATIENCE);
+        let status = Process::start(&mut cargo)?.wait(BUILD_TIMEOUT);
         let status = status.map_err(|error| format!("a build failed: {error}"))?;
         let took = began.elapsed();
         if status.success() {
@@ -180,12 +179,12 @@ impl Workshop {
     }
 }
 
-/// What a handler of the smallest server on a framework has in it, and nothing else.
+/// A text that occurs once in the smallest server on a framework: in a handler.
 fn handler(framework: &str) -> String {
     format!("Health::of(\"{framework}\")")
 }
 
-/// The file of a framework's room has its name, or what Rust takes for one.
+/// The module of a framework: its name as a Rust identifier.
 pub(crate) fn module(framework: &str) -> &str {
     framework.trim_end_matches("-web")
 }
@@ -209,13 +208,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crate_counts_once_however_often_it_is_in_the_tree() {
+    fn a_crate_counts_once_even_if_the_tree_repeats_it() {
         let tree = "bench v0.1.0 (/here)\naxum v0.8.9\nhttp v1.5.0\nhttp v1.5.0 (*)\n\nsyn v2.0.1\nsyn v3.0.9";
         assert_eq!(distinct(tree), 4, "two versions are two crates");
     }
 
     #[test]
-    fn each_room_is_there_to_be_counted_and_each_handler_to_be_changed() {
+    fn each_adapter_can_be_counted_and_each_handler_changed() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         for framework in crate::servers::FRAMEWORKS.into_iter().chain(["hyper"]) {
             for file in adapter(framework) {

@@ -1,23 +1,22 @@
-//! Measures the five frameworks beside each other: product-service's API on each of
-//! them, and on bare hyper. `scripts/compare.sh` builds what it needs and runs it.
+//! Measures the five frameworks side by side: product-service's API on each of them, and on bare
+//! hyper. `scripts/compare.sh` builds and runs it.
 //!
 //! In reading order:
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | `plan` | how much is measured, and the command line |
-//! | `run` | a round, and its measurements in turn |
-//! | `results` | what was measured, as it stands in `results.json` |
+//! | `plan` | the amount of measurement, and the command line |
+//! | `run` | a round and its measurements |
+//! | `results` | the results, as in `results.json` |
 //! | `servers` | the servers, as processes or by their URL |
 //! | `cost` | builds, binaries, crates and lines |
 //! | `page`, `chart` | the results for people |
 //!
-//! What `figures` needs as well is in `bench::measure`: the load generators, the
-//! statistics, processes, the machine.
+//! `bench::measure` has the parts that `figures` also uses: load generators, statistics,
+//! processes, the machine.
 //!
-//! A round starts every server afresh and measures each quantity of all of them in
-//! turn, in an order drawn by lot for each quantity. What only reads comes before
-//! what writes: products that were created would weigh on the memory.
+//! A round starts every server anew. For each quantity it then measures all servers in turn, in
+//! random order. Reading comes before writing, because created products use memory.
 
 mod chart;
 mod cost;
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
     match run(&options, command.trim()) {
         Ok(results) if results.voids() > 0 => {
             eprintln!(
-                "{} figures are VOID: requests failed, or a rate was not held. The tables say which.",
+                "{} figures are VOID, because requests failed or a rate was not reached; the tables mark them.",
                 results.voids()
             );
             ExitCode::FAILURE
@@ -71,7 +70,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options, command: &str) -> Result<Results, Failed> {
-    // Servers inherit it: a thousand connections have a file each, on both sides.
+    // Servers inherit the limit: each of a thousand connections needs a file descriptor on
+    // both sides.
     rlimit::increase_nofile_limit(8192)?;
     harness::process::kill_all_on_signal()?;
     let began = Instant::now();
@@ -89,7 +89,7 @@ fn run(options: &Options, command: &str) -> Result<Results, Failed> {
     let scratch = PathBuf::from(std::env::var_os("RUN_DIR").unwrap_or("run/compare".into()));
     for folder in [&scratch, &options.out] {
         fs::create_dir_all(folder)
-            .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+            .map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
     }
     let (commit, dirty) = machine::commit();
     let machine = machine::describe();
@@ -125,7 +125,7 @@ fn run(options: &Options, command: &str) -> Result<Results, Failed> {
     );
     if pinned.is_none() {
         eprintln!(
-            "Servers and load share all {} cores: four are needed to keep them apart.",
+            "Servers and load share all {} cores; with four or more, they would be separated.",
             machine.cores
         );
     }
@@ -179,7 +179,7 @@ fn write(results: &Results, out: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The charts, and the page that shows them: names of files, and what is in them.
+/// The charts, and the page that shows them: file names and contents.
 fn for_people(results: &Results) -> Vec<(String, String)> {
     let mut files = chart::all(results);
     let pictures: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
@@ -192,9 +192,10 @@ fn for_people(results: &Results) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    /// After a change to what is written, `UPDATE_RESULTS=1` writes it of the same figures.
+    /// After a change to the texts, `UPDATE_RESULTS=1` writes the pages anew from the same
+    /// figures.
     #[test]
-    fn the_pages_of_the_docs_are_what_is_written_of_their_figures() {
+    fn the_pages_of_the_docs_match_their_figures() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/frameworks");
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
         let results: Results = serde_json::from_str(&read("results.json")).expect("figures");
@@ -204,7 +205,7 @@ mod tests {
             }
             assert!(
                 read(&name) == text,
-                "docs/frameworks/{name} is another: UPDATE_RESULTS=1 cargo test -p bench"
+                "docs/frameworks/{name} differs; run UPDATE_RESULTS=1 cargo test -p bench"
             );
         }
     }

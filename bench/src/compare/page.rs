@@ -1,5 +1,4 @@
-//! The results as Markdown: tables that are aligned, so that they read as well in a
-//! terminal as in a browser.
+//! The results as Markdown, in aligned tables that are readable in a terminal and in a browser.
 
 use std::fmt::Write as _;
 
@@ -11,10 +10,10 @@ use crate::results::{
     ABOUT_THE_BARS, Figure, Key, Kind, Measured, Quantity, Request, Results, Verdict,
 };
 
-/// The whole of `results.md`, with the pictures that lie beside it.
+/// All of `results.md`, with links to the charts beside it.
 pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
     let mut text = String::from(
-        "<!-- Written by scripts/compare.sh; a change here is gone with the next run. -->\n\n\
+        "<!-- Written by scripts/compare.sh; the next run overwrites changes. -->\n\n\
          # The frameworks, measured\n\n",
     );
     text += &origin(results);
@@ -31,7 +30,7 @@ pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
     text + "\n"
 }
 
-/// Where the figures are from.
+/// The origin of the figures.
 fn origin(results: &Results) -> String {
     let machine = &results.machine;
     let shared = if machine.is_virtual {
@@ -48,7 +47,8 @@ fn origin(results: &Results) -> String {
             list(&pinned.servers),
             list(&pinned.load)
         ),
-        None => "servers and load share all cores; four are needed to keep them apart".to_owned(),
+        None => "servers and load share all cores; with four or more, they would be separated"
+            .to_owned(),
     };
     let commit = results
         .commit
@@ -103,19 +103,20 @@ fn how_to_read(results: &Results) -> String {
     let Results { settings, .. } = results;
     format!(
         "{ABOUT_THE_BARS}\n\n\
-         Those that are started here have the same number of threads: one for each four cores, as\n\
-         every service of the shop. *rocket, own server* does what the floor does, on the server that Rocket starts by\n\
-         its `launch`; like the floor it keeps nothing else of the contract, and is not ranked.\n\n\
-         Each figure is the median of {rounds}, with the least and the greatest of them in\n\
-         brackets. In a round all servers are started afresh and measured in turn, in an\n\
-         order drawn by lot (seed {seed}); load lasts {seconds} s each time. *Of floor* is the\n\
-         share of hyper without a framework: the median of the shares of each round.\n\n\
-         One is called *ahead* of another if a rank test (Mann and Whitney) finds that equals\n\
-         would fall apart so far less than once in 400 times. With six rounds, each of the one\n\
-         must be better than each of the other; with ten, a round may go astray. Otherwise the\n\
-         spread covers the difference, and there is none that these figures show. The floor is\n\
-         not ranked. How the compiler lays out code moves such figures by some per cent from one\n\
-         build to the next, and rounds do not show that.\n\n",
+         All servers that `compare` starts have the same number of threads: one for each four cores,\n\
+         like every service of the shop. *rocket, own server* does the work of the floor on the\n\
+         server that Rocket's `launch` starts. Like the floor, it keeps nothing else of the contract\n\
+         and is not ranked.\n\n\
+         Each figure is the median of {rounds}, with the lowest and the highest in brackets. In a\n\
+         round all servers are started anew and measured in turn, in random order (seed {seed});\n\
+         each load lasts {seconds} s. *Of floor* is the ratio to hyper without a framework: the\n\
+         median of the ratios of each round.\n\n\
+         A server is *ahead* of another if a rank test (Mann and Whitney) finds that equal servers\n\
+         would differ this much less than once in 400 times. With six rounds, each round of one must\n\
+         be better than each round of the other; with ten, one round may be an exception. Otherwise\n\
+         the figures show no difference. The floor is not ranked. How the compiler lays out code\n\
+         changes such figures by some per cent from one build to the next; the rounds do not show\n\
+         that.\n\n",
         rounds = counted(settings.rounds as u64, "round"),
         seed = settings.seed,
         seconds = settings.seconds,
@@ -125,9 +126,9 @@ fn how_to_read(results: &Results) -> String {
 fn under_load(results: &Results) -> String {
     let mut text = String::from(
         "## As fast as they can\n\n\
-         `wrk` sends the next request when it has the answer. The latency is that of a server\n\
-         that is kept busy: it follows from throughput and the number of connections. CPU is\n\
-         the processor time of the server alone, in the kernel too.\n\n",
+         On each connection, `wrk` sends the next request when it has the answer. The latency is that\n\
+         of a busy server: it follows from throughput and the number of connections. CPU is the\n\
+         processor time of the server alone, including the kernel.\n\n",
     );
     for request in Request::ALL {
         for connections in &results.settings.connections {
@@ -163,7 +164,7 @@ fn fixed_rate(results: &Results) -> String {
         let rate = thousands(f64::from(*rate), 0);
         let _ = write!(
             text,
-            "### {}, {rate} requests a second\n\n",
+            "### {}, {rate} requests per second\n\n",
             title(*request)
         );
         text += &side_by_side(
@@ -185,17 +186,17 @@ fn fixed_rate(results: &Results) -> String {
     let tool = tool.map_or(String::new(), |tool| format!("{tool}\n"));
     format!(
         "## At the same rate\n\n\
-         All get the same number of requests a second, a quarter of what the slowest answered\n\
-         in the first round: latency of a server that has time.\n{tool}\n{text}"
+         All servers get the same number of requests per second: a quarter of what the slowest\n\
+         answered in the first round. This is the latency of a server that is not busy.\n{tool}\n{text}"
     )
 }
 
 fn at_rest(results: &Results) -> String {
     let text = "## Start and memory\n\n\
-         From the start of the process to its first 200 of `GET /health`. Memory is what is\n\
-         resident: a second after the start, at the most while reads were answered (products\n\
-         that are created would count for the shop, not for the framework), and what each of\n\
-         many idle connections adds, without the kernel's part.\n\n";
+         The start lasts from the start of the process to its first 200 of `GET /health`. Memory is\n\
+         resident memory: a second after the start; the highest under a load of reads (created\n\
+         products would count for the shop, not for the framework); and the increase for each of\n\
+         many idle connections, without the kernel's part.\n\n";
     section(
         results,
         text,
@@ -210,11 +211,11 @@ fn at_rest(results: &Results) -> String {
 
 fn costs(results: &Results) -> String {
     let text = "## What it costs to build\n\n\
-         Of the smallest server on each framework (`bench/src/`), built without the others and\n\
-         without the shop: the binary by the `dist` profile, stripped; the crates it is built\n\
-         from; `cargo build` from nothing, with everything downloaded, and after a text in a\n\
-         handler was changed. Lines are those of the framework's room in the comparison, which\n\
-         keeps the whole contract, without blank ones, comments and tests.\n\n";
+         For the smallest server on each framework (`bench/src/`), built without the others and\n\
+         without the shop: the stripped binary of the `dist` profile; the number of crates in its\n\
+         tree; and `cargo build` from nothing, with everything downloaded, and after a change in a\n\
+         handler. Lines are those of the framework's adapter for product-service, which keeps the\n\
+         whole contract, without blank lines, comments and tests.\n\n";
     section(
         results,
         text,
@@ -223,12 +224,12 @@ fn costs(results: &Results) -> String {
             Quantity::Crates,
             Quantity::CleanBuild,
             Quantity::IncrementalBuild,
-            Quantity::RoomLines,
+            Quantity::AdapterLines,
         ],
     )
 }
 
-/// A text and a table, where anything of it was measured.
+/// A text and a table, if any of it was measured.
 fn section(results: &Results, text: &str, quantities: &[Quantity]) -> String {
     let figures = quantities
         .iter()
@@ -240,8 +241,7 @@ fn section(results: &Results, text: &str, quantities: &[Quantity]) -> String {
     text.to_owned() + &side_by_side(results, &figures)
 }
 
-/// A row for each server, a column for each figure there is; and below, what may be
-/// said of each of them.
+/// A row for each server and a column for each figure, and below, the verdict on each figure.
 fn side_by_side(results: &Results, figures: &[Option<&Figure>]) -> String {
     let figures: Vec<&Figure> = figures.iter().flatten().copied().collect();
     let mut head = vec!["server".to_owned()];
@@ -294,7 +294,7 @@ fn cell(measured: &Measured, quantity: Quantity) -> String {
         return "VOID".to_owned();
     };
     let digits = match quantity {
-        Quantity::Crates | Quantity::RoomLines => 0,
+        Quantity::Crates | Quantity::AdapterLines => 0,
         _ => digits(greatest),
     };
     let number = |number| thousands(number, digits);
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(
             section.expect("the section"),
             "\
-| server         |      requests a second | of floor |
+| server         |    requests per second | of floor |
 | -------------- | ---------------------: | -------: |
 | hyper          | 19,000 (18,000–20,000) |          |
 | axum           | 14,250 (13,500–15,000) |     0.75 |
@@ -341,7 +341,7 @@ mod tests {
 | warp           | 14,252 (13,365–15,150) |     0.75 |
 | 127.0.0.1:9000 |                   VOID |          |
 
-- requests a second: axum and warp ahead of rocket; VOID: 127.0.0.1:9000 (12 of 3,000 requests failed)
+- requests per second: axum and warp ahead of rocket; VOID: 127.0.0.1:9000 (12 of 3,000 requests failed)
 "
         );
         for said in [
@@ -354,9 +354,6 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said} is not in:\n{text}");
         }
-        assert!(
-            !text.contains("binary, MiB"),
-            "nothing of what was not measured"
-        );
+        assert!(!text.contains("binary, MiB"), "no section without figures");
     }
 }

@@ -1,10 +1,10 @@
-//! How much is measured, and what the command line asks for.
+//! The amount of measurement, and the command line.
 
 use std::path::PathBuf;
 
 use crate::results::Request;
 
-/// How much is measured.
+/// The amount of measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) rounds: usize,
@@ -12,10 +12,10 @@ pub(crate) struct Plan {
     pub(crate) requests: Vec<Request>,
     pub(crate) connections: Vec<u32>,
     pub(crate) at_fixed_rate: Vec<Request>,
-    /// The fixed rate, as a share of what the slowest answers.
+    /// The fixed rate, as a share of the throughput of the slowest.
     pub(crate) of_slowest: f64,
     pub(crate) idle_connections: u32,
-    /// How often each is built from nothing; 0 leaves out all builds.
+    /// The number of builds from nothing; 0 skips all builds.
     pub(crate) builds: usize,
 }
 
@@ -36,7 +36,7 @@ impl Plan {
     /// Under five minutes: one number of connections.
     fn quick() -> Self {
         Self {
-            // The fewest that can tell anything.
+            // The fewest that can show a difference.
             rounds: 6,
             seconds: 1,
             connections: vec![32],
@@ -46,29 +46,29 @@ impl Plan {
         }
     }
 
-    /// Seconds, to see that it works: its figures tell nothing.
+    /// Some seconds, to check that it works. The figures mean nothing.
     fn smoke() -> Self {
         Self {
             rounds: 1,
             requests: vec![Request::OneProduct, Request::Mix],
             connections: vec![8],
-            // Held on any machine, however busy.
+            // Low enough for any machine, however busy.
             of_slowest: 0.05,
             idle_connections: 100,
             ..Self::quick()
         }
     }
 
-    /// How long a round of so many servers takes, about: starting and stopping, too.
+    /// The approximate duration of a round with this number of servers, with start and stop.
     pub(crate) fn seconds_a_round(&self, servers: usize) -> u64 {
         let loads = self.requests.len() * self.connections.len() + self.at_fixed_rate.len();
-        // wrk and hey take a moment longer than they are told to.
+        // wrk and hey take slightly longer than requested.
         let load = loads as u64 * (self.seconds * 1000 + 60);
         (servers as u64 * (load + 500) + 1000) / 1000
     }
 }
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) plan: Plan,
@@ -76,7 +76,7 @@ pub(crate) struct Options {
     pub(crate) out: PathBuf,
 }
 
-/// Reads what `scripts/compare.sh` hands on.
+/// Reads the arguments that `scripts/compare.sh` passes on.
 pub(crate) fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let (mut plan, mut rounds, mut peers) = (Plan::full(), None, Vec::new());
     let mut out = PathBuf::from("docs/frameworks");
@@ -96,7 +96,7 @@ pub(crate) fn options(mut arguments: impl Iterator<Item = String>) -> Result<Opt
             }
             "--peer" => peers.push(value()?),
             "--out" => out = PathBuf::from(value()?),
-            _ => return Err(format!("there is no option {argument}; --help lists them")),
+            _ => return Err(format!("unknown option {argument}; --help lists them")),
         }
     }
     plan.rounds = rounds.unwrap_or(plan.rounds);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_and_a_wrong_one_is_named() {
+    fn options_are_read_and_the_error_names_a_wrong_one() {
         let given = parse("--rounds 7 --quick --peer http://a --peer http://b --out there");
         let given = given.expect("good options");
         assert_eq!((given.plan.rounds, given.plan.seconds), (7, 1));
@@ -123,7 +123,7 @@ mod tests {
         for (line, said) in [
             ("--rounds 0", "--rounds is \"0\", expected 1 to 50"),
             ("--rounds", "--rounds needs a value"),
-            ("--fast", "there is no option --fast; --help lists them"),
+            ("--fast", "unknown option --fast; --help lists them"),
         ] {
             assert_eq!(parse(line).expect_err(line), said);
         }

@@ -1,4 +1,4 @@
-//! What was measured, as it stands in `results.json`.
+//! The results, as in `results.json`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Results {
-    /// When it began, RFC 3339 in UTC.
+    /// When the run began, RFC 3339 in UTC.
     pub(crate) taken: String,
     pub(crate) command: String,
-    /// What was measured; none outside of a git checkout.
+    /// The commit that was measured; none outside of a git checkout.
     pub(crate) commit: Option<String>,
-    /// Whether files were changed since that commit.
+    /// Whether files differ from that commit.
     pub(crate) dirty: bool,
     pub(crate) machine: Machine,
-    /// By the name of the program or crate.
+    /// The versions of programs and crates, by name.
     pub(crate) versions: BTreeMap<String, String>,
     pub(crate) settings: Settings,
     pub(crate) servers: Vec<Server>,
@@ -30,19 +30,19 @@ pub(crate) struct Results {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Settings {
     pub(crate) rounds: usize,
-    /// What the servers were built by.
+    /// The build profile of the servers.
     pub(crate) profile: String,
-    /// Of load, each time.
+    /// The duration of each load.
     pub(crate) seconds: u64,
     pub(crate) connections: Vec<u32>,
-    /// Requests a second of the load at a fixed rate, by request.
+    /// Requests per second of the load at a fixed rate, by request.
     pub(crate) fixed_rates: BTreeMap<Request, u32>,
     pub(crate) fixed_rate_tool: String,
-    /// Draws the order of the servers.
+    /// The seed of the random order of the servers.
     pub(crate) seed: u64,
 }
 
-/// One of those compared.
+/// A server of the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Server {
     pub(crate) name: String,
@@ -54,17 +54,17 @@ pub(crate) struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// Bare hyper: what the others are a share of. It is not ranked.
+    /// Bare hyper, the base line. It is not ranked.
     Floor,
     /// The work of the floor on a framework's own server. It is not ranked.
     OwnServer,
     Framework,
-    /// Somebody else's, by its URL.
+    /// Another server, by its URL.
     Peer,
 }
 
 impl Kind {
-    /// Whether it keeps the whole contract, so that it may be compared with others.
+    /// Whether it keeps the whole contract, so that it can be compared with others.
     fn is_ranked(self) -> bool {
         matches!(self, Self::Framework | Self::Peer)
     }
@@ -79,11 +79,11 @@ impl Server {
     }
 }
 
-/// What must be known of the servers before one of them is called fast or slow.
+/// A note that every table and chart shows.
 pub(crate) const ABOUT_THE_BARS: &str = "These are this lab's implementations. \
-    * Rocket answers through its in-process client, not by its own server.";
+    * Rocket answers through its in-process client, not through its own server.";
 
-/// What is asked for.
+/// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Request {
@@ -103,7 +103,7 @@ impl Request {
         Self::Mix,
     ];
 
-    /// As a table or a chart has it.
+    /// The title in tables and charts.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Health => "GET /health",
@@ -114,13 +114,13 @@ impl Request {
         }
     }
 
-    /// Whether it leaves more products than there were.
+    /// Whether it creates products.
     pub(crate) fn writes(self) -> bool {
         matches!(self, Self::Create | Self::Mix)
     }
 }
 
-/// What is measured.
+/// A measured quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quantity {
@@ -139,26 +139,26 @@ pub(crate) enum Quantity {
     Crates,
     CleanBuild,
     IncrementalBuild,
-    RoomLines,
+    AdapterLines,
 }
 
 impl Quantity {
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Throughput => "requests a second",
+            Self::Throughput => "requests per second",
             Self::LatencyP50 | Self::FixedRateP50 => "p50, ms",
             Self::LatencyP99 | Self::FixedRateP99 => "p99, ms",
             Self::FixedRateP999 => "p99.9, ms",
-            Self::CpuPerRequest => "CPU a request, µs",
+            Self::CpuPerRequest => "CPU per request, µs",
             Self::StartToReady => "start to ready, ms",
             Self::MemoryIdle => "memory idle, MiB",
             Self::MemoryUnderLoad => "memory under load, MiB",
-            Self::MemoryPerConnection => "memory a connection, KiB",
+            Self::MemoryPerConnection => "memory per connection, KiB",
             Self::BinarySize => "binary, MiB",
             Self::Crates => "crates in the tree",
             Self::CleanBuild => "clean build, s",
             Self::IncrementalBuild => "incremental build, s",
-            Self::RoomLines => "lines of the room",
+            Self::AdapterLines => "lines of the adapter",
         }
     }
 
@@ -169,13 +169,13 @@ impl Quantity {
         }
     }
 
-    /// Whether it is counted, once, and has no spread.
+    /// Whether it is counted once, without a spread.
     pub(crate) fn is_exact(self) -> bool {
-        matches!(self, Self::BinarySize | Self::Crates | Self::RoomLines)
+        matches!(self, Self::BinarySize | Self::Crates | Self::AdapterLines)
     }
 }
 
-/// What a figure is of.
+/// The quantity of a figure, and the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Key {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,7 +210,7 @@ impl Key {
     }
 }
 
-/// One quantity of all servers.
+/// A quantity for all servers.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Figure {
@@ -221,11 +221,11 @@ pub(crate) struct Figure {
     pub(crate) servers: Vec<Measured>,
 }
 
-/// What the figures of the frameworks and peers allow to be said.
+/// The conclusion from the figures of the frameworks and peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    /// Counted, not measured: what differs, differs.
+    /// Counted, not measured, so every difference is real.
     Exact,
     TooFewRounds,
     NoDifference,
@@ -237,35 +237,35 @@ pub(crate) enum Verdict {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Measured {
     pub(crate) name: String,
-    /// One a round.
+    /// One for each round.
     pub(crate) samples: Vec<f64>,
-    /// None where the figure is void.
+    /// None if the figure is void.
     pub(crate) spread: Option<Spread>,
-    /// Of the floor: the median of the ratios of each round.
+    /// The ratio to the floor: the median of the ratios of each round.
     pub(crate) of_floor: Option<f64>,
-    /// The frameworks and peers that it is ahead of.
+    /// The frameworks and peers that this server is ahead of.
     pub(crate) ahead_of: Vec<String>,
-    /// Why the figure is none, if it is none.
+    /// Why the figure is void, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) void: Option<String>,
 }
 
-/// What has been measured so far.
+/// The measurements so far.
 #[derive(Debug, Default)]
 pub(crate) struct Samples(BTreeMap<Key, BTreeMap<usize, Vec<Sample>>>);
 
-/// A number, or why there is none.
+/// A measurement, or why it failed.
 pub(crate) type Sample = Result<f64, String>;
 
 impl Samples {
-    /// Adds what was measured of the server at this place, to three decimals.
+    /// Adds a measurement of the server with this index, rounded to three decimals.
     pub(crate) fn add(&mut self, key: Key, server: usize, sample: Sample) {
         let servers = self.0.entry(key).or_default();
         let sample = sample.map(|number| (number * 1e3).round() / 1e3);
         servers.entry(server).or_default().push(sample);
     }
 
-    /// The medians so far, of the servers that have any.
+    /// The medians so far, of the servers that have measurements.
     pub(crate) fn medians(&self, key: Key) -> impl Iterator<Item = f64> {
         let servers = self.0.get(&key).into_iter().flatten();
         servers.filter_map(|(_, samples)| {
@@ -335,7 +335,7 @@ fn figure(key: Key, samples: &BTreeMap<usize, Vec<Sample>>, servers: &[Server]) 
     }
 }
 
-/// A verdict as a sentence without its end: who is ahead of whom.
+/// The verdict as text: which servers are ahead of which others.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict {
@@ -343,7 +343,7 @@ impl fmt::Display for Figure {
             Verdict::TooFewRounds => write!(f, "too few rounds to tell")?,
             Verdict::NoDifference => write!(f, "no difference")?,
             Verdict::Different => {
-                // Those that are ahead of the same ones are told together.
+                // Group servers that are ahead of the same others.
                 let mut groups: Vec<(Vec<&str>, &[String])> = Vec::new();
                 for one in self.servers.iter().filter(|one| !one.ahead_of.is_empty()) {
                     match groups
@@ -387,7 +387,7 @@ impl Results {
         self.figures.iter().find(|figure| figure.key == key)
     }
 
-    /// Figures that are none.
+    /// The number of void figures.
     pub(crate) fn voids(&self) -> usize {
         let all = self.figures.iter().flat_map(|figure| &figure.servers);
         all.filter(|one| one.void.is_some()).count()
@@ -406,8 +406,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Six rounds of throughput: two that are even, one that is behind them, and
-    /// one of which a round failed.
+    /// Six rounds of throughput: two equal servers, a slower one, and one with a failed round.
     pub(crate) fn results() -> Results {
         let servers = vec![
             server("hyper", Kind::Floor),
@@ -477,7 +476,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read_back() {
+    fn written_results_can_be_read_back() {
         let results = results();
         let json = serde_json::to_string_pretty(&results).expect("serialises");
         let read: Results = serde_json::from_str(&json).expect("parses");
@@ -486,7 +485,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_what_the_spread_does_not_cover_is_called_ahead_and_the_floor_never_is() {
+    fn a_server_is_ahead_only_beyond_the_spread_and_the_floor_never_is() {
         let results = results();
         let rate = Key::under_load(Quantity::Throughput, Request::OneProduct, 32);
         let figure = results.figure(rate).expect("measured");
@@ -505,7 +504,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_difference_within_the_spread_is_none_and_a_count_is_not_judged() {
+    fn within_the_spread_there_is_no_difference_and_counts_have_no_verdict() {
         let results = results();
         let verdict = |quantity| results.figure(Key::of(quantity)).expect("measured").verdict;
         assert_eq!(verdict(Quantity::MemoryIdle), Verdict::NoDifference);

@@ -1,4 +1,4 @@
-//! A run: every server afresh in each round, every quantity of all in turn.
+//! A run: in each round all servers start anew, and each quantity is measured for all in turn.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -11,12 +11,12 @@ use bench::measure::progress::Progress;
 use bench::measure::server::{self, Started};
 use reqwest::blocking::Client;
 
-use crate::cost::{self, Workshop};
+use crate::cost::{self, BuildFolder};
 use crate::plan::Plan;
 use crate::results::{Key, Kind, Quantity, Request, Sample, Samples};
 use crate::servers::{self, Contender, Launch, Target};
 
-/// A run that is under way.
+/// A run in progress.
 pub(crate) struct Run<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) contenders: &'a [Contender],
@@ -26,7 +26,7 @@ pub(crate) struct Run<'a> {
     pub(crate) generator: Generator<'a>,
     pub(crate) random: fastrand::Rng,
     pub(crate) samples: Samples,
-    /// Requests a second, the same in all rounds.
+    /// Requests per second, the same in all rounds.
     pub(crate) fixed_rates: BTreeMap<Request, u32>,
     pub(crate) progress: Progress,
 }
@@ -37,7 +37,7 @@ impl Run<'_> {
         let mut processes = Vec::new();
         let mut targets = Vec::new();
         for contender in self.contenders {
-            self.progress.tell("starting", &contender.server.name);
+            self.progress.show("starting", &contender.server.name);
             let started = contender.launch.as_ref().map(|launch| self.start(launch));
             let started = started.transpose()?;
             let url = started.as_ref().map(Started::url);
@@ -89,8 +89,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What servers take that have nothing to do: fresh ones, which no load has made
-    /// larger than they need to be.
+    /// Measures idle servers, started anew, because load increases their memory.
     fn at_rest(&mut self) -> Result<(), Failed> {
         let mut fresh = Vec::new();
         for place in self.order() {
@@ -99,7 +98,7 @@ impl Run<'_> {
                 continue;
             };
             self.progress
-                .tell("start and memory", &contender.server.name);
+                .show("start and memory", &contender.server.name);
             let started = self.start(launch)?;
             let milliseconds = started.ready_after.as_secs_f64() * 1e3;
             self.samples
@@ -131,14 +130,14 @@ impl Run<'_> {
         servers::start(launch, self.servers_on, &errors)
     }
 
-    /// All servers, in an order drawn by lot.
+    /// All servers, in random order.
     fn order(&mut self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.contenders.len()).collect();
         self.random.shuffle(&mut order);
         order
     }
 
-    /// As many requests of one kind as a server answers.
+    /// Measures the maximum throughput for one kind of request.
     fn load(
         &mut self,
         place: usize,
@@ -149,14 +148,14 @@ impl Run<'_> {
     ) -> Result<(), Failed> {
         let what = format!("{}, {connections} connections", request.title());
         self.progress
-            .tell(&what, &self.contenders[place].server.name);
+            .show(&what, &self.contenders[place].server.name);
         let cpu = || process.and_then(process::cpu_micros);
         let before = cpu();
         let load = self
             .generator
             .wrk(&target.load(request), connections, self.plan.seconds)?;
         let used = cpu().zip(before).map(|(after, before)| after - before);
-        // A thread that ended takes its share with it.
+        // If a thread has ended, its processor time is missing.
         let used = used.filter(|used| *used > 0.0);
         let void = load.void();
         let sample = |number| -> Sample { void.clone().map_or(Ok(number), Err) };
@@ -175,8 +174,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The same number of requests a second to all: a share of what the slowest of
-    /// them answered in the first round.
+    /// Measures all servers at the same rate: a share of the throughput of the slowest in the
+    /// first round.
     fn fixed_rate(&mut self, request: Request, targets: &[Target]) -> Result<(), Failed> {
         let rate = self.fixed_rates.get(&request).copied();
         let rate = rate.unwrap_or_else(|| {
@@ -188,9 +187,9 @@ impl Run<'_> {
         });
         self.fixed_rates.insert(request, rate);
         for place in self.order() {
-            let what = format!("{}, {rate} a second", request.title());
+            let what = format!("{}, {rate} per second", request.title());
             self.progress
-                .tell(&what, &self.contenders[place].server.name);
+                .show(&what, &self.contenders[place].server.name);
             let seconds = self.plan.seconds;
             let load = targets[place].load(request);
             let paced = self
@@ -210,7 +209,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is built and counted, of the floor and the frameworks.
+    /// Builds and counts the floor and the frameworks.
     pub(crate) fn costs(&mut self) -> Result<(), Failed> {
         "builds".clone_into(&mut self.progress.stage);
         let built: Vec<(usize, &str)> = self
@@ -221,7 +220,7 @@ impl Run<'_> {
             .map(|(place, contender)| (place, contender.server.name.as_str()))
             .collect();
         for &(place, name) in &built {
-            self.progress.tell("crates and lines", name);
+            self.progress.show("crates and lines", name);
             #[expect(clippy::cast_precision_loss, reason = "small counts")]
             if let Some(crates) = cost::crates(name) {
                 self.samples
@@ -230,17 +229,17 @@ impl Run<'_> {
             #[expect(clippy::cast_precision_loss, reason = "small counts")]
             if let Some(lines) = cost::adapter_lines(&cost::adapter(name)) {
                 self.samples
-                    .add(Key::of(Quantity::RoomLines), place, Ok(lines as f64));
+                    .add(Key::of(Quantity::AdapterLines), place, Ok(lines as f64));
             }
         }
         if self.plan.builds == 0 {
             return Ok(());
         }
-        let workshop = Workshop::open(&self.generator.output.join("builds"))?;
+        let folder = BuildFolder::open(&self.generator.output.join("builds"))?;
         for &(place, name) in &built {
-            self.progress.tell("the smallest server", name);
+            self.progress.show("the smallest server", name);
             #[expect(clippy::cast_precision_loss, reason = "bytes of a program")]
-            let bytes = workshop.size(name, "dist")? as f64;
+            let bytes = folder.size(name, "dist")? as f64;
             let key = Key::of(Quantity::BinarySize);
             self.samples.add(key, place, Ok(bytes / 1024.0 / 1024.0));
         }
@@ -249,11 +248,11 @@ impl Run<'_> {
             let mut order = built.clone();
             self.random.shuffle(&mut order);
             for (place, name) in order {
-                self.progress.tell("a clean build", name);
-                let clean = workshop.clean_build(name)?;
-                // The first one has to make what later ones go by.
-                workshop.incremental_build(name, 0)?;
-                let again = workshop.incremental_build(name, round)?;
+                self.progress.show("a clean build", name);
+                let clean = folder.clean_build(name)?;
+                // The first incremental build creates the state that later builds start from.
+                folder.incremental_build(name, 0)?;
+                let again = folder.incremental_build(name, round)?;
                 for (quantity, took) in [
                     (Quantity::CleanBuild, clean),
                     (Quantity::IncrementalBuild, again),
@@ -267,8 +266,7 @@ impl Run<'_> {
     }
 }
 
-/// A rate to two digits: a number that can be remembered, and shared evenly by the
-/// connections.
+/// A rate rounded to two digits, which the connections can share evenly.
 fn even(rate: f64) -> u32 {
     let rate = rate.max(f64::from(FIXED_RATE_CONNECTIONS));
     let step = 10_f64.powf(rate.log10().floor() - 1.0);
@@ -286,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fixed_rate_is_a_round_number() {
+    fn a_fixed_rate_is_rounded() {
         for (rate, expected) in [(4_935.5, 4_900), (15_000.0, 15_000), (0.0, 20)] {
             assert_eq!(even(rate), expected, "{rate}");
         }

@@ -1,4 +1,4 @@
-//! The servers that are compared: started as processes, or found by their URL.
+//! The servers of the comparison: started as processes, or given by their URL.
 
 use std::path::{Path, PathBuf};
 
@@ -9,51 +9,52 @@ use reqwest::blocking::Client;
 
 use crate::results::{Kind, Request, Server};
 
-/// The product that is created.
+/// The product that requests create.
 const PRODUCT: &str = r#"{"name":"Desk lamp","price":19.99,"stock":100}"#;
 const PRODUCTS: &str = "/api/products";
 
-/// The frameworks, as everywhere in this project.
+/// The frameworks, in the order of the services.
 pub(crate) const FRAMEWORKS: [&str; 5] = ["axum", "rocket", "poem", "warp", "actix-web"];
 
-/// How many products each has, so that a page of a hundred is full.
+/// The number of products of each server, so that a page of a hundred is full.
 const PRODUCTS_EACH: u64 = 1000;
 
-/// What a service is told. All else in this environment is kept from it.
+/// The environment of a service. It inherits no other variable.
 ///
-/// Of its log, only the line that has the port: what a log line costs is the same on
-/// every framework, and would only make them more alike than they are. Spans are
-/// sent nowhere.
+/// The log has only the line with the port: a log line costs the same on every framework, so it
+/// would hide their differences. No spans are exported.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("HOST", "127.0.0.1"),
     ("PORT", "0"),
     ("RUST_LOG", "warn,chassis::serve::server=info"),
-    // As many as a fast machine creates in a round.
+    // More than a fast machine creates in a round.
     ("MAX_RECORDS", "100000000"),
 ];
 
-/// A server as it is started: the program, and its arguments.
+/// The program of a server, and its arguments.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     program: PathBuf,
     arguments: Vec<&'static str>,
 }
 
-/// Who is compared, and how each of them comes to run.
+/// A server of the comparison, and how to start it.
 #[derive(Clone, Debug)]
 pub(crate) struct Contender {
     pub(crate) server: Server,
-    /// None for a peer, which runs already.
+    /// None for a peer, which already runs.
     pub(crate) launch: Option<Launch>,
 }
 
-/// The floor and the five, which are in the folder `programs`.
+/// The floor and the five, from the folder `programs`.
 pub(crate) fn ours(programs: &Path) -> Result<Vec<Contender>, Failed> {
     let one = |name: &str, kind, program: &str, arguments: Vec<&'static str>| {
         let path = programs.join(program);
         if !path.is_file() {
             let path = path.display();
-            return Err(format!("there is no {path}; scripts/compare.sh builds it"));
+            return Err(format!(
+                "{path} does not exist; scripts/compare.sh builds it"
+            ));
         }
         Ok(Contender {
             server: Server {
@@ -88,12 +89,12 @@ pub(crate) fn ours(programs: &Path) -> Result<Vec<Contender>, Failed> {
     Ok(all)
 }
 
-/// A server that runs already, named by the framework that it says it is on, or by
-/// its address where that is somebody's name already.
+/// A server that already runs. Its name is the framework that it reports, or its address if that
+/// name is taken.
 pub(crate) fn peer(url: &str, http: &Client, others: &[Contender]) -> Result<Contender, Failed> {
     let url = url.trim_end_matches('/');
     let health = answered(http.get(format!("{url}/health")), 200)
-        .map_err(|error| format!("there is no peer to measure at {url}: {error}"))?;
+        .map_err(|error| format!("the peer {url} cannot be measured: {error}"))?;
     let address = url.split_once("://").map_or(url, |(_, rest)| rest);
     let taken = |name: &str| others.iter().any(|other| other.server.name == name);
     let name = match health["framework"].as_str().map(str::trim) {
@@ -102,7 +103,7 @@ pub(crate) fn peer(url: &str, http: &Client, others: &[Contender]) -> Result<Con
         Some(name) => name.to_owned(),
     };
     if taken(&name) {
-        return Err(format!("the peer {url} is named twice").into());
+        return Err(format!("the peer {url} is given twice").into());
     }
     Ok(Contender {
         server: Server {
@@ -114,8 +115,8 @@ pub(crate) fn peer(url: &str, http: &Client, others: &[Contender]) -> Result<Con
     })
 }
 
-/// Starts a server on a free port and waits until it is ready. What it says on
-/// standard error goes to `errors`.
+/// Starts a server on a free port and waits until it is ready. Its standard error goes to
+/// `errors`.
 pub(crate) fn start(
     launch: &Launch,
     processors: Option<&[usize]>,
@@ -149,8 +150,8 @@ impl Target {
     }
 }
 
-/// Fills a server up to a thousand products, and makes sure that it answers what it
-/// is about to be asked as the contract says.
+/// Creates products until there are a thousand, and checks that the server follows the contract
+/// for the measured requests.
 pub(crate) fn prepare(url: &str, http: &Client) -> Result<Target, Failed> {
     let list = format!("{url}{PRODUCTS}?limit=100");
     let post = || {
@@ -167,7 +168,7 @@ pub(crate) fn prepare(url: &str, http: &Client) -> Result<Target, Failed> {
     let id = hundredth.and_then(|product| product["id"].as_str());
     let Some(id) = id else {
         let length = products.len();
-        return Err(format!("{list} gave {length} products, 100 were expected").into());
+        return Err(format!("{list} returned {length} products, expected 100").into());
     };
     let target = Target {
         url: url.to_owned(),
@@ -175,12 +176,12 @@ pub(crate) fn prepare(url: &str, http: &Client) -> Result<Target, Failed> {
     };
     let product = answered(http.get(format!("{url}{PRODUCTS}/{id}")), 200)?;
     if Some(&product) != hundredth {
-        return Err(format!("{url}{PRODUCTS}/{id} is not the product that the list has").into());
+        return Err(format!("{url}{PRODUCTS}/{id} is not the product from the list").into());
     }
     Ok(target)
 }
 
-/// How many products there are.
+/// The number of products.
 fn count(http: &Client, list: &str) -> Result<u64, Failed> {
     let answer = http.get(list).send().map_err(|error| plain(&error))?;
     let total = answer.headers().get("x-total-count");

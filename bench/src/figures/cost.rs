@@ -1,5 +1,5 @@
-//! CPU per request, relative to nginx in the same rounds: unlike microseconds, such
-//! ratios say the same on another machine.
+//! CPU per request, relative to nginx in the same rounds. Unlike microseconds, such ratios can be
+//! compared between machines.
 
 use bench::Failed;
 use bench::measure::load::Load;
@@ -10,7 +10,7 @@ use crate::nginx;
 use crate::record::{Record, Show};
 use crate::shop::{NOTIFICATION, ORDER, PRODUCT, Place, Shop, USER};
 
-/// What is asked of a service, and of nginx with the same JSON.
+/// The requests to a service, and to nginx with the same JSON.
 const REQUESTS: [(&str, Place, &str); 4] = [
     ("one user (axum)", USER, "/api/users/1"),
     ("one product (Rocket)", PRODUCT, "/api/products/1"),
@@ -32,13 +32,13 @@ pub(crate) fn beside_nginx(lab: &mut Lab) -> Result<(), Failed> {
         lab,
         "CPU per request, relative to nginx",
         &format!(
-            "Processor time of a request, in the kernel too, as a multiple of what nginx takes to\n\
+            "Processor time of a request, including the kernel, as a multiple of what nginx needs to\n\
              return the same JSON with its access log on. An order is in nginx requests for one\n\
              user. The median of {}, interleaved; the least and the greatest.",
             counted(rounds as u64, "round")
         ),
     )?;
-    // Orders are placed in a shop of their own: they would change what is read.
+    // Orders go to a separate shop, because they change the data that the requests read.
     let (shop, orders) = (Shop::stocked(lab, "shop")?, Shop::stocked(lab, "orders")?);
     let mut answers = Vec::new();
     for (_, place, path) in REQUESTS {
@@ -57,8 +57,8 @@ pub(crate) fn beside_nginx(lab: &mut Lab) -> Result<(), Failed> {
         let mut yardstick = None;
         for (name, place, path) in REQUESTS {
             for (connections, column) in COLUMNS {
-                lab.progress.tell(column, name);
-                // Either may be the first.
+                lab.progress.show(column, name);
+                // In random order.
                 let mut pair = [
                     (shop.process(place), shop.url(place, path)),
                     (nginx.process.id(), nginx.url() + path),
@@ -85,11 +85,11 @@ pub(crate) fn beside_nginx(lab: &mut Lab) -> Result<(), Failed> {
                 }
             }
         }
-        lab.progress.tell("32 connections", "orders");
+        lab.progress.show("32 connections", "orders");
         let placed = orders.count(ORDER, "/api/orders")?;
         let before = cpu(&orders.processes())?;
         let loaded = lab.load(&orders.orders(), CONNECTIONS)?;
-        // What wrk left in flight is an order, too.
+        // Orders that wrk left in flight also use processor time.
         std::thread::sleep(std::time::Duration::from_millis(100));
         let used = cpu(&orders.processes())? - before;
         record.check(AN_ORDER, &loaded);

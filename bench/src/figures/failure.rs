@@ -1,4 +1,4 @@
-//! What fails, for how long, and how it returns.
+//! Failures: slow heads, services that hang, and recovery.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -15,13 +15,13 @@ use crate::shop::{
     ANALYTICS, FRAMEWORKS, NAMES, NOTIFICATION, ONE_PIECE, ORDER, PRODUCT, Place, Shop, USER,
 };
 
-/// How long anything here may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time-out of each measurement.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) fn slow_heads(lab: &mut Lab) -> Result<(), Failed> {
     const WHOLE: &str = "GET /health HTTP/1.1\r\nHost: shop\r\n\r\n";
     const HALF: &str = "GET /health HTTP/1.1\r\nX-Slow: ";
-    /// A column, what is sent at once, what is sent then, and whether bytes follow it.
+    /// A column, the bytes sent at once, the bytes sent then, and whether more bytes follow.
     const CASES: [(&str, &str, &str, bool); 4] = [
         ("silent", "", "", false),
         ("half", "", HALF, false),
@@ -31,11 +31,11 @@ pub(crate) fn slow_heads(lab: &mut Lab) -> Result<(), Failed> {
     let mut record = Record::open(
         lab,
         "Time until a slow head is cut off",
-        "In seconds, on a connection that says nothing, that sends half a head, a byte of it\n\
+        "In seconds, on a connection that sends nothing, that sends half a head, a byte of it\n\
          each half second, and half of its second head. The limit is 10 s, HEAD_TIMEOUT_MS.",
     )?;
     let shop = Shop::open(lab, "shop")?;
-    lab.progress.tell("slow heads", "all at once");
+    lab.progress.show("slow heads", "all at once");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -75,18 +75,18 @@ async fn until_cut_off(
     connection.send(head.as_bytes()).await?;
     let state = if drips {
         let pause = Duration::from_millis(500);
-        connection.drip(b"", pause, PATIENCE).await
+        connection.drip(b"", pause, TIMEOUT).await
     } else {
-        connection.until_closed(PATIENCE).await
+        connection.until_closed(TIMEOUT).await
     };
     match state {
-        State::Open => Err(std::io::Error::other(format!("open for {PATIENCE:?}"))),
+        State::Open => Err(std::io::Error::other(format!("open for {TIMEOUT:?}"))),
         State::Closed | State::Reset => Ok(began.elapsed()),
     }
 }
 
-/// Whether the service at `caller` leaves the one at `place` alone: its circuit is open.
-fn leaves_alone(shop: &Shop, caller: Place, place: Place) -> bool {
+/// Whether the circuit from the service at `caller` to the one at `place` is open.
+fn circuit_is_open(shop: &Shop, caller: Place, place: Place) -> bool {
     let dependency = format!("dependency=\"{}\"", NAMES[place]);
     shop.text(caller, "/metrics").lines().any(|line| {
         line.starts_with("upstream_circuit_state{")
@@ -101,7 +101,7 @@ pub(crate) fn hung(lab: &mut Lab) -> Result<(), Failed> {
         lab,
         "Orders while a service hangs",
         "It is stopped with SIGSTOP, each time in a new shop, with RESILIENCE=on and off in\n\
-         turns. Latency in milliseconds of orders one after the other, and how many a second\n\
+         turns. Latency in milliseconds of orders one after the other, and orders per second\n\
          are answered at 32 connections. Without product-service an answer is a 503; without\n\
          notification-service it is an order.",
     )?;
@@ -109,7 +109,7 @@ pub(crate) fn hung(lab: &mut Lab) -> Result<(), Failed> {
         for place in [NOTIFICATION, PRODUCT] {
             for resilience in ["on", "off"] {
                 let what = format!("RESILIENCE={resilience}, round {round}");
-                lab.progress.tell(&what, NAMES[place]);
+                lab.progress.show(&what, NAMES[place]);
                 hang(lab, &mut record, place, resilience)?;
             }
         }
@@ -119,7 +119,7 @@ pub(crate) fn hung(lab: &mut Lab) -> Result<(), Failed> {
         ("p99", Show::Median),
         ("answers/s", Show::Median),
     ];
-    record.print(lab, "what hangs", &columns);
+    record.print(lab, "hanging service", &columns);
     Ok(())
 }
 
@@ -134,15 +134,15 @@ fn hang(
     let name = NAMES[place].trim_end_matches("-service");
     if resilience == "off" {
         signal(shop.process(place), "STOP")?;
-        return load_in_need(lab, record, &shop, &format!("{name}: RESILIENCE=off"));
+        return load_during_outage(lab, record, &shop, &format!("{name}: RESILIENCE=off"));
     }
-    load_in_need(lab, record, &shop, &format!("{name}: nothing yet"))?;
-    // What wrk left in flight would meet a service that hangs.
+    load_during_outage(lab, record, &shop, &format!("{name}: nothing yet"))?;
+    // Requests that wrk left in flight would reach a service that hangs.
     thread::sleep(Duration::from_millis(500));
     signal(shop.process(place), "STOP")?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let row = format!("{name}: until its circuit opens");
-    while !leaves_alone(&shop, ORDER, place) {
+    while !circuit_is_open(&shop, ORDER, place) {
         if Instant::now() > deadline {
             return Err(format!("no circuit opened while {name} hung").into());
         }
@@ -151,7 +151,7 @@ fn hang(
         let milliseconds = began.elapsed().as_secs_f64() * 1e3;
         record.add(&row, "p50", milliseconds)?;
     }
-    load_in_need(
+    load_during_outage(
         lab,
         record,
         &shop,
@@ -159,8 +159,13 @@ fn hang(
     )
 }
 
-/// Orders on one connection and on many. That they fail is what is measured.
-fn load_in_need(lab: &Lab, record: &mut Record, shop: &Shop, row: &str) -> Result<(), Failed> {
+/// Orders on one connection and on many, which may fail.
+fn load_during_outage(
+    lab: &Lab,
+    record: &mut Record,
+    shop: &Shop,
+    row: &str,
+) -> Result<(), Failed> {
     let one = lab.load(&shop.orders(), 1)?;
     let many = lab.load(&shop.orders(), CONNECTIONS)?;
     record.add(row, "p50", one.p50_ms)?;
@@ -169,7 +174,7 @@ fn load_in_need(lab: &Lab, record: &mut Record, shop: &Shop, row: &str) -> Resul
     shop.empty_log()
 }
 
-/// A caller, and the service that goes away and returns.
+/// A caller, and the upstream that fails and returns.
 type Edge = (Place, Place);
 
 const EDGES: [Edge; 8] = [
@@ -183,18 +188,18 @@ const EDGES: [Edge; 8] = [
     (ANALYTICS, NOTIFICATION),
 ];
 
-/// How a service goes away.
+/// How an upstream fails.
 const WAYS: [(&str, &str); 2] = [("STOP", "after it hung"), ("KILL", "after it was killed")];
 
 pub(crate) fn recovery(lab: &mut Lab) -> Result<(), Failed> {
     let mut record = Record::open(
         lab,
         "Time to recover",
-        "In seconds, from the moment that a service is back to the first good answer of its\n\
+        "In seconds, from the return of an upstream to the first good answer of its\n\
          caller, while one client goes on asking. It had hung (SIGSTOP, SIGCONT), or had been\n\
          killed and started again. A circuit stays open for 5 s, the default.",
     )?;
-    lab.progress.tell("recovery", "all callers at once");
+    lab.progress.show("recovery", "all callers concurrently");
     let rounds = lab.plan.rounds;
     let mut recoveries = Vec::new();
     for (caller, place) in EDGES {
@@ -222,23 +227,23 @@ pub(crate) fn recovery(lab: &mut Lab) -> Result<(), Failed> {
         }
     }
     let columns = WAYS.map(|(_, column)| (column, Show::Spread));
-    record.print(lab, "who waits", &columns);
+    record.print(lab, "caller", &columns);
     Ok(())
 }
 
 fn recover(shop: &mut Shop, (caller, place): Edge, how: &str) -> Result<Duration, Failed> {
     signal(shop.process(place), how)?;
-    let deadline = Instant::now() + PATIENCE;
-    while !leaves_alone(shop, caller, place) {
-        is_well(shop, caller, place);
+    let deadline = Instant::now() + TIMEOUT;
+    while !circuit_is_open(shop, caller, place) {
+        has_recovered(shop, caller, place);
         if Instant::now() > deadline {
-            return Err("its circuit did not open".into());
+            return Err("the circuit did not open".into());
         }
     }
-    // It returns at any moment of the time that it is left alone.
+    // The upstream returns at a random moment while the circuit is open.
     let over = Instant::now() + Duration::from_millis(fastrand::u64(1000..6000));
     while Instant::now() < over {
-        is_well(shop, caller, place);
+        has_recovered(shop, caller, place);
         thread::sleep(Duration::from_millis(fastrand::u64(0..90)));
     }
     if how == "STOP" {
@@ -247,17 +252,17 @@ fn recover(shop: &mut Shop, (caller, place): Edge, how: &str) -> Result<Duration
         shop.restart(place)?;
     }
     let back = Instant::now();
-    while !is_well(shop, caller, place) {
-        if back.elapsed() > PATIENCE {
-            return Err("it did not recover".into());
+    while !has_recovered(shop, caller, place) {
+        if back.elapsed() > TIMEOUT {
+            return Err("the caller did not recover".into());
         }
         thread::sleep(Duration::from_millis(50));
     }
     Ok(back.elapsed())
 }
 
-/// Whether the service at `caller` gives an answer that it needs the one at `place` for.
-fn is_well(shop: &Shop, caller: Place, place: Place) -> bool {
+/// Whether the service at `caller` answers a request that needs the one at `place`.
+fn has_recovered(shop: &Shop, caller: Place, place: Place) -> bool {
     match caller {
         ORDER => shop
             .try_post(ORDER, "/api/orders", ONE_PIECE)

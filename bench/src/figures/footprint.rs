@@ -1,4 +1,4 @@
-//! What the shop takes before it is asked for anything: start, memory, code.
+//! The footprint of the shop before the first request: start, memory, code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ pub(crate) fn startup(lab: &mut Lab) -> Result<(), Failed> {
         "In milliseconds, from the start of the first process to the last one's 200 of\n\
          GET /health.",
     )?;
-    // The first one reads the programs from disk.
+    // The first start reads the programs from disk, so it does not count.
     drop(Shop::open(lab, "shop")?);
-    // It takes no time, and has a wide spread.
+    // It is quick and has a wide spread.
     for round in 1..=lab.plan.rounds + 4 {
-        lab.progress.tell("start", &format!("round {round}"));
+        lab.progress.show("start", &format!("round {round}"));
         let began = Instant::now();
         let shop = Shop::open(lab, "shop")?;
         record.add("all five", "ms", began.elapsed().as_secs_f64() * 1e3)?;
@@ -36,9 +36,9 @@ pub(crate) fn startup(lab: &mut Lab) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a process has in memory now, in MiB.
+/// The resident memory of a process, in MiB.
 fn resident(process: u32) -> Result<f64, Failed> {
-    let memory = process::memory(process).ok_or("memory can be read on Linux alone")?;
+    let memory = process::memory(process).ok_or("memory can be read only on Linux")?;
     Ok(memory.now_kib / 1024.0)
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn memory(lab: &mut Lab) -> Result<(), Failed> {
     }
     let mut after = Vec::new();
     for (place, process) in shop.processes().into_iter().enumerate() {
-        lab.progress.tell("health checks", NAMES[place]);
+        lab.progress.show("health checks", NAMES[place]);
         let loaded = lab.load(&Load::get(shop.url(place, "/health")), CONNECTIONS)?;
         record.check(NAMES[place], &loaded);
         after.push(resident(process)?);
@@ -83,7 +83,7 @@ pub(crate) fn idle(lab: &mut Lab) -> Result<(), Failed> {
     let shop = Shop::open(lab, "shop")?;
     thread::sleep(Duration::from_secs(1));
     for (place, name) in NAMES.iter().enumerate() {
-        lab.progress.tell("idle connections", name);
+        lab.progress.show("idle connections", name);
         let without = resident(shop.process(place))?;
         let open = server::open_idle(shop.address(place), count)?;
         let with = resident(shop.process(place))?;
@@ -102,7 +102,7 @@ pub(crate) fn lines(lab: &mut Lab) -> Result<(), Failed> {
     let mut record = Record::open(
         lab,
         "Lines of code",
-        "Of src/ of each crate, without tests, blank lines and comments.",
+        "In src/ of each crate, without tests, blank lines and comments.",
     )?;
     let mut all = 0;
     for krate in crates(Path::new("."))? {
@@ -119,7 +119,7 @@ pub(crate) fn lines(lab: &mut Lab) -> Result<(), Failed> {
         .stderr(Stdio::inherit())
         .output()?;
     if !tests.status.success() {
-        return Err("the tests do not build; what cargo says about it is above".into());
+        return Err("the tests do not build; see the output of cargo above".into());
     }
     let listed = String::from_utf8_lossy(&tests.stdout);
     let tests = listed.lines().filter(|line| line.ends_with(": test"));

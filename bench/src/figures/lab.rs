@@ -1,4 +1,4 @@
-//! What every section works with.
+//! The state of a run, which all sections share.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use bench::measure::progress::Progress;
 use bench::measure::server::{self, Started};
 use reqwest::blocking::Client;
 
-/// Connections of most load.
+/// The number of connections of most loads.
 pub(crate) const CONNECTIONS: u32 = 32;
 
-/// How much is measured.
+/// The amount of measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) rounds: usize,
-    /// Of load each time.
+    /// The duration of each load.
     pub(crate) seconds: u64,
     /// Routes of a service in `throughput`.
     pub(crate) routes: usize,
@@ -38,7 +38,7 @@ impl Plan {
         }
     }
 
-    /// Shows that it works; its figures say nothing.
+    /// A check that it works. The figures mean nothing.
     pub(crate) fn smoke() -> Self {
         Self {
             rounds: 1,
@@ -60,7 +60,7 @@ pub(crate) struct Lab {
     pub(crate) scratch: PathBuf,
     pub(crate) http: Client,
     pub(crate) progress: Progress,
-    /// Figures so far that are none.
+    /// The number of void figures so far.
     pub(crate) voids: usize,
 }
 
@@ -71,7 +71,7 @@ impl Lab {
         let scratch = std::env::var_os("RUN_DIR").unwrap_or("run/figures".into());
         let scratch = std::path::absolute(scratch)?;
         std::fs::create_dir_all(&scratch)
-            .map_err(|error| format!("{} cannot be made: {error}", scratch.display()))?;
+            .map_err(|error| format!("{} cannot be created: {error}", scratch.display()))?;
         Ok(Self {
             plan,
             programs: programs.to_owned(),
@@ -92,13 +92,12 @@ impl Lab {
         }
     }
 
-    /// Load for as long as the plan says.
+    /// Runs a load for the duration of the plan.
     pub(crate) fn load(&self, load: &Load, connections: u32) -> Result<Loaded, Failed> {
         self.generator().wrk(load, connections, self.plan.seconds)
     }
 
-    /// The same, and the processor time that these processes took for it, in
-    /// microseconds.
+    /// Runs a load, and returns also the processor time of these processes, in microseconds.
     pub(crate) fn load_on(
         &self,
         processes: &[u32],
@@ -110,7 +109,7 @@ impl Lab {
         Ok((loaded, cpu(processes)? - before))
     }
 
-    /// What was measured so far would include starting up; in a smoke test it may.
+    /// Runs a load that does not count, to warm up. A smoke test skips it.
     pub(crate) fn warm_up(&self, load: &Load, connections: u32) -> Result<(), Failed> {
         if self.plan.rounds > 1 {
             self.generator().wrk(load, connections, 1)?;
@@ -118,8 +117,8 @@ impl Lab {
         Ok(())
     }
 
-    /// The bare server of this name, on as many threads as a service has where its
-    /// framework lets them be set from outside.
+    /// The bare server of this name, with as many threads as a service if its framework allows
+    /// setting them from outside.
     pub(crate) fn bare(&self, name: &str) -> Result<Started, Failed> {
         let mut command = server::command(&self.programs.join("bare"), None);
         let threads = threads_of_a_service().to_string();
@@ -135,7 +134,7 @@ impl Lab {
     }
 }
 
-/// One for each four cores, as in `chassis::serve::run`.
+/// One thread for each four cores, as in `chassis::serve::run`.
 fn threads_of_a_service() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     cores.div_ceil(4)
@@ -145,7 +144,9 @@ fn threads_of_a_service() -> usize {
 pub(crate) fn cpu(processes: &[u32]) -> Result<f64, Failed> {
     let used = processes.iter().map(|id| process::cpu_micros(*id));
     let sum: Option<f64> = used.sum();
-    sum.ok_or_else(|| "processor time can be read on Linux alone, of a running process".into())
+    sum.ok_or_else(|| {
+        "processor time can be read only on Linux, and only of a running process".into()
+    })
 }
 
 /// A count as a number to calculate with.
@@ -155,7 +156,7 @@ pub(crate) fn number(count: u64) -> f64 {
     number
 }
 
-/// Logs grow by gigabytes otherwise. They are appended to, so a server goes on at the
+/// Empties a log, which would grow by gigabytes. Servers append to it, so they continue at the
 /// beginning.
 pub(crate) fn empty(log: &Path) -> Result<(), Failed> {
     Ok(std::fs::File::create(log).map(drop)?)

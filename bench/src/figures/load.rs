@@ -1,4 +1,4 @@
-//! What the shop answers under load.
+//! The shop under load.
 
 use bench::Failed;
 use bench::measure::load::Load;
@@ -13,12 +13,12 @@ use crate::shop::{
 
 const ADA: &str = r#"{"name":"Ada Lovelace","email":"ada@example.com"}"#;
 
-/// A user or an item; no two have the same email, in no round.
+/// A user or an item, with an email that no other one has in any round.
 fn another(round: usize) -> String {
     format!(r#"{{"name":"Ada Lovelace","email":"ada-{round}-#@example.com"}}"#)
 }
 
-/// A route of a service and its like on the bare server.
+/// A route of a service, and the similar route of the bare server.
 struct Pair {
     name: &'static str,
     path: &'static str,
@@ -79,7 +79,7 @@ fn pairs(place: Place) -> Vec<Pair> {
 pub(crate) fn throughput(lab: &mut Lab) -> Result<(), Failed> {
     let mut record = Record::open(
         lab,
-        "Requests a second at 32 connections",
+        "Requests per second at 32 connections",
         "Beside the smallest server on the same framework, in interleaved rounds: medians, and\n\
          the ratios of each round. CPU is the processor time of a request as a multiple of the\n\
          smallest server's, for where wrk is what holds the rate up. A service writes a line\n\
@@ -108,7 +108,7 @@ pub(crate) fn throughput(lab: &mut Lab) -> Result<(), Failed> {
             lab.warm_up(&ours, CONNECTIONS)?;
             lab.warm_up(&beside, CONNECTIONS)?;
             for round in 1..=lab.plan.rounds {
-                lab.progress.tell(pair.path, NAMES[place]);
+                lab.progress.show(pair.path, NAMES[place]);
                 let (ours, beside) = loads(round);
                 let (loaded, used) = lab.load_on(&[shop.process(place)], &ours, CONNECTIONS)?;
                 let (floor, by_floor) = lab.load_on(&[bare.process.id()], &beside, CONNECTIONS)?;
@@ -145,17 +145,17 @@ pub(crate) fn orders(lab: &mut Lab) -> Result<(), Failed> {
     let mut record = Record::open(
         lab,
         "Orders at 32 connections",
-        "POST /api/orders. Processor time is that of all five processes, in the kernel too.",
+        "POST /api/orders. Processor time is that of all five processes, including the kernel.",
     )?;
     let shop = Shop::stocked(lab, "shop")?;
     lab.warm_up(&shop.orders(), CONNECTIONS)?;
     let list = "/api/orders";
     for round in 1..=lab.plan.rounds {
-        lab.progress.tell("orders", &format!("round {round}"));
+        lab.progress.show("orders", &format!("round {round}"));
         let placed = shop.count(ORDER, list)?;
         let before: Result<Vec<f64>, _> = shop.processes().iter().map(|id| cpu(&[*id])).collect();
         let loaded = lab.load(&shop.orders(), CONNECTIONS)?;
-        // What wrk left in flight is an order, too.
+        // Orders that wrk left in flight also use processor time.
         std::thread::sleep(std::time::Duration::from_millis(100));
         let placed = number((shop.count(ORDER, list)? - placed).max(1));
         let mut all = 0.0;
@@ -167,7 +167,7 @@ pub(crate) fn orders(lab: &mut Lab) -> Result<(), Failed> {
         }
         for (row, number) in [
             ("CPU ms, all five", all),
-            ("orders a second", loaded.rate()),
+            ("orders per second", loaded.rate()),
             ("p50, ms", loaded.p50_ms),
             ("p99, ms", loaded.p99_ms),
         ] {
@@ -186,17 +186,17 @@ pub(crate) fn orders(lab: &mut Lab) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Creates users until there are so many.
+/// Creates users until there are `wanted`.
 fn seed_users(lab: &mut Lab, shop: &Shop, wanted: u64) -> Result<(), Failed> {
     for burst in 0..1000 {
         let there = shop.count(USER, "/api/users")?;
         if there >= wanted {
             return Ok(());
         }
-        lab.progress.tell("users", &format!("{there} of {wanted}"));
+        lab.progress.show("users", &format!("{there} of {wanted}"));
         let json = another(burst).replace("ada", "seed");
         let load = Load {
-            // wrk goes on for its second with something that leaves no record.
+            // For the rest of its second, wrk sends requests that create no record.
             count: Some(wanted - there),
             ..Load::post(shop.url(USER, "/api/users"), &json)
         };
@@ -237,7 +237,7 @@ pub(crate) fn pages(lab: &mut Lab) -> Result<(), Failed> {
         lab.warm_up(&few, 1)?;
         lab.warm_up(&much, 1)?;
         for round in 1..=lab.plan.rounds {
-            lab.progress.tell(row, &format!("round {round}"));
+            lab.progress.show(row, &format!("round {round}"));
             let (few, much) = (lab.load(&few, 1)?, lab.load(&much, 1)?);
             record.check(row, &few);
             record.check(row, &much);
@@ -261,7 +261,7 @@ pub(crate) fn telemetry(lab: &mut Lab) -> Result<(), Failed> {
     let mut record = Record::open(
         lab,
         "user-service with and without telemetry, at 32 connections",
-        "Three of it side by side, in interleaved rounds: with a span of every request sent\n\
+        "Three instances side by side, in interleaved rounds: with a span of every request sent\n\
          to a sink on this machine, with the log alone, and with neither. CPU is the\n\
          processor time of a request in microseconds.",
     )?;
@@ -300,7 +300,7 @@ pub(crate) fn telemetry(lab: &mut Lab) -> Result<(), Failed> {
     for round in 1..=lab.plan.rounds {
         for (request, json) in [("one", None), ("create", Some(another(round)))] {
             for (mode, service, users, _) in &services {
-                lab.progress.tell(request, mode);
+                lab.progress.show(request, mode);
                 let load = match &json {
                     None => Load::get(format!("{users}/1")),
                     Some(json) => Load::post(users, json),
@@ -309,25 +309,25 @@ pub(crate) fn telemetry(lab: &mut Lab) -> Result<(), Failed> {
                 let (loaded, used) = lab.load_on(&[process], &load, CONNECTIONS)?;
                 let row = format!("{request}: {mode}");
                 record.check(&row, &loaded);
-                record.add(&row, "requests a second", loaded.rate())?;
+                record.add(&row, "requests per second", loaded.rate())?;
                 let each = used / number(loaded.requests.max(1));
                 record.add(&row, "CPU, µs", each)?;
             }
         }
         for (_, _, _, log) in &services {
-            // A span too many for the queue costs less than one that is sent.
+            // A span that is dropped because the queue is full costs less than one that is sent.
             let said = std::fs::read_to_string(log)?;
             lost += said.matches("spans do not reach").count();
             lab::empty(log)?;
         }
     }
     let columns = [
-        ("requests a second", Show::Spread),
+        ("requests per second", Show::Spread),
         ("CPU, µs", Show::Spread),
     ];
     record.print(lab, "request", &columns);
     if lost > 0 {
-        println!("Spans were lost, so the first figures are too good.");
+        println!("Spans were dropped, so the first figures are too good.");
     }
     Ok(())
 }

@@ -1,20 +1,19 @@
-//! Measures the shop on this machine, a section at a time. `scripts/figures.sh` builds
-//! what it needs and runs it.
+//! Measures the shop on this machine, a section at a time. `scripts/figures.sh` builds and runs it.
 //!
 //! In reading order:
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | `lab` | what every section works with |
+//! | `lab` | the state of a run, which all sections share |
 //! | `shop` | the five services, on free ports |
-//! | `record` | what a section measured, and its table |
+//! | `record` | the numbers of a section, and their table |
 //! | `cost` | CPU per request beside `nginx` |
 //! | `load` | throughput, orders, large lists, telemetry |
 //! | `footprint` | start, memory, lines of code |
-//! | `failure` | services that hang or return, heads that never end |
+//! | `failure` | services that hang or return, slow heads |
 //!
-//! Each figure is the median of rounds. Whatever is compared is measured in turn in
-//! every round, so that what else the machine does affects all of it.
+//! Each figure is the median of several rounds. Compared things are measured in turn in every
+//! round, so that other activity of the machine affects all of them.
 
 mod cost;
 mod failure;
@@ -33,7 +32,7 @@ use bench::measure::{machine, process};
 
 use lab::{Lab, Plan};
 
-/// A part of what is measured.
+/// A group of measurements.
 struct Section {
     name: &'static str,
     measure: fn(&mut Lab) -> Result<(), Failed>,
@@ -43,7 +42,7 @@ const fn section(name: &'static str, measure: fn(&mut Lab) -> Result<(), Failed>
     Section { name, measure }
 }
 
-/// In this order: what is quick, and what is quoted most, comes first.
+/// The sections. Those that are quick or often quoted come first.
 const SECTIONS: [Section; 12] = [
     section("cost", cost::beside_nginx),
     section("startup", footprint::startup),
@@ -59,7 +58,7 @@ const SECTIONS: [Section; 12] = [
     section("lines", footprint::lines),
 ];
 
-/// Reads what `scripts/figures.sh` hands on.
+/// Reads the arguments that `scripts/figures.sh` passes on.
 fn options(
     mut arguments: impl Iterator<Item = String>,
 ) -> Result<(Plan, Vec<&'static Section>), String> {
@@ -69,7 +68,7 @@ fn options(
         match argument.as_str() {
             "--smoke" => {
                 plan = Plan::smoke();
-                // Counting the tests builds them all.
+                // Counting the tests builds all of them.
                 all.retain(|one| one.name != "lines");
             }
             "--rounds" => {
@@ -81,7 +80,7 @@ fn options(
             name => {
                 let section = SECTIONS.iter().find(|one| one.name == name);
                 let names = || SECTIONS.map(|one| one.name).join(", ");
-                let wrong = || format!("there is no section {name}; there are {}", names());
+                let wrong = || format!("unknown section {name}; use {}", names());
                 wanted.push(section.ok_or_else(wrong)?);
             }
         }
@@ -101,7 +100,7 @@ fn main() -> ExitCode {
     match run(plan, &sections) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(voids) => {
-            eprintln!("{voids} figures are VOID because requests failed; the tables say which.");
+            eprintln!("{voids} figures are VOID because requests failed; the tables mark them.");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -111,9 +110,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many figures are void.
+/// Runs the sections. Returns the number of void figures.
 fn run(plan: Plan, sections: &[&Section]) -> Result<usize, Failed> {
-    // Servers inherit it: a connection is a file on both sides.
+    // Servers inherit the limit: a connection needs a file descriptor on both sides.
     rlimit::increase_nofile_limit(8192)?;
     harness::process::kill_all_on_signal()?;
     for (tool, users) in TOOLS {
@@ -139,7 +138,7 @@ fn run(plan: Plan, sections: &[&Section]) -> Result<usize, Failed> {
     Ok(lab.voids)
 }
 
-/// What must be installed, and the sections that run it.
+/// The tools that must be installed, and the sections that use them.
 const TOOLS: [(&str, &[&str]); 2] = [
     (
         "wrk",
@@ -156,7 +155,7 @@ const TOOLS: [(&str, &[&str]); 2] = [
     ("nginx", &["cost"]),
 ];
 
-/// Where and of what the figures are.
+/// The machine and the version that the figures are from.
 fn origin() -> String {
     let machine = machine::describe();
     let (commit, dirty) = machine::commit();
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_and_a_wrong_one_is_named() {
+    fn options_are_read_and_the_error_names_a_wrong_one() {
         let all = SECTIONS.map(|one| one.name);
         assert_eq!(parse(""), Ok((7, all.to_vec())));
         assert_eq!(
@@ -205,10 +204,7 @@ mod tests {
         for (line, said) in [
             ("--rounds 0", "--rounds is \"0\", expected 1 to 50"),
             ("--rounds", "--rounds is \"\", expected 1 to 50"),
-            (
-                "ordre",
-                "there is no section ordre; there are cost, startup",
-            ),
+            ("ordre", "unknown section ordre; use cost, startup"),
         ] {
             let wrong = parse(line).expect_err(line);
             assert!(wrong.starts_with(said), "{wrong}");

@@ -1,4 +1,4 @@
-//! nginx, as the yardstick: it answers with JSON that it was given, and logs it.
+//! nginx, as the yardstick: it returns fixed JSON, and writes an access log.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ use bench::measure::server::{self, Started};
 
 use crate::shop::free_ports;
 
-/// Starts it in the folder `home`, to answer each of these paths with this body.
+/// Starts nginx in the folder `home`, to answer each of these paths with its body.
 pub(crate) fn start(home: &Path, answers: &[(String, String)]) -> Result<Started, Failed> {
     let program = process::find("nginx").ok_or("nginx is not installed")?;
     fs::create_dir_all(home)?;
@@ -33,8 +33,8 @@ pub(crate) fn start(home: &Path, answers: &[(String, String)]) -> Result<Started
     Ok(started)
 }
 
-/// One process, so that one process id is all of it. Otherwise as Debian has it: a line
-/// of the access log for each request, written at once.
+/// One process, so that one process id covers it. Otherwise like Debian's configuration: a line
+/// in the access log for each request, written at once.
 fn configuration(port: u16, answers: &[(String, String)]) -> Result<String, Failed> {
     let mut text = format!(
         "daemon off;
@@ -59,7 +59,7 @@ http {{
     );
     for (path, body) in answers {
         if body.contains('$') {
-            // It has no way to write one.
+            // nginx has no escape for a $.
             return Err(format!("nginx cannot answer {path} with a $ in it").into());
         }
         let body = body.replace('\\', "\\\\").replace('\'', "\\'");
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_quoted_and_one_that_cannot_be_is_refused() {
+    fn a_body_is_quoted_and_one_with_a_dollar_is_refused() {
         let answers = |body: &str| vec![("/one".to_owned(), body.to_owned())];
         let text = configuration(20_000, &answers(r#"{"name":"O'Hara \"x\""}"#));
         let text = text.expect("can be written");

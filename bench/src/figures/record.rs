@@ -1,4 +1,4 @@
-//! What a section measured: raw numbers in a file, medians in a table.
+//! The numbers of a section: raw in a file, medians in a table.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,9 +14,9 @@ use crate::lab::Lab;
 /// How a column shows its numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Show {
-    /// The median alone.
+    /// Only the median.
     Median,
-    /// The median, the least and the greatest.
+    /// The median, the lowest and the highest.
     Spread,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Record {
 struct Row {
     name: String,
     columns: Vec<(&'static str, Vec<f64>)>,
-    /// Why its figures are none, if they are none.
+    /// Why its figures are void, if they are.
     void: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl Record {
         Ok(())
     }
 
-    /// Notes that the figures of this row are void if requests failed.
+    /// Marks the figures of this row as void if requests failed.
     pub(crate) fn check(&mut self, row: &str, loaded: &Loaded) {
         if let Some(void) = loaded.void() {
             self.row(row).void = Some(void);
@@ -85,7 +85,7 @@ impl Record {
         &mut self.rows[place]
     }
 
-    /// Prints the table, and counts what is void.
+    /// Prints the table, and counts the void figures.
     pub(crate) fn print(&self, lab: &mut Lab, head: &str, columns: &[(&'static str, Show)]) {
         lab.progress.done();
         lab.voids += self.rows.iter().filter(|row| row.void.is_some()).count();
@@ -133,7 +133,7 @@ impl Row {
     }
 }
 
-/// A text in lines of at most 80 characters.
+/// Wraps a text at 80 characters.
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_as_wide_as_a_terminal_at_most() {
+    fn a_text_fits_a_terminal() {
         let text = "Requests a second, beside nginx. ".repeat(9);
         let wrapped = wrapped(&text);
         assert!(wrapped.lines().all(|line| (60..=80).contains(&line.len())));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_medians_spreads_and_what_is_void_and_fits_a_terminal() {
+    fn a_table_has_medians_spreads_and_void_figures_and_fits_a_terminal() {
         let mut record = Record {
             raw: File::create("/dev/null").expect("opens"),
             rows: Vec::new(),

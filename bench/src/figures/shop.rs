@@ -1,4 +1,4 @@
-//! The five services on ports of their own.
+//! A shop of the five services on free ports.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::lab::{self, Lab};
 
-/// A service by its place: its port is the first one's plus this.
+/// The index of a service. Its port is the first port plus this.
 pub(crate) type Place = usize;
 pub(crate) const USER: Place = 0;
 pub(crate) const PRODUCT: Place = 1;
@@ -30,11 +30,11 @@ pub(crate) const FRAMEWORKS: [&str; 5] = ["axum", "rocket", "poem", "warp", "act
 /// An order of one piece.
 pub(crate) const ONE_PIECE: &str = r#"{"userId":"1","productId":"1","quantity":1}"#;
 
-/// A running shop. Dropped, its services are ended.
+/// A running shop. Its services end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Shop {
     first_port: u16,
-    /// With a name of its own, because several shops run side by side.
+    /// A separate log, because several shops run side by side.
     log: std::path::PathBuf,
     programs: std::path::PathBuf,
     /// `RESILIENCE` of each service.
@@ -44,12 +44,12 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// A shop that is ready, without records.
+    /// Starts a shop without records, and waits until it is ready.
     pub(crate) fn open(lab: &Lab, name: &str) -> Result<Self, Failed> {
         Self::start(lab, name, "on")
     }
 
-    /// The same, with or without what protects callers from a service that hangs.
+    /// Starts a shop with `RESILIENCE` on or off.
     pub(crate) fn start(lab: &Lab, name: &str, resilience: &'static str) -> Result<Self, Failed> {
         let log = lab.log(name);
         lab::empty(&log)?;
@@ -71,7 +71,7 @@ impl Shop {
         Ok(shop)
     }
 
-    /// A shop with a user, a product that never sells out, and an order.
+    /// Starts a shop with a user, a product that never sells out, and an order.
     pub(crate) fn stocked(lab: &Lab, name: &str) -> Result<Self, Failed> {
         let shop = Self::open(lab, name)?;
         shop.stock()?;
@@ -85,7 +85,7 @@ impl Shop {
         Ok(())
     }
 
-    /// What an order needs of the service at this place.
+    /// Creates the record that an order needs from the service at this place.
     fn stock_up(&self, place: Place) -> Result<(), Failed> {
         match place {
             USER => {
@@ -122,7 +122,7 @@ impl Shop {
         server::start_at(command, address, &self.log)
     }
 
-    /// Starts a service again after it was ended, with what orders need of it.
+    /// Restarts a service, and creates the record that orders need from it.
     pub(crate) fn restart(&mut self, place: Place) -> Result<(), Failed> {
         self.services[place] = self.launch(place)?;
         self.services[place].wait_until_ready()?;
@@ -150,7 +150,7 @@ impl Shop {
         answered(self.http.get(self.url(place, path)), 200)
     }
 
-    /// The text of an answer, whatever its status; empty if there is none.
+    /// The body of an answer with any status; empty if there is no answer.
     pub(crate) fn text(&self, place: Place, path: &str) -> String {
         let answer = self.http.get(self.url(place, path)).send();
         answer.and_then(Response::text).unwrap_or_default()
@@ -162,14 +162,14 @@ impl Shop {
         answered(request.header("content-type", "application/json"), 201)
     }
 
-    /// A POST's answer as text, whatever its status; empty if there is none.
+    /// The body of the answer to a POST, with any status; empty if there is no answer.
     pub(crate) fn try_post(&self, place: Place, path: &str, json: &str) -> String {
         let request = self.http.post(self.url(place, path)).body(json.to_owned());
         let answer = request.header("content-type", "application/json").send();
         answer.and_then(Response::text).unwrap_or_default()
     }
 
-    /// How many records a list has.
+    /// The number of records in a list.
     pub(crate) fn count(&self, place: Place, path: &str) -> Result<u64, Failed> {
         let url = self.url(place, &format!("{path}?limit=1"));
         let answer = self.http.get(&url).send().map_err(|error| plain(&error))?;
@@ -188,8 +188,8 @@ impl Shop {
     }
 }
 
-/// The first of so many ports in a row that are free. They are below those that
-/// systems hand out by themselves.
+/// The first of `count` consecutive free ports. They are below the range that systems assign
+/// automatically.
 pub(crate) fn free_ports(count: u16) -> Result<u16, Failed> {
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     for _ in 0..1000 {
@@ -198,5 +198,5 @@ pub(crate) fn free_ports(count: u16) -> Result<u16, Failed> {
             return Ok(first);
         }
     }
-    Err(format!("no {count} ports in a row are free between 20000 and 30000").into())
+    Err(format!("no {count} consecutive ports are free between 20000 and 30000").into())
 }

@@ -1,4 +1,4 @@
-//! The work of the floor on Rocket's own server, by its own `launch`.
+//! The work of the floor on Rocket's own server, with its `launch`.
 
 use std::io::Cursor;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ use rocket::{Config, State, get, post, routes};
 
 use super::Replied;
 
-/// Runs it at this address, on the runtime of the caller.
+/// Runs the server at this address, on the runtime of the caller.
 pub(crate) async fn serve(address: SocketAddr) -> Result<(), Failed> {
     let config = Config {
         address: address.ip(),
         port: address.port(),
-        // No line a request: the others write none.
+        // No line for each request: the other servers write none either.
         log_level: rocket::config::LogLevel::Off,
         ..Config::release_default()
     };

@@ -1,6 +1,6 @@
 //! Lines of code.
 
-/// The lines of a file that are neither blank nor comment, up to its tests.
+/// The number of lines that are neither blank nor comments, up to the tests.
 pub fn code_lines(text: &str) -> usize {
     let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
     let lines = code.map(str::trim);
@@ -15,7 +15,7 @@ mod tests {
 
     #[test]
     fn lines_of_code_are_neither_blank_nor_comment_nor_test() {
-        let text = "//! A room.\n\nuse std::fs;\n\n/// Says it.\nfn say() {\n    // Why.\n    go();\n}\n\n#[cfg(test)]\nmod tests {\n    fn no() {}\n}\n";
+        let text = "//! A module.\n\nuse std::fs;\n\n/// Prints it.\nfn print() {\n    // Why.\n    go();\n}\n\n#[cfg(test)]\nmod tests {\n    fn no() {}\n}\n";
         assert_eq!(code_lines(text), 4);
     }
 }

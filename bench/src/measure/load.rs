@@ -1,16 +1,14 @@
-//! The load generators: how they are run, and what they say.
+//! The load generators: running them, and parsing their output.
 //!
-//! `wrk` sends as fast as it gets answers: each connection has one request on its
-//! way. Its latency is that of a server that is kept busy, and is connections
-//! divided by throughput more than anything else.
+//! `wrk` sends as fast as it gets answers: each connection has one request in flight. Its latency is
+//! that of a busy server, and is mostly the number of connections divided by the throughput.
 //!
-//! At a fixed rate, latency is what a client sees of a server that has time. `oha`
-//! is taken where it is installed: it sends evenly, and counts the time that a
-//! request waited for its turn, so that a pause of the server delays all that
-//! should have been sent during it. Else `hey`: it gives each of its workers a rate
-//! of its own and all of them the same moment, so requests come in bursts of as many
-//! as there are workers; what a worker could not send in time it leaves out, which
-//! hides pauses (coordinated omission); and it tells times to 0.1 ms.
+//! At a fixed rate, the latency is that of a server that is not busy. If `oha` is installed, it is
+//! used: it sends evenly, and its latency includes the time that a request waited to be sent, so a
+//! pause of the server delays all requests that were due during the pause. Otherwise `hey` is used:
+//! its workers send at the same moments, so requests come in bursts. A request that a worker could
+//! not send in time is left out, which hides pauses (coordinated omission). It reports times to
+//! 0.1 ms.
 
 use std::fmt;
 use std::fs::File;
@@ -25,27 +23,27 @@ use super::process::{is_installed, pinned};
 use super::stats::percentile;
 use crate::Failed;
 
-/// Connections of the load at a fixed rate.
+/// The number of connections of the load at a fixed rate.
 pub const FIXED_RATE_CONNECTIONS: u32 = 20;
 
-/// What a generator may take beyond the time that it was told to.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How much longer than requested a generator may run.
+const EXTRA_TIME: Duration = Duration::from_secs(20);
 
-/// What is sent: a GET of the URL, or a POST if there is a JSON body.
+/// A load: a GET of the URL, or a POST if there is a JSON body.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// With its path.
+    /// The URL with its path.
     pub url: String,
     /// The JSON of a POST.
     pub body: Option<String>,
-    /// How often the JSON is sent at most; what follows is `GET /health`.
+    /// The most times the JSON is sent. Then `GET /health` follows.
     pub count: Option<u64>,
-    /// What `wrk` is told by, in `bench/wrk/`.
+    /// The script of `wrk`, in `bench/wrk/`.
     pub script: &'static str,
 }
 
 impl Load {
-    /// GETs this URL.
+    /// A load of GET requests to this URL.
     pub fn get(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -55,7 +53,8 @@ impl Load {
         }
     }
 
-    /// POSTs this JSON to this URL; each # in it is a number, another one each time.
+    /// A load that posts this JSON to this URL. Each # in it becomes a different number each
+    /// time.
     pub fn post(url: impl Into<String>, json: &str) -> Self {
         Self {
             body: Some(json.to_owned()),
@@ -64,23 +63,23 @@ impl Load {
     }
 }
 
-/// Where a generator runs, and where what it says is kept.
+/// The processors of the generators, and the folder of their output.
 #[derive(Debug)]
 pub struct Generator<'a> {
-    /// The processors it has to itself.
+    /// The processors reserved for the generators.
     pub processors: Option<&'a [usize]>,
-    /// The folder that keeps what the generators say.
+    /// The folder of their output.
     pub output: &'a Path,
 }
 
-/// What `wrk` measured.
+/// The result of `wrk`.
 #[derive(Debug, PartialEq)]
 pub struct Loaded {
-    /// Answers.
+    /// The number of answers.
     pub requests: u64,
-    /// How long it took.
+    /// The duration.
     pub seconds: f64,
-    /// Answers other than 2xx or 3xx, and connections that broke.
+    /// The number of answers other than 2xx or 3xx, and of broken connections.
     pub failed: u64,
     /// The median latency.
     pub p50_ms: f64,
@@ -89,14 +88,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Requests a second.
+    /// Requests per second.
     pub fn rate(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
         let requests = self.requests as f64;
         requests / self.seconds
     }
 
-    /// Why what was measured is void, if it is.
+    /// Why the result is void, if it is.
     pub fn void(&self) -> Option<String> {
         match (self.failed, self.requests) {
             (0, 0) => Some("nothing was answered".to_owned()),
@@ -107,7 +106,7 @@ impl Loaded {
 }
 
 impl Generator<'_> {
-    /// As many requests as there are answers, on so many connections.
+    /// Sends as fast as the server answers, on this number of connections.
     pub fn wrk(&self, load: &Load, connections: u32, seconds: u64) -> Result<Loaded, Failed> {
         let threads = self.processors.map_or(1, <[usize]>::len);
         let threads = threads.min(connections as usize);
@@ -124,7 +123,7 @@ impl Generator<'_> {
         parse_wrk(&said).ok_or_else(|| unclear("wrk", &said))
     }
 
-    /// So many requests a second, whatever is answered.
+    /// Sends `rate` requests per second.
     pub fn at_rate(
         &self,
         tool: FixedRate,
@@ -149,7 +148,7 @@ impl Generator<'_> {
                 "--output-format",
                 "json",
             ]),
-            // Of a worker, each of which has a connection.
+            // The rate of one worker; each worker has a connection.
             FixedRate::Hey => {
                 let each = rate.div_ceil(FIXED_RATE_CONNECTIONS);
                 command.args(["-q", &each.to_string(), "-o", "csv"])
@@ -164,9 +163,9 @@ impl Generator<'_> {
         paced.ok_or_else(|| unclear(name, &said))
     }
 
-    /// What a generator says on standard output.
+    /// Runs a generator, and returns its standard output.
     fn run(&self, mut command: Command, name: &str, seconds: u64) -> Result<String, Failed> {
-        // A file takes as much as there is to say; a pipe has to be read meanwhile.
+        // Write to a file: a pipe would have to be read meanwhile.
         let output = self.output.join(format!("{name}.out"));
         let file = File::create(&output)
             .map_err(|error| format!("{} cannot be written: {error}", output.display()))?;
@@ -174,7 +173,7 @@ impl Generator<'_> {
             .stdin(Stdio::null())
             .stderr(file.try_clone()?)
             .stdout(file);
-        let within = Duration::from_secs(seconds) + PATIENCE;
+        let within = Duration::from_secs(seconds) + EXTRA_TIME;
         let status = Process::start(&mut command)?.wait(within);
         let status = status.map_err(|error| format!("{name} failed: {error}"))?;
         let said = std::fs::read_to_string(&output)?;
@@ -188,10 +187,10 @@ impl Generator<'_> {
 
 fn unclear(name: &str, said: &str) -> Failed {
     let said: String = said.chars().take(500).collect();
-    format!("what {name} said is not what it says usually: {said}").into()
+    format!("the output of {name} has an unexpected form: {said}").into()
 }
 
-/// The line that load.lua ends with.
+/// Parses the last line, which load.lua writes.
 fn parse_wrk(said: &str) -> Option<Loaded> {
     let line = said.lines().find_map(|line| line.strip_prefix("figures"))?;
     let numbers: Vec<f64> = line
@@ -217,7 +216,7 @@ fn parse_wrk(said: &str) -> Option<Loaded> {
     })
 }
 
-/// What sends at a fixed rate.
+/// A load generator with a fixed rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FixedRate {
     /// It sends evenly.
@@ -227,7 +226,7 @@ pub enum FixedRate {
 }
 
 impl FixedRate {
-    /// The one to take, if there is any.
+    /// The generator to use, if one is installed.
     pub fn installed() -> Option<Self> {
         let mut tools = [Self::Oha, Self::Hey].into_iter();
         tools.find(|tool| is_installed(tool.name()))
@@ -242,11 +241,11 @@ impl FixedRate {
     }
 }
 
-/// What it does, for those who read its figures.
+/// How it sends, for the readers of its figures.
 impl fmt::Display for FixedRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Oha => "oha sends evenly, and counts the time that a request waited for its turn.",
+            Self::Oha => "oha sends evenly, and its latency includes the time that a request waited to be sent.",
             Self::Hey => {
                 "hey's workers send together, in bursts, and leave out what they could not send in\n\
                  time; that hides pauses (coordinated omission). Its clock has steps of 0.1 ms."
@@ -255,12 +254,12 @@ impl fmt::Display for FixedRate {
     }
 }
 
-/// What was measured at a fixed rate.
+/// The result at a fixed rate.
 #[derive(Debug, PartialEq)]
 pub struct Paced {
-    /// Requests a second that were answered, well or not.
+    /// The number of answers per second, of any status.
     pub rate: f64,
-    /// Answers other than 2xx.
+    /// The number of answers other than 2xx.
     pub failed: u64,
     /// The median latency.
     pub p50_ms: f64,
@@ -271,19 +270,19 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Why what was measured is void, if it is: failures, or another rate.
+    /// Why the result is void, if it is: failures, or another rate.
     pub fn void(&self, rate: u32) -> Option<String> {
         if self.failed > 0 {
             return Some(format!("{} requests failed", self.failed));
         }
         let rate = f64::from(rate);
-        (self.rate < 0.9 * rate).then(|| format!("{:.0} of {rate} requests a second", self.rate))
+        (self.rate < 0.9 * rate).then(|| format!("{:.0} of {rate} requests per second", self.rate))
     }
 }
 
-/// `hey -o csv`: a line for each answer, its time in seconds first, and among others
-/// its status and when it was sent. What got no answer has no line: it is missing
-/// from the rate.
+/// Parses the output of `hey -o csv`: a line for each answer, with its duration in seconds first,
+/// and among others its status and the time it was sent. A request without an answer has no line,
+/// so it lowers the rate.
 fn parse_hey(said: &str, seconds: u64) -> Option<Paced> {
     let mut lines = said.lines();
     let head = lines.find(|line| line.starts_with("response-time,"))?;
@@ -298,7 +297,7 @@ fn parse_hey(said: &str, seconds: u64) -> Option<Paced> {
     }
     times.sort_by(f64::total_cmp);
     #[expect(clippy::cast_precision_loss, reason = "counts of requests and seconds")]
-    // Its time begins before it does.
+    // The clock of hey starts before it sends.
     let rate = times.len() as f64 / (seconds as f64 - first);
     Some(Paced {
         rate,
@@ -309,7 +308,7 @@ fn parse_hey(said: &str, seconds: u64) -> Option<Paced> {
     })
 }
 
-/// The part of oha's JSON that is of use. Times are in seconds.
+/// The fields of oha's JSON that are needed. Times are in seconds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Oha {
@@ -352,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_says_is_read_from_the_line_of_its_script() {
+    fn the_output_of_wrk_is_parsed() {
         let said = "Running 1s test @ http://127.0.0.1:37031/health\n\
             Requests/sec:   4620.27\n\
             figures\t4632\t1002539\t3\t6579\t19851\n";
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hey_says_is_read_from_a_line_for_each_answer() {
+    fn the_output_of_hey_is_parsed() {
         let mut said = "response-time,DNS+dialup,DNS,Request-write,Response-delay,\
             Response-read,status-code,offset\n"
             .to_owned();
@@ -410,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_oha_says_is_read_from_its_json() {
+    fn the_output_of_oha_is_parsed() {
         let said = r#"{"summary":{"successRate":1.0,"requestsPerSec":3998.5},
             "latencyPercentiles":{"p10":0.0001,"p50":0.00025,"p99":0.0015,"p99.9":0.004,"p99.99":0.01},
             "statusCodeDistribution":{"200":7990,"503":2},
@@ -425,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_was_not_held_makes_the_figure_void() {
+    fn a_rate_that_was_not_reached_makes_the_figure_void() {
         let paced = |rate, failed| Paced {
             rate,
             failed,

@@ -1,4 +1,4 @@
-//! The machine: what it is, and the versions of what runs on it.
+//! A description of the machine, and the versions of the programs on it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,32 +9,32 @@ use serde::{Deserialize, Serialize};
 
 use super::process::{is_installed, output};
 
-/// The machine that something was measured on.
+/// The machine of a measurement.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
-    /// Its model.
+    /// The model of the processor.
     pub processor: String,
-    /// Cores, not the threads that they may run two of.
+    /// The number of cores, not of their threads.
     pub cores: usize,
-    /// What it has in all.
+    /// The total memory.
     pub memory_gib: Option<f64>,
     /// The operating system and its kernel.
     pub system: String,
-    /// Whether it shares a real machine with others.
+    /// Whether it is a virtual machine.
     pub is_virtual: bool,
-    /// The processes that waited for a core as it began, over the last minute.
+    /// The load average of the last minute before the measurement.
     pub load: Option<f64>,
-    /// Processors of the servers and of the load generator; none if they share all.
+    /// The processors of the servers and of the load generators; none if they share all.
     pub pinned: Option<Pinned>,
 }
 
-/// Which processors do what.
+/// The processors of the servers and of the load generators.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pinned {
-    /// They run the servers.
+    /// For the servers.
     pub servers: Vec<usize>,
-    /// They run the load generator.
+    /// For the load generators.
     pub load: Vec<usize>,
 }
 
@@ -44,7 +44,7 @@ fn cores() -> Vec<Vec<usize>> {
         let folder = format!("/sys/devices/system/cpu/cpu{processor}/topology");
         list(&fs::read_to_string(format!("{folder}/thread_siblings_list")).ok()?)
     };
-    // What this process may run on can be less than what there is.
+    // This process may be limited to some of the processors.
     let allowed = fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
@@ -79,7 +79,7 @@ fn list(text: &str) -> Option<Vec<usize>> {
     Some(numbers)
 }
 
-/// Half of the cores for the servers, half for the load, where there are four.
+/// Half of the cores for the servers and half for the load, if there are at least four.
 fn apart(cores: &[Vec<usize>]) -> Option<Pinned> {
     if cores.len() < 4 {
         return None;
@@ -124,8 +124,7 @@ pub fn describe() -> Machine {
     }
 }
 
-/// The commit that is checked out, and whether files differ from it. The results
-/// themselves do not count.
+/// The current commit, and whether files differ from it. The results do not count.
 pub fn commit() -> (Option<String>, bool) {
     let commit = output("git", &["rev-parse", "--short=12", "HEAD"]);
     let changes = ["status", "--porcelain", "--", ".", ":!docs/frameworks"];
@@ -133,7 +132,7 @@ pub fn commit() -> (Option<String>, bool) {
     (commit, dirty)
 }
 
-/// The versions of what a figure depends on.
+/// The versions of the programs and crates that a figure depends on.
 pub fn versions(fixed_rate: &str) -> BTreeMap<String, String> {
     let lock = fs::read_to_string(Path::new("Cargo.lock")).unwrap_or_default();
     let crates = [
@@ -149,7 +148,7 @@ pub fn versions(fixed_rate: &str) -> BTreeMap<String, String> {
         .into_iter()
         .map(|name| (name.to_owned(), locked(&lock, name)))
         .collect();
-    // The first words of its first line: the others say who wrote it.
+    // The first words of the first line; the rest names its authors.
     let wrk = |text: String| text.split(" [").next().map(str::to_owned);
     let mut add = |name: &str, version: Option<String>| {
         let version = version.unwrap_or_else(|| "unknown".to_owned());
@@ -169,7 +168,7 @@ pub fn versions(fixed_rate: &str) -> BTreeMap<String, String> {
     versions
 }
 
-/// The versions of a crate that Cargo.lock has.
+/// The versions of a crate in Cargo.lock.
 fn locked(lock: &str, name: &str) -> String {
     let name = format!("name = \"{name}\"");
     let packages = lock.split("[[package]]");
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn server_and_load_never_share_a_core_and_share_all_where_there_are_few() {
+    fn servers_and_load_have_separate_cores_or_share_all_if_there_are_few() {
         let two_threads_each: Vec<_> = (0..4).map(|core| vec![core, core + 4]).collect();
         let expected = Pinned {
             servers: vec![0, 4, 1, 5],

@@ -1,5 +1,5 @@
-//! What `compare` and `figures` have in common: processes and servers, the load
-//! generators, what may be said about numbers, and how they are shown.
+//! The parts that `compare` and `figures` share: processes and servers, load generators,
+//! statistics, and tables.
 
 pub mod lines;
 pub mod load;

@@ -1,14 +1,14 @@
-//! What a program that takes minutes is about.
+//! The progress of a program that takes minutes.
 
 use std::io::{IsTerminal, Write};
 
-/// What is being done, on standard error: one line that changes where somebody sees
-/// it, else one a round.
+/// Progress on standard error: on a terminal one line that changes, otherwise a line for each
+/// stage.
 #[derive(Debug)]
 pub struct Progress {
-    /// The part of the whole, such as `round 2 of 7`.
+    /// The current stage, such as `round 2 of 7`.
     pub stage: String,
-    told: String,
+    shown: String,
     on_terminal: bool,
 }
 
@@ -16,26 +16,26 @@ impl Default for Progress {
     fn default() -> Self {
         Self {
             stage: String::new(),
-            told: String::new(),
+            shown: String::new(),
             on_terminal: std::io::stderr().is_terminal(),
         }
     }
 }
 
 impl Progress {
-    /// Tells what is being done to this server.
-    pub fn tell(&mut self, what: &str, server: &str) {
+    /// Shows the current measurement and server.
+    pub fn show(&mut self, what: &str, server: &str) {
         if self.on_terminal {
             eprint!("\r\x1b[K{}: {what}, {server}", self.stage);
-            // Nothing is lost with a line that is not seen.
+            // A line that cannot be written is no loss.
             let _ = std::io::stderr().flush();
-        } else if self.told != self.stage {
-            self.told.clone_from(&self.stage);
+        } else if self.shown != self.stage {
+            self.shown.clone_from(&self.stage);
             eprintln!("{}", self.stage);
         }
     }
 
-    /// Leaves no line behind.
+    /// Removes the line from the terminal.
     pub fn done(&self) {
         if self.on_terminal {
             eprint!("\r\x1b[K");

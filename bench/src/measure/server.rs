@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::process::{Process, address_in};
 use reqwest::blocking::RequestBuilder;
 use serde_json::Value;
@@ -35,14 +35,14 @@ impl Started {
 
     /// Waits for its first 200 of `GET /health`.
     pub fn wait_until_ready(&mut self) -> Result<(), Failed> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_alive(self.address) {
             if let Some(status) = self.process.status() {
                 return Err(format!("the server at {} ended ({status})", self.address).into());
             }
             if Instant::now() > deadline {
                 let address = self.address;
-                return Err(format!("{address} was not ready within {PATIENCE:?}").into());
+                return Err(format!("{address} was not ready within {TIMEOUT:?}").into());
             }
             thread::sleep(Duration::from_micros(200));
         }
@@ -68,7 +68,7 @@ pub fn start(mut command: Command, errors: &Path) -> Result<Started, Failed> {
     command.stdout(Stdio::piped()).stderr(File::create(errors)?);
     let began = Instant::now();
     let process = Process::start(&mut command)?;
-    let address = process.wait_for(address_in, PATIENCE).map_err(|fault| {
+    let address = process.wait_for(address_in, TIMEOUT).map_err(|fault| {
         let said = std::fs::read_to_string(errors).unwrap_or_default();
         format!("{command:?} {fault}: {}", said.trim())
     })?;
@@ -105,7 +105,7 @@ fn is_alive(address: SocketAddr) -> bool {
 /// Asks `GET /health` on a connection of its own, which stays open.
 fn ask_health(address: SocketAddr) -> std::io::Result<(TcpStream, Vec<u8>)> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(HEALTH)?;
     let mut answer = vec![0; 2048];
     let length = stream.read(&mut answer)?;

@@ -1,46 +1,45 @@
-//! What may be said about figures that differ from round to round.
+//! Comparing figures that differ from round to round.
 //!
-//! In each round every server is measured once, in an order drawn by lot, so that
-//! what the machine does meanwhile favours none of them.
+//! In each round every server is measured once, in random order, so that other activity of the
+//! machine favours none of them.
 //!
-//! Two servers are compared by the rank test of Mann and Whitney: of all pairs of a
-//! round of one and a round of the other, in how many was the one better? It is ahead
-//! if equals would come to so many, either way, less than once in `CHANCE` times.
-//! With six rounds, each of the one must be better than each of the other, so that
-//! their spreads do not touch; with ten, a round may go astray. Otherwise the spread
-//! covers the difference, and there is none that these figures show. The test asks
-//! nothing of how the figures are distributed.
+//! Two servers are compared by the rank test of Mann and Whitney: of all pairs of a round of one and
+//! a round of the other, in how many was the one better? It is ahead if equal servers would reach
+//! this number, in either direction, less than once in `CHANCE` times. With six rounds, each round
+//! of one must be better than each round of the other, so that their spreads do not touch; with
+//! ten, one round may be an exception. Otherwise the figures show no difference. The test assumes
+//! no distribution of the figures.
 //!
-//! A run compares some hundred pairs of servers. If all of them were equals, it would
-//! call less than one in `CHANCE` of these a difference, which a test at the usual
-//! one in twenty would not do.
+//! A run compares about a hundred pairs of servers. If all of them were equal, it would report a
+//! difference in less than one of `CHANCE` pairs. A test at the usual one in twenty would report
+//! about five.
 
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// How seldom a difference may be found that is not there: once in so many times.
+/// The odds against a false difference: at most one in this number.
 const CHANCE: f64 = 400.0;
 
-/// Which way a figure is better.
+/// Whether a higher or a lower figure is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Better {
-    /// As throughput is.
+    /// Higher is better, as for throughput.
     More,
-    /// As latency is.
+    /// Lower is better, as for latency.
     Less,
 }
 
 impl Better {
-    /// Whether one server is ahead of another, by what the rounds measured of both.
+    /// Whether `one` server is ahead of the `other`, by the figures of their rounds.
     pub fn is_ahead(self, one: &[f64], other: &[f64]) -> bool {
         let rounds = one.len();
         let Some(allowed) = allowed(rounds).filter(|_| rounds == other.len()) else {
             return false;
         };
         let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
-        // Two that are even are half a loss; counted double, to be whole.
+        // A tie is half a loss. Losses count double, to stay whole.
         let lost: usize = pairs
             .map(|(a, b)| match a.total_cmp(b) {
                 Ordering::Equal => 1,
@@ -53,16 +52,16 @@ impl Better {
     }
 }
 
-/// Whether so many rounds can tell anything.
+/// Whether this number of rounds can show a difference.
 pub fn can_tell(rounds: usize) -> bool {
     allowed(rounds).is_some()
 }
 
-/// How many pairs of rounds one may lose and still be ahead; none if so few rounds
-/// cannot tell anything.
+/// The number of pairs of rounds that a server may lose and still be ahead; none if there are too
+/// few rounds to show a difference.
 fn allowed(rounds: usize) -> Option<usize> {
-    // Ways in which equals lose so many pairs: the coefficients of a Gaussian
-    // binomial, a factor at a time.
+    // The number of ways in which equal servers lose this many pairs: the coefficients of a
+    // Gaussian binomial, computed a factor at a time.
     let mut ways = vec![0.0; rounds * rounds + 1];
     ways[0] = 1.0;
     for i in 1..=rounds {
@@ -77,13 +76,13 @@ fn allowed(rounds: usize) -> Option<usize> {
     let mut so_far = 0.0;
     let seldom = ways.iter().take_while(|ways| {
         so_far += **ways;
-        // Either of the two may be the one that loses so few.
+        // Either of the two may be the better one.
         2.0 * so_far / all < 1.0 / CHANCE
     });
     seldom.count().checked_sub(1)
 }
 
-/// The middle of some numbers, and how far they are apart.
+/// The median of some numbers, and their range.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle one, or the mean of the middle two.

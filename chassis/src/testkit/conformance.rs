@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{exchange_bytes, refuses};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ where
 async fn waiting(server: &Server, app: &App) -> tokio::task::JoinHandle<Got> {
     let request = server.request(reqwest::Method::GET, "/api/wait");
     let request = tokio::spawn(Got::from(request));
-    let arrived = timeout(PATIENCE, app.arrived.acquire()).await;
+    let arrived = timeout(TIMEOUT, app.arrived.acquire()).await;
     arrived.expect("arrives").expect("never closed").forget();
     request
 }
@@ -274,7 +274,7 @@ where
     let held = waiting(&server, &app).await;
     let address = server.address();
     server.request_shutdown();
-    assert!(refuses(address, PATIENCE).await, "accepts no more");
+    assert!(refuses(address, TIMEOUT).await, "accepts no more");
     assert!(!held.is_finished(), "the handler still waits");
     app.released.add_permits(1);
     let got = held.await.expect("no panic");

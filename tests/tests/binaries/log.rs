@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use chassis::testkit::Stub;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{self, request};
 use regex_lite::Regex;
 use serde_json::{Value, json};
-use shop_tests::program::{PROGRAMS, Program, neighbours, service_in};
+use shop_tests::program::{PROGRAMS, Program, service_in, upstream_variables};
 use tokio::time::sleep;
 
 /// The log lines of `program` until every request in `ids` has one.
@@ -17,7 +17,7 @@ fn lines_of(program: &Program, ids: &BTreeSet<String>) -> Vec<Value> {
     let mut lines = Vec::new();
     while !missing.is_empty() {
         let line = program
-            .line(PATIENCE)
+            .line(TIMEOUT)
             .unwrap_or_else(|| panic!("no line for {missing:?}, only {lines:?}"));
         let line: Value =
             serde_json::from_str(&line).unwrap_or_else(|cause| panic!("{cause}: {line}"));
@@ -44,7 +44,7 @@ async fn each_request_leaves_one_line_of_json() {
     for service in PROGRAMS {
         let refusing = Stub::refusing().await;
         let nobody = refusing.url();
-        let urls: Vec<_> = neighbours(service)
+        let urls: Vec<_> = upstream_variables(service)
             .iter()
             .map(|name| (*name, nobody.as_str()))
             .collect();
@@ -218,7 +218,7 @@ async fn a_notification_that_failed_is_logged_with_the_id_of_its_order() {
     })
     .await;
     let url = stub.url();
-    let urls: Vec<_> = neighbours("order-service")
+    let urls: Vec<_> = upstream_variables("order-service")
         .iter()
         .map(|name| (*name, url.as_str()))
         .collect();

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 
 use chassis::testkit::Stub;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{self, request};
 use serde_json::Value;
-use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_in};
+use shop_tests::program::{self, PROGRAMS, Program, service_in, upstream_variables};
 
 #[test]
 fn a_bad_variable_stops_the_service_at_once_with_one_line() {
@@ -23,7 +23,7 @@ fn a_bad_variable_stops_the_service_at_once_with_one_line() {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not built in"),
             ("OTEL_TRACES_SAMPLER", "sometimes", "no sampler"),
         ];
-        for url in neighbours(service) {
+        for url in upstream_variables(service) {
             cases.push((url, "https://127.0.0.1:8001", "no TLS here"));
             cases.push((url, "127.0.0.1:8001", "no scheme"));
             cases.push((url, "http://127.0.0.1:8001/api", "a path"));
@@ -183,7 +183,7 @@ async fn the_name_of_a_service_is_the_one_it_is_given() {
             .expect("an answer");
         assert_eq!(got.expect(200)["service"], "shop.eu-1_a");
         let line: Value =
-            serde_json::from_str(&program.line(PATIENCE).expect("a line")).expect("JSON");
+            serde_json::from_str(&program.line(TIMEOUT).expect("a line")).expect("JSON");
         assert_eq!(line["service"], "shop.eu-1_a");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chassis::testkit::Stub;
 use harness::raw::{Connection, refuses, request};
 use serde_json::json;
-use shop_tests::program::{PROGRAMS, Program, neighbours};
+use shop_tests::program::{PROGRAMS, Program, upstream_variables};
 use tokio::time::sleep;
 
 use super::{GRACE, creation};
@@ -80,7 +80,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
     for service in PROGRAMS {
         let slow = Stub::hanging().await;
         let url = slow.url();
-        let urls: Vec<_> = neighbours(service)
+        let urls: Vec<_> = upstream_variables(service)
             .iter()
             .map(|name| (*name, url.as_str()))
             .collect();

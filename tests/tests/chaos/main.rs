@@ -27,7 +27,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use serde_json::Value;
 use shop_tests::faults::good;
-use shop_tests::program::{Program, found_by, neighbours};
+use shop_tests::program::{Program, found_by, upstream_variables};
 
 const CLIENTS: usize = 64;
 const PRODUCTS: u32 = 8;
@@ -51,7 +51,7 @@ const QUICKLY: [(&str, &str); 3] = [
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long it goes on asking.
-const CLIENT_PATIENCE: Duration = Duration::from_mins(1);
+const CLIENT_GIVES_UP: Duration = Duration::from_mins(1);
 
 /// What happens while orders are placed. Each of the four hangs now and then.
 #[derive(Clone, Copy)]
@@ -112,12 +112,12 @@ async fn chaos(plan: Plan) {
 
 async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
     let (mut rng, began) = (Rng::with_seed(seed), Instant::now());
-    let variables = neighbours("order-service").iter();
+    let variables = upstream_variables("order-service").iter();
     let needed = variables.map(|variable| Program::start_to_come_back(found_by(variable), &[]));
     let mut programs: Vec<_> = needed.collect();
     let [users, products, notifications] = [0, 1, 2].map(|n: usize| programs[n].address());
     let urls: Vec<_> = programs.iter().map(Program::url).collect();
-    let urls = neighbours("order-service")
+    let urls = upstream_variables("order-service")
         .iter()
         .copied()
         .zip(urls.iter().map(String::as_str));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use harness::{PATIENCE, raw};
+use harness::{TIMEOUT, raw};
 use serde_json::json;
 use shop_tests::ask::{all, place, stock};
 use shop_tests::faults::good;
@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Book, CLIENT_PATIENCE, CLIENT_TIMEOUT, Clear, Doubt, PRODUCTS, Plan, Shop, Sold, TORMENTS,
+    Book, CLIENT_GIVES_UP, CLIENT_TIMEOUT, Clear, Doubt, PRODUCTS, Plan, Shop, Sold, TORMENTS,
     sold, text,
 };
 
@@ -112,7 +112,7 @@ impl Shop {
     /// Places one order after the other, until there are enough, and until something has
     /// happened: on a fast machine all could be placed before anything does.
     pub(super) async fn client(self: Arc<Self>, mut rng: Rng) -> Result<(), String> {
-        let deadline = Instant::now() + CLIENT_PATIENCE;
+        let deadline = Instant::now() + CLIENT_GIVES_UP;
         loop {
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
             let happened = !self.happened().contains(&0) || Instant::now() > deadline;
@@ -145,7 +145,7 @@ impl Shop {
     ) -> Result<Option<String>, String> {
         let key = format!("order-{number}");
         let headers = [("idempotency-key", key.as_str())];
-        let deadline = Instant::now() + CLIENT_PATIENCE;
+        let deadline = Instant::now() + CLIENT_GIVES_UP;
         loop {
             let (life, address) = self.order_service();
             let tried = Doubt {
@@ -170,7 +170,7 @@ impl Shop {
     /// Asks until an order is cancelled.
     async fn cancel(&self, id: &str, rng: &mut Rng) -> Result<(), String> {
         let (life, address) = self.order_service();
-        let deadline = Instant::now() + CLIENT_PATIENCE;
+        let deadline = Instant::now() + CLIENT_GIVES_UP;
         let (order, cancel) = (
             format!("/api/orders/{id}"),
             format!("/api/orders/{id}/cancel"),
@@ -222,7 +222,7 @@ impl Shop {
         let orders_ended = programs.iter_mut().find(|one| one.address() == address);
         let orders_ended = orders_ended.expect("it is one of them");
         orders_ended.signal("TERM");
-        let ended = block_in_place(|| orders_ended.ended(PATIENCE));
+        let ended = block_in_place(|| orders_ended.ended(TIMEOUT));
         good(ended.status == Some(0), format!("{ended:?}"))?;
         let given_up = ended.stdout.lines().find(|line| line.contains("by hand"));
         good(given_up.is_none(), format!("{given_up:?}"))?;

@@ -7,7 +7,7 @@ use harness::raw;
 use serde_json::json;
 use shop_tests::ask::{all, place, stock};
 use shop_tests::fake::Fake;
-use shop_tests::program::{Program, neighbours};
+use shop_tests::program::{Program, upstream_variables};
 use tokio::task::block_in_place;
 
 use super::{STOCK, stock_up};
@@ -56,7 +56,7 @@ async fn stock_is_lost_only_with_an_order_service_that_dies_between_taking_it_an
         })
         .await;
         let url = gate.url();
-        let urls = neighbours("order-service").iter();
+        let urls = upstream_variables("order-service").iter();
         let urls: Vec<_> = urls.map(|variable| (*variable, url.as_str())).collect();
         let mut orders = block_in_place(|| Program::start_to_come_back("order-service", &urls));
         *doomed.lock().expect("no panic") = Some(orders.id());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use shop_tests::ask::place;
 use shop_tests::fake::Fake;
-use shop_tests::program::{Program, found_by, neighbours};
+use shop_tests::program::{Program, found_by, upstream_variables};
 use tokio::task::block_in_place;
 
 use super::stock_up;
@@ -20,7 +20,7 @@ async fn ten_orders_while_it_hangs(
     let fake = Fake::start(|_| std::future::pending()).await;
     let mut real = Vec::new();
     let mut urls = Vec::new();
-    for variable in neighbours("order-service") {
+    for variable in upstream_variables("order-service") {
         let name = found_by(variable);
         let program = block_in_place(|| Program::start(name, &[]));
         stock_up(name, program.address()).await.expect(name);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use chassis::testkit::Got;
 use futures_util::future::join_all;
-use harness::{PATIENCE, process, raw};
+use harness::{TIMEOUT, process, raw};
 use serde_json::{Value, json};
 use shop_tests::ask::{all, place, stock};
 use shop_tests::fake::Fake;
 use shop_tests::faults::good;
-use shop_tests::program::{Program, found_by, neighbours};
+use shop_tests::program::{Program, found_by, upstream_variables};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -60,7 +60,9 @@ struct Shop {
 
 impl Shop {
     async fn open(edge: Edge, fault: Fault) -> Result<Self, String> {
-        let services = neighbours(edge.caller).iter().map(|url| found_by(url));
+        let services = upstream_variables(edge.caller)
+            .iter()
+            .map(|url| found_by(url));
         let others: Vec<_> = block_in_place(|| {
             services
                 .map(|name| (name, Program::start_to_come_back(name, &[])))
@@ -74,7 +76,7 @@ impl Shop {
         let gate = gate(edge, fault, neighbour, Arc::clone(&hurts)).await;
         // A port that refuses can only be shown without anything before it.
         let direct = matches!(fault, Fault::Killed | Fault::Stopped) && edge.hit.is_empty();
-        let urls = neighbours(edge.caller).iter().zip(&others);
+        let urls = upstream_variables(edge.caller).iter().zip(&others);
         let urls: Vec<_> = urls
             .map(|(variable, (name, program))| {
                 let through_the_gate = *name == edge.neighbour && !direct;
@@ -127,7 +129,7 @@ impl Shop {
 
     /// Asks until all is as it should be.
     async fn until_well(&self) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let got = self.ask().await?;
             let well = match self.edge.client_gets {
@@ -207,7 +209,7 @@ impl Shop {
         } else {
             (200, "degraded")
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             self.ask_in_need().await?;
             let ready = raw::get(caller, "/health/ready").await?;
@@ -294,10 +296,10 @@ impl Shop {
 
         // What is in doubt is found out, and undone, before it stops.
         self.caller.signal("TERM");
-        let ended = block_in_place(|| self.caller.ended(PATIENCE));
+        let ended = block_in_place(|| self.caller.ended(TIMEOUT));
         good(ended.status == Some(0), format!("{ended:?}"))?;
         // What is slow may still be on its way.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Err(fault) = self.others_agree(&created).await {
             good(Instant::now() < deadline, fault)?;
             sleep(Duration::from_millis(50)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::testkit::Stub;
 use futures_util::future::join_all;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{self, Connection, request};
 use serde_json::{Value, json};
 use shop_tests::faults::good;
@@ -151,7 +151,7 @@ async fn a_service_that_waits_for_its_neighbours_refuses_too() {
         health_answers(&subject).await?;
 
         // The slow ones end, and there is room again.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while subject.get(path).await?.status != 200 {
             good(Instant::now() < deadline, "there is no room any more")?;
             sleep(Duration::from_millis(10)).await;
@@ -163,7 +163,7 @@ async fn a_service_that_waits_for_its_neighbours_refuses_too() {
 
 /// Waits until a request is refused because too many are at work.
 async fn refused_in_time(subject: &Subject, path: &str) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let got = subject.get(path).await?;
         if got.status == 503 {

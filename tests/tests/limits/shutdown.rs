@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{Connection, request};
 use shop_tests::faults::good;
 use shop_tests::program::PROGRAMS;
@@ -69,18 +69,18 @@ async fn under_load_a_shutdown_leaves_every_answer_whole_or_none() {
             tokio::spawn(ask_until_refused(address, client, answers))
         });
         let clients: Vec<_> = clients.collect();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while answers.load(Ordering::Relaxed) <= 100 {
             good(Instant::now() < deadline, "not even a hundred answers")?;
             sleep(Duration::from_millis(10)).await;
         }
         subject.program.signal("TERM");
         for client in clients {
-            let asked = timeout(PATIENCE, client).await;
+            let asked = timeout(TIMEOUT, client).await;
             let asked = asked.map_err(|_| "a client hangs")?;
             asked.expect("no panic")?;
         }
-        let ended = subject.program.ended(PATIENCE);
+        let ended = subject.program.ended(TIMEOUT);
         good(
             ended.status == Some(0) && ended.stderr.is_empty(),
             format!("{ended:?}"),

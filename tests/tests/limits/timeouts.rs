@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::raw::{Connection, State, chunked, request};
 use shop_tests::faults::good;
 use shop_tests::program::PROGRAMS;
@@ -50,7 +50,7 @@ async fn a_head_that_drips_in_gets_no_more_time() {
             }
             let head = b"GET /health HTTP/1.1\r\nx-drip: ";
             let pause = Duration::from_millis(50);
-            let state = connection.drip(head, pause, PATIENCE).await;
+            let state = connection.drip(head, pause, TIMEOUT).await;
             good(
                 state != State::Open,
                 format!("it still listens, after {requests} requests"),
@@ -175,7 +175,7 @@ async fn a_client_that_does_not_read_is_not_waited_for() {
             }
         };
         // Sooner than sending gives up by itself.
-        timeout(PATIENCE / 2, closed)
+        timeout(TIMEOUT / 2, closed)
             .await
             .map_err(|_| "it is still waited for".to_owned())?;
         subject.get("/health").await.map(drop)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use serde_json::json;
 use shop_tests::document::Document;
 use shop_tests::faults::Faults;
@@ -348,7 +348,7 @@ async fn a_history_is_as_the_document_says() {
         .as_array()
         .is_none_or(|samples| samples.len() < 2)
     {
-        assert!(since.elapsed() < PATIENCE, "no samples");
+        assert!(since.elapsed() < TIMEOUT, "no samples");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     checked.get("/api/analytics/services").await;

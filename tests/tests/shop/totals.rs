@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chassis::testkit::{Server, Stub};
 use chassis::upstream::url::UpstreamUrl;
 use futures_util::future::join_all;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use serde_json::{Value, json};
 use shop_tests::fake::Fake;
 use shop_tests::shop::{self, Shop, add_product, add_user};
@@ -274,7 +274,7 @@ async fn what_the_four_do_shows_in_what_analytics_tells_of_them() {
     };
     let started = Instant::now();
     while history().await.is_empty() {
-        assert!(started.elapsed() < PATIENCE, "no sample");
+        assert!(started.elapsed() < TIMEOUT, "no sample");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
@@ -299,7 +299,7 @@ async fn what_the_four_do_shows_in_what_analytics_tells_of_them() {
         if seen(1, "error_rate") && (0..4).all(|n| seen(n, "request_rate")) {
             break samples;
         }
-        assert!(started.elapsed() < PATIENCE, "not all is in {samples:?}");
+        assert!(started.elapsed() < TIMEOUT, "not all is in {samples:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     // A user is asked for with every order; a product too, and its stock taken.
@@ -337,7 +337,7 @@ async fn what_the_four_do_shows_in_what_analytics_tells_of_them() {
         if (0..4).all(|n| services[n]["request_rate"] == 0.0) {
             break services;
         }
-        assert!(started.elapsed() < PATIENCE, "still busy: {services}");
+        assert!(started.elapsed() < TIMEOUT, "still busy: {services}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     for (n, framework) in ["axum", "rocket", "poem", "warp"].into_iter().enumerate() {
