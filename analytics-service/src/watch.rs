@@ -104,6 +104,7 @@ impl Lookout {
         }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn look(self: Arc<Self>) -> Vec<ServiceState> {
         let probes = self.probe(PATIENCE).await;
         self.records.lock().tell(&self.neighbours, &probes)

@@ -2,6 +2,8 @@
 //! ill.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chassis::testkit::{Got, Stub};
@@ -111,6 +113,15 @@ async fn an_order_is_one_trace_over_four_services() {
     ] {
         assert_eq!(top.attributes[name], value, "{top:#?}");
     }
+    // The spans of functions are nested as their calls are.
+    let placing = only(&spans, |s| s.name == "place_order");
+    let take = only(&spans, |s| s.name == "take");
+    assert_eq!(
+        (placing.kind, &placing.parent),
+        (SpanKind::Internal, &top.id)
+    );
+    assert_eq!((take.kind, &take.parent), (SpanKind::Internal, &placing.id));
+    assert!(placing.attributes.is_empty(), "{placing:#?}");
     for (service, name) in [
         ("user-service", "GET /api/users/{id}"),
         ("product-service", "PATCH /api/products/{id}/stock"),
@@ -118,11 +129,17 @@ async fn an_order_is_one_trace_over_four_services() {
     ] {
         let below = only(&spans, |s| s.service == service && s.name == name);
         assert_eq!(below.kind, SpanKind::Server);
-        // Above it is the call that order-service made, and above that its request.
+        // Above it is the call that order-service made, and above that the function
+        // that made the call.
         let call = only(&spans, |s| s.id == below.parent);
+        let function = if service == "product-service" {
+            take
+        } else {
+            placing
+        };
         assert_eq!(
             (call.service.as_str(), call.kind, &call.parent),
-            ("order-service", SpanKind::Client, &top.id),
+            ("order-service", SpanKind::Client, &function.id),
             "{call:#?}"
         );
         assert_eq!(call.attributes["peer.service"], service);
@@ -168,6 +185,12 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
                 .await
                 .expect(503);
         }
+        if service == "analytics-service" {
+            send(&program, ("GET", "/api/analytics/services"), &[], "")
+                .await
+                .expect(200);
+        }
+        send(&program, ("GET", "/health/ready"), &[], "").await;
         // Nothing was due yet: what is queued is sent at the end.
         let ended = stop(program).await;
         assert_eq!(
@@ -198,15 +221,96 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
                 order.failed && order.attributes["error.type"] == "503",
                 "{order:#?}"
             );
-            let call = |s: &&Span| s.kind == SpanKind::Client;
-            let calls: Vec<_> = spans.iter().filter(call).collect();
-            assert!(!calls.is_empty());
-            for call in calls {
-                assert!(call.failed && call.parent == order.id, "{call:#?}");
-                assert_eq!(call.attributes["error.type"], "unreachable", "{call:#?}");
-            }
+            let placing = only(&spans, |s| s.name == "place_order");
+            assert_eq!(placing.parent, order.id);
+            assert_unreachable(&spans, placing);
+        }
+        if service == "analytics-service" {
+            let services = only(&spans, |s| s.name == "GET /api/analytics/services");
+            let look = only(&spans, |s| s.name == "look");
+            assert_eq!(look.parent, services.id);
+            assert_unreachable(&spans, look);
+        }
+        if service != "user-service" && service != "notification-service" {
+            let ready = only(&spans, |s| s.name == "GET /health/ready");
+            assert_unreachable(&spans, ready);
         }
     }
+}
+
+/// There are calls below `parent`, and all of them failed.
+#[track_caller]
+fn assert_unreachable(spans: &[Span], parent: &Span) {
+    let calls = spans.iter().filter(|span| span.parent == parent.id);
+    let calls: Vec<_> = calls.filter(|s| s.kind == SpanKind::Client).collect();
+    assert!(!calls.is_empty(), "none below {parent:#?}: {spans:#?}");
+    for call in calls {
+        assert!(call.failed && call.trace == parent.trace, "{call:#?}");
+        assert_eq!(call.attributes["error.type"], "unreachable", "{call:#?}");
+    }
+}
+
+#[tokio::test]
+async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_span() {
+    let collector = Collector::start().await;
+    let changes = Arc::new(AtomicU32::new(0));
+    let neighbour = Fake::start({
+        let changes = Arc::clone(&changes);
+        move |request| {
+            let is_change = request.method == "PATCH";
+            // The order gives up after three attempts; its stock is then looked after
+            // in the background.
+            let fails = is_change && changes.fetch_add(1, Ordering::SeqCst) < 4;
+            async move {
+                let status = if fails {
+                    "503 Service Unavailable"
+                } else {
+                    "200 OK"
+                };
+                let body = json!({"id": "1", "name": "Ada", "price": 1, "stock": 5});
+                fake::json(status, "", &body.to_string())
+            }
+        }
+    })
+    .await;
+    let (url, endpoint) = (neighbour.url(), collector.endpoint());
+    let program = Program::start(
+        "order-service",
+        &[
+            ("USER_SERVICE_URL", url.as_str()),
+            ("PRODUCT_SERVICE_URL", url.as_str()),
+            ("NOTIFICATION_SERVICE_URL", url.as_str()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+            // The filter of the log does not apply to spans.
+            ("RUST_LOG", "off,chassis::serve::server=info"),
+        ],
+    );
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let order = r#"{"userId":"1","productId":"1","quantity":2}"#;
+    let headers = [("traceparent", parent.as_str())];
+    send(&program, ("POST", "/api/orders"), &headers, order)
+        .await
+        .expect(503);
+    // One call settles the change in doubt, the other gives the stock back.
+    let settled = |s: &Span| s.name == "settle";
+    let spans = collector
+        .wait_for(|spans| spans.iter().filter(|s| settled(s)).count() == 2)
+        .await;
+    assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
+    let server = only(&spans, |s| s.kind == SpanKind::Server);
+    for settle in spans.iter().filter(|s| settled(s)) {
+        assert_eq!(settle.parent, server.id);
+        let mut calls = spans.iter().filter(|s| s.parent == settle.id);
+        let last = calls.next_back().expect("a call below it");
+        assert!(last.kind == SpanKind::Client && !last.failed, "{last:#?}");
+        let seen = neighbour.seen();
+        let sent = seen
+            .iter()
+            .find(|seen| seen.header("traceparent").contains(&last.id));
+        assert_eq!(sent.expect("it was sent").method, "PATCH");
+    }
+    assert_eq!(stop(program).await.status, Some(0));
 }
 
 #[tokio::test]

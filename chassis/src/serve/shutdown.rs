@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::telemetry::context::Context;
 
@@ -82,12 +83,12 @@ impl Shutdown {
 
     /// Runs `work` to its end even if whoever waits for it goes away, such as a
     /// client that hangs up in the middle of its order; a shutdown waits for it.
-    /// It stays part of the current request.
+    /// It stays part of the current request and span.
     pub async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let work = Context::current().scope(work);
+        let work = Context::current().scope(work.in_current_span());
         match self.work.spawn_on(work, &self.runtime).await {
             Ok(done) => done,
             // Let a panic go on in the request it belongs to.
