@@ -122,30 +122,19 @@ async fn an_order_is_one_trace_over_four_services() {
     );
     assert_eq!((take.kind, &take.parent), (SpanKind::Internal, &placing.id));
     assert!(placing.attributes.is_empty(), "{placing:#?}");
-    for (service, name) in [
-        ("user-service", "GET /api/users/{id}"),
-        ("product-service", "PATCH /api/products/{id}/stock"),
-        ("notification-service", "POST /api/notifications/send"),
+    for (service, name, function) in [
+        ("user-service", "GET /api/users/{id}", placing),
+        ("product-service", "PATCH /api/products/{id}/stock", take),
+        (
+            "notification-service",
+            "POST /api/notifications/send",
+            placing,
+        ),
     ] {
-        let below = only(&spans, |s| s.service == service && s.name == name);
-        assert_eq!(below.kind, SpanKind::Server);
-        // Above it is the call that order-service made, and above that the function
-        // that made the call.
-        let call = only(&spans, |s| s.id == below.parent);
-        let function = if service == "product-service" {
-            take
-        } else {
-            placing
-        };
-        assert_eq!(
-            (call.service.as_str(), call.kind, &call.parent),
-            ("order-service", SpanKind::Client, &function.id),
-            "{call:#?}"
-        );
-        assert_eq!(call.attributes["peer.service"], service);
+        let answered = assert_called(&spans, service, name, function);
         assert!(
-            below.taken <= top.taken,
-            "{below:#?} takes longer than {top:#?}"
+            answered.taken <= top.taken,
+            "{answered:#?} takes longer than {top:#?}"
         );
     }
     let ids: BTreeSet<_> = spans.iter().map(|span| &span.id).collect();
@@ -159,6 +148,21 @@ async fn an_order_is_one_trace_over_four_services() {
         assert_eq!(request.header("content-type"), "application/x-protobuf");
         assert_eq!(request.header("x-team"), "the shop");
     }
+}
+
+/// The span of the request `name` to `service`, which `function` of order-service made.
+#[track_caller]
+fn assert_called<'a>(spans: &'a [Span], service: &str, name: &str, function: &Span) -> &'a Span {
+    let below = only(spans, |s| s.service == service && s.name == name);
+    assert_eq!(below.kind, SpanKind::Server);
+    let call = only(spans, |s| s.id == below.parent);
+    assert_eq!(
+        (call.service.as_str(), call.kind, &call.parent),
+        ("order-service", SpanKind::Client, &function.id),
+        "{call:#?}"
+    );
+    assert_eq!(call.attributes["peer.service"], service);
+    below
 }
 
 #[tokio::test]
