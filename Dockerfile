@@ -32,6 +32,7 @@ COPY framework-comparison/Cargo.toml framework-comparison/
 COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
 COPY exercises/Cargo.toml exercises/
+COPY harness/Cargo.toml harness/
 # Empty crates have the same dependencies; programs, tests and examples that they name
 # are not there, so they name none.
 RUN for manifest in */Cargo.toml */*/Cargo.toml; do \

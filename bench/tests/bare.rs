@@ -1,42 +1,27 @@
 //! Each bare server answers what the services are measured against, and what is asked
 //! to see what a framework does by itself.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
+use harness::PATIENCE;
+use harness::process::{Process, address_in, piped};
 use serde_json::{Value, json};
 
-/// A running program. Dropped, it is ended.
+/// A running program. Dropped, it is killed.
 struct Bare {
-    program: Child,
-    /// Kept open: Rocket goes on to write its log there.
-    _output: BufReader<ChildStdout>,
+    _process: Process,
     url: String,
 }
 
 impl Bare {
     fn start(framework: &str) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_bare"))
-            .arg(framework)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut output = BufReader::new(program.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        output.read_line(&mut line).expect("a line");
-        let url = line.trim().strip_prefix("listening on ").expect("a URL");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bare"));
+        let process = Process::start(piped(command.arg(framework))).expect("starts");
+        let address = process.wait_for(address_in, PATIENCE).expect("listens");
         Self {
-            url: url.to_owned(),
-            _output: output,
-            program,
+            url: format!("http://{address}"),
+            _process: process,
         }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
 

@@ -4,15 +4,15 @@
 pub mod conformance;
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+pub use harness::Got;
+use harness::PATIENCE;
+use harness::raw::{self, Request};
 use reqwest::Method;
-use reqwest::header::HeaderMap;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -23,9 +23,6 @@ use crate::upstream::client::{Upstream, connections};
 use crate::upstream::resilience::Resilience;
 use crate::upstream::url::UpstreamUrl;
 
-/// The time-out of requests and of shutdown.
-const TIMEOUT: Duration = Duration::from_secs(20);
-
 /// A running service. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -33,17 +30,6 @@ pub struct Server {
     http: reqwest::Client,
     shutdown: Shutdown,
     task: JoinHandle<Result<(), RunError>>,
-}
-
-/// A response, read to its end.
-#[derive(Debug)]
-pub struct Got {
-    /// The status code.
-    pub status: u16,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Vec<u8>,
 }
 
 impl Server {
@@ -78,7 +64,7 @@ impl Server {
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http
             .request(method, format!("http://{}{path}", self.address))
-            .timeout(TIMEOUT)
+            .timeout(PATIENCE)
     }
 
     /// Gets `path`.
@@ -108,7 +94,7 @@ impl Server {
     /// Shuts it down, and waits until it has stopped.
     pub async fn stop(mut self) {
         self.shutdown.request();
-        let stopped = tokio::time::timeout(TIMEOUT, &mut self.task)
+        let stopped = tokio::time::timeout(PATIENCE, &mut self.task)
             .await
             .expect("stops in time");
         stopped.expect("does not panic").expect("stops cleanly");
@@ -118,69 +104,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown.request();
-    }
-}
-
-impl Got {
-    /// Sends a request and reads the response.
-    pub async fn from(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.expect("an answer");
-        Self {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body: response.bytes().await.expect("a whole body").to_vec(),
-        }
-    }
-
-    /// The body as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
-    }
-
-    /// A header, or the empty string.
-    pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    }
-
-    /// Checks the status, and returns the body.
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        assert_eq!(
-            self.status,
-            status,
-            "{}",
-            String::from_utf8_lossy(&self.body)
-        );
-        if self.body.is_empty() {
-            Value::Null
-        } else {
-            self.json()
-        }
-    }
-
-    /// Checks that this is an error of the contract with this status and code, and returns its
-    /// message.
-    #[track_caller]
-    pub fn expect_error(self, status: u16, code: &str) -> String {
-        let body = self.json();
-        assert_eq!(
-            (self.status, body["code"].as_str()),
-            (status, Some(code)),
-            "{body}"
-        );
-        assert_eq!(
-            body["requestId"].as_str(),
-            Some(self.header("x-request-id")),
-            "{body}"
-        );
-        assert_eq!(self.header("content-type"), "application/json", "{body}");
-        let sentence = body["error"].as_str().unwrap_or_default();
-        assert!(!sentence.is_empty(), "no sentence in {body}");
-        sentence.to_owned()
     }
 }
 
@@ -215,10 +138,9 @@ impl Stub {
     pub async fn replying(
         reply: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static,
     ) -> Self {
-        Self::sending(move |request| {
+        Self::accepting_requests(move |request| {
             let (status, body) = reply(request);
-            let length = body.len();
-            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+            raw::json(status, "", &body)
         })
         .await
     }
@@ -226,13 +148,17 @@ impl Stub {
     /// A stub that sends the bytes that `reply` returns for a request, HTTP or not, and closes
     /// the connection.
     pub async fn sending(reply: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::accepting_requests(move |request| reply(request).into_bytes()).await
+    }
+
+    async fn accepting_requests(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let reply = Arc::new(reply);
         Self::accepting(move |mut stream| {
             let reply = Arc::clone(&reply);
             async move {
                 // The caller may close the connection at any moment.
-                if let Ok(request) = read_request(&mut stream).await {
-                    let _ = stream.write_all(reply(&request).as_bytes()).await;
+                if let Some(request) = Request::read(&mut stream).await {
+                    let _ = stream.write_all(&reply(&request.text())).await;
                     let _ = stream.shutdown().await;
                 }
             }
@@ -302,25 +228,6 @@ impl Drop for Stub {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
-        }
-    }
-}
-
-async fn read_request(stream: &mut TcpStream) -> io::Result<String> {
-    let mut request = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&request);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .to_ascii_lowercase()
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                return Ok(text.into_owned());
-            }
-        }
-        if stream.read_buf(&mut request).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::testkit::Got;
+use harness::raw;
 use serde_json::Value;
-use shop_tests::raw;
 use tokio::time::timeout;
 
 /// A program that takes longer than this hangs.

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::testkit::Got;
+use harness::raw::{Connection, refuses, request};
 use shop_tests::program::programs;
-use shop_tests::raw::{Connection, request};
 use shop_tests::scripts::Shop;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::answers::{JSON, PATIENCE, told};
 use crate::report::Report;
@@ -93,10 +92,8 @@ pub(crate) async fn check(program: &str) -> Result<Report, String> {
 
 /// Sends product-service a request but for the end, and gives it time to read that.
 async fn begin_request(products: SocketAddr) -> Result<Connection, String> {
-    // `open` is for one that must be there.
-    let there = TcpStream::connect(products).await;
-    there.map_err(|cause| format!("no connection: {cause}"))?;
-    let mut connection = Connection::open(products).await;
+    let connected = Connection::connect(products).await;
+    let mut connection = connected.map_err(|cause| format!("no connection: {cause}"))?;
     let (begin, _) = request_in_two();
     connection.send(&begin).await.map_err(broken)?;
     sleep(READ_BY_THEN).await;
@@ -106,10 +103,7 @@ async fn begin_request(products: SocketAddr) -> Result<Connection, String> {
 /// Sends the end once the service has begun to stop, and reads the answer.
 async fn finish_request(products: SocketAddr, mut connection: Connection) -> Result<Got, String> {
     // One that stops takes no more connections.
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline && TcpStream::connect(products).await.is_ok() {
-        sleep(Duration::from_millis(5)).await;
-    }
+    refuses(products, PATIENCE).await;
     let (_, end) = request_in_two();
     connection.send(&end).await.map_err(broken)?;
     let answer = timeout(PATIENCE, connection.answer(false)).await;

@@ -4,23 +4,24 @@
 //! Each server is a process of its own, so that a panic and a signal are real. What
 //! is waited for is waited for on all of them at once, and for [`PATIENCE`] at most.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
 use bench::A_WHILE;
 use chassis::serve::run::RunError;
 use futures_util::future::join_all;
+use harness::process::{Process, address_in, piped};
+use harness::raw::{self, Request};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use Show::{Answer, Count, Length, Origin};
 
 use crate::Framework;
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, worded};
 
 /// What is in the table where there is nothing to ask for: no route of the lab
 /// panics. Its rooms have a test each, with one that does.
@@ -330,15 +331,15 @@ async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
         return Ok(conversation.silence().to_owned());
     };
     Ok(match probe.show {
-        Answer => last.to_string(),
+        Answer => worded(last),
         Length if last.status != 200 => last.status.to_string(),
         Length => match last.header("content-length") {
-            Some(_) => format!("{}, length", last.status),
-            None => format!("{}, no length", last.status),
+            "" => format!("{}, no length", last.status),
+            _ => format!("{}, length", last.status),
         },
         Origin => match last.header("access-control-allow-origin") {
-            Some(origin) => format!("{}, {origin}", last.status),
-            None => format!("{}, no CORS", last.status),
+            "" => format!("{}, no CORS", last.status),
+            origin => format!("{}, {origin}", last.status),
         },
         Count => {
             let statuses: Vec<_> = answers.iter().map(|one| one.status.to_string()).collect();
@@ -377,14 +378,15 @@ async fn waiting(port: u16, paths: Paths) -> Result<[String; 5], RunError> {
 
 /// What a server of its own does when it is told to stop while it has this request.
 async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError> {
-    let mut server = start.start().await?;
+    let server = start.start().await?;
     let mut conversation = Conversation::open(server.port).await?;
     conversation.send(&request).await;
     sleep(A_WHILE / 4).await;
     let signalled = Instant::now();
-    server.terminate()?;
+    server.process.signal("TERM").map_err(RunError::Start)?;
     let answers = conversation.ask(b"", 1, PATIENCE).await;
-    let ended = server.ended(signalled + PATIENCE).await;
+    let left = PATIENCE.saturating_sub(signalled.elapsed());
+    let ended = server.process.wait_async(left).await.is_ok();
     let took = signalled.elapsed();
     let answer = match answers.first() {
         Some(answer) => answer.status.to_string(),
@@ -402,13 +404,14 @@ async fn slow_users() -> Result<u16, RunError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let mut conversation = Conversation::over(stream);
-                sleep(A_WHILE).await;
-                let user = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
-                    content-length: 10\r\nconnection: close\r\n\r\n{\"id\":\"1\"}";
-                conversation.send(user.as_bytes()).await;
+                if Request::read(&mut stream).await.is_some() {
+                    sleep(A_WHILE).await;
+                    let user = raw::json("200 OK", "", r#"{"id":"1"}"#);
+                    // The server may have ended meanwhile.
+                    let _ = stream.write_all(&user).await;
+                }
             });
         }
     });
@@ -424,82 +427,31 @@ struct Start<'a> {
     users: u16,
 }
 
-/// A server in a process of its own. Dropped, it is ended.
+/// A server in a process of its own. Dropped, it is killed.
 struct Server {
-    process: Child,
+    process: Process,
     port: u16,
 }
 
 impl Start<'_> {
     async fn start(self) -> Result<Server, RunError> {
         let name = format!("{} --framework {}", self.command, self.framework);
-        let mut process = Command::new(self.program)
+        let mut command = Command::new(self.program);
+        command
             .args([self.command, "--framework", self.framework])
             .env_clear()
             .env("PORT", "0")
             .env(
                 "USER_SERVICE_URL",
                 format!("http://127.0.0.1:{}", self.users),
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let (send, ports) = mpsc::channel();
-        let stdout = process.stdout.take().into_iter();
-        // A thread that goes on reading, because a full pipe would stop the server.
-        thread::spawn(move || {
-            let lines = stdout.flat_map(|pipe| BufReader::new(pipe).lines());
-            for line in lines.map_while(Result::ok) {
-                // Nobody listens any more once the first one is there.
-                let _ = port_in(&line).map(|port| send.send(port));
-            }
-        });
-        let mut server = Server { process, port: 0 };
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Ok(port) = ports.try_recv() {
-                server.port = port;
-                return Ok(server);
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-        Err(RunError::Start(format!("{name} does not start")))
-    }
-}
-
-/// Where a server that has just started says it is: `listening on
-/// http://127.0.0.1:8002`, or a line of JSON with that address.
-fn port_in(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once("127.0.0.1:")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit());
-    rest[..end.unwrap_or(rest.len())].parse().ok()
-}
-
-impl Server {
-    fn terminate(&self) -> Result<(), RunError> {
-        // The shell's own kill: not every machine has a program of that name.
-        let kill = format!("kill -TERM {}", self.process.id());
-        Command::new("sh").args(["-c", &kill]).status()?;
-        Ok(())
-    }
-
-    /// Whether it has ended by itself in time.
-    async fn ended(&mut self, deadline: Instant) -> bool {
-        while Instant::now() < deadline {
-            if let Ok(Some(_)) = self.process.try_wait() {
-                return true;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        false
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+            );
+        let start = move || {
+            let process = Process::start(piped(&mut command))?;
+            let port = process.wait_for(address_in, PATIENCE)?.port();
+            Ok(Server { process, port })
+        };
+        let started = spawn_blocking(start).await;
+        let started = started.unwrap_or_else(|panic| Err(panic.to_string()));
+        started.map_err(|fault: String| RunError::Start(format!("{name}: {fault}")))
     }
 }

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
+use std::time::Duration;
 
 use framework_comparison::probes;
+use harness::process::{self, Ended};
 use serde_json::Value;
 
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_framework-comparison"))
-        .args(arguments)
-        .output()
-        .expect("it starts")
+/// Longer than all of the probes take, on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+fn run(arguments: &[&str]) -> Ended {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_framework-comparison"));
+    process::run(program.args(arguments), PATIENCE).expect("it ends")
 }
 
 #[test]
@@ -34,8 +37,8 @@ fn what_cannot_be_done_is_said_in_one_sentence() {
         (&[], "say what to do"),
     ] {
         let ended = run(arguments);
-        let said = String::from_utf8(ended.stderr).expect("UTF-8");
-        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {said}");
+        let said = ended.stderr;
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {said}");
         assert!(said.contains(sentence), "{arguments:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
         assert!(ended.stdout.is_empty(), "{arguments:?}");
@@ -46,10 +49,13 @@ fn what_cannot_be_done_is_said_in_one_sentence() {
 fn help_names_the_commands() {
     for flag in ["--help", "-h"] {
         let ended = run(&["serve", flag]);
-        let said = String::from_utf8(ended.stdout).expect("UTF-8");
-        assert!(ended.status.success());
+        assert_eq!(ended.status, Some(0));
         for command in ["serve", "defaults", "default-server"] {
-            assert!(said.contains(&format!("framework-comparison {command}")));
+            assert!(
+                ended
+                    .stdout
+                    .contains(&format!("framework-comparison {command}"))
+            );
         }
     }
 }
@@ -59,8 +65,8 @@ fn help_names_the_commands() {
 #[test]
 fn each_framework_does_by_itself_what_it_is_known_for_and_in_the_lab_what_all_do() {
     let ended = run(&["defaults", "--format", "json"]);
-    assert!(ended.status.success(), "{ended:?}");
-    let findings: Vec<Value> = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let findings: Vec<Value> = serde_json::from_str(&ended.stdout).expect("JSON");
     assert!(findings.len() > 30, "{}", findings.len());
 
     for (probe, expected, room) in [

@@ -1,10 +1,9 @@
 //! Tests of notification-service over HTTP: the real server on a free port.
 
 use chassis::testkit::{Got, Server, env};
+use harness::raw::exchange_bytes;
 use notification_service::{App, Config, http};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// The largest body that the service accepts, in bytes.
 const LIMIT: usize = 64 * 1024;
@@ -26,17 +25,6 @@ async fn send(server: &Server, user_id: &str, message: &str) -> Value {
 /// A request without a body.
 async fn bare(server: &Server, method: &str, path: &str) -> Got {
     Got::from(server.request(method.parse().expect("a method"), path)).await
-}
-
-/// Sends these bytes and reads until the server closes the connection.
-async fn raw(server: &Server, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(server.address())
-        .await
-        .expect("a connection");
-    stream.write_all(request).await.expect("the server reads");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("an answer");
-    String::from_utf8(answer).expect("text")
 }
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -399,7 +387,8 @@ async fn another_path_is_not_found_and_another_method_not_allowed() {
         ("CONNECT example.com:80 HTTP/1.1", "no path at all"),
     ] {
         let head = format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n");
-        let answer = raw(&server, head.as_bytes()).await;
+        let answer = exchange_bytes(server.address(), head.as_bytes()).await;
+        let answer = answer.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 404 "), "{reason}: {answer}");
         assert!(answer.contains("\"not_found\""), "{reason}: {answer}");
     }
@@ -500,7 +489,8 @@ async fn a_body_has_at_most_64_kib() {
             "refused by its Content-Length, before it arrives",
         ),
     ] {
-        let answer = raw(&server, request.as_bytes()).await;
+        let answer = exchange_bytes(server.address(), request.as_bytes()).await;
+        let answer = answer.expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status} ")),

@@ -4,9 +4,8 @@
 use std::net::SocketAddr;
 
 use chassis::testkit::Got;
+use harness::raw;
 use serde_json::{Value, json};
-
-use crate::raw;
 
 /// The most records on a page.
 const PAGE: usize = 1000;

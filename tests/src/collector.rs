@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use harness::PATIENCE;
+use harness::raw::Request;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
-use crate::PATIENCE;
-use crate::fake::{Fake, Seen};
+use crate::fake::Fake;
 
 /// A collector that takes all there is. Dropped, it is stopped.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Collector {
     }
 
     /// What was sent to it so far, as it came.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<Request> {
         self.0.seen()
     }
 
@@ -78,7 +79,7 @@ impl Collector {
     }
 }
 
-fn spans(request: &Seen) -> Vec<Span> {
+fn spans(request: &Request) -> Vec<Span> {
     let batch = ExportTraceServiceRequest::decode(request.body_bytes()).expect("OTLP");
     let mut spans = Vec::new();
     for of_service in batch.resource_spans {

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`shop`] | the five real servers, on free ports, wired to each other |
 //! | [`faults`] | a list of what was not as expected, so that one run shows all of it |
-//! | [`raw`] | HTTP/1.1 byte by byte, where a client library would tidy up |
 //! | [`fake`] | a neighbour that the test answers for, and that remembers what it was asked |
 //! | [`collector`] | what takes the spans of the services, and shows them |
 //! | [`program`] | the built services as processes, that can be killed and come back |
 //! | [`scripts`] | a shop that the scripts start, swap and stop |
 //! | [`ask`] | what clients ask the programs for |
 //! | [`document`] | an OpenAPI document: its own rules, and whether an answer is as it says |
+//!
+//! Processes and HTTP/1.1 byte by byte are in [`harness`].
 //!
 //! The tests themselves:
 //!
@@ -40,11 +41,5 @@ pub mod document;
 pub mod fake;
 pub mod faults;
 pub mod program;
-pub mod raw;
 pub mod scripts;
 pub mod shop;
-
-use std::time::Duration;
-
-/// Longer than anything here takes: a wait that exceeds it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,19 +1,15 @@
 //! The built services as processes.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use serde_json::Value;
+use harness::PATIENCE;
+use harness::process::{self, Process, address_in};
 
-use crate::PATIENCE;
+pub use harness::process::Ended;
 
 /// The five programs.
 pub const SERVICES: [&str; 5] = [
@@ -92,23 +88,8 @@ pub fn found_by(variable: &str) -> &'static str {
 pub struct Program {
     name: String,
     variables: Vec<(String, String)>,
-    child: Child,
-    stderr: Option<ChildStderr>,
-    // Locked, so that a test may ask one program from many tasks.
-    lines: Mutex<Receiver<String>>,
-    is_read: Arc<AtomicBool>,
+    process: Process,
     address: SocketAddr,
-}
-
-/// How a program ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its exit status, if no signal ended it.
-    pub status: Option<i32>,
-    /// What it wrote to standard output and nobody had read.
-    pub stdout: String,
-    /// What it wrote to standard error.
-    pub stderr: String,
 }
 
 impl Program {
@@ -148,57 +129,22 @@ impl Program {
 
     /// Starts it at `port`, unless it ends before it is up.
     fn start_at(port: u16, name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
-        let mut child = command(name, variables)
-            .env("PORT", port.to_string())
-            .spawn()
-            .expect("the program starts");
-        let (send, lines) = channel();
-        let stdout = child.stdout.take().expect("piped");
-        let is_read = Arc::new(AtomicBool::new(true));
-        let reading = Arc::clone(&is_read);
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-                while !reading.load(Ordering::Relaxed) {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            }
-        });
-        let stderr = child.stderr.take();
+        let mut command = command(name, variables);
+        command.env("PORT", port.to_string());
+        let process = Process::start(process::piped(&mut command)).expect("the program starts");
+        // The port has to be in the first line.
+        let first = process.wait_for(|line| Some(line.to_owned()), PATIENCE);
+        let first = first.map_err(|fault| format!("{name} {fault}"))?;
+        let address = address_in(&first).ok_or_else(|| {
+            format!("{name} begins with {first:?}, and not with a line of JSON that has its port")
+        })?;
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut program = Self {
+        Ok(Self {
             name: name.to_owned(),
             variables: variables.iter().map(owned).collect(),
-            child,
-            stderr,
-            lines: Mutex::new(lines),
-            is_read,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        };
-        let lines = program.lines.get_mut().expect("no panic");
-        let first = match lines.recv_timeout(PATIENCE) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(format!("{name} has said nothing within {PATIENCE:?}"));
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let Ended { status, stderr, .. } = program.ended(PATIENCE);
-                let status = status.map_or("no status".to_owned(), |status| status.to_string());
-                let said = stderr.trim();
-                return Err(format!(
-                    "{name} ended with {status} as it started, and said {said:?}"
-                ));
-            }
-        };
-        let port = serde_json::from_str(&first)
-            .ok()
-            .and_then(|line: Value| line["port"].as_u64()?.try_into().ok());
-        program.address.set_port(port.ok_or_else(|| {
-            format!("{name} begins with {first:?}, and not with a line of JSON that has its port")
-        })?);
-        Ok(program)
+            process,
+            address,
+        })
     }
 
     /// Starts it again at the same address, with the same variables, and with
@@ -225,9 +171,7 @@ impl Program {
 
     /// Kills it; its port refuses then.
     pub fn kill(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
     }
 
     /// The service that it is.
@@ -237,7 +181,7 @@ impl Program {
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// Where it listens.
@@ -252,147 +196,53 @@ impl Program {
 
     /// Its next line on standard output, if one comes in time.
     pub fn line(&self, within: Duration) -> Option<String> {
-        let lines = self.lines.lock().expect("no panic");
-        lines.recv_timeout(within).ok()
+        self.process.stdout.next(within)
     }
 
     /// Reads its standard output on, or no longer: then the pipe fills up.
     pub fn read_output(&self, reads: bool) {
-        self.is_read.store(reads, Ordering::Relaxed);
-    }
-
-    /// Waits until it has ended by itself, without reading what it wrote; returns
-    /// its exit status, if no signal ended it.
-    pub fn exited(&mut self, within: Duration) -> Option<i32> {
-        wait(&mut self.child, within)
+        self.process.stdout.pause(!reads);
     }
 
     /// Sends it a signal, such as `TERM`, `STOP` or `CONT`.
     pub fn signal(&self, signal: &str) {
-        send_signal(self.id(), signal);
+        self.process.signal(signal).expect("it runs");
+    }
+
+    /// Waits until it has ended by itself, without reading what it wrote; returns
+    /// its exit status, if no signal ended it.
+    pub fn exited(&self, within: Duration) -> Option<i32> {
+        let status = self.process.wait(within);
+        status.unwrap_or_else(|fault| self.fail(&fault)).code()
     }
 
     /// Waits until it has ended by itself.
-    pub fn ended(&mut self, within: Duration) -> Ended {
-        let status = wait(&mut self.child, within);
-        let mut stderr = String::new();
-        if let Some(mut pipe) = self.stderr.take() {
-            // Not text is not what is expected either; the test will say so.
-            let _ = pipe.read_to_string(&mut stderr);
-        }
-        let lines = self.lines.get_mut().expect("no panic");
-        let stdout: Vec<String> = lines.iter().collect();
-        Ended {
-            status,
-            stdout: stdout.join("\n"),
-            stderr,
-        }
+    pub fn ended(&self, within: Duration) -> Ended {
+        let ended = self.process.ended(within);
+        ended.unwrap_or_else(|fault| self.fail(&fault))
     }
-}
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.kill();
+    fn fail(&self, fault: &str) -> ! {
+        panic!("{}: {fault}", self.name)
     }
-}
-
-/// Sends a signal to the process with this id, which has to be one of ours.
-/// After a `STOP` it does nothing more.
-pub fn send_signal(process: u32, signal: &str) {
-    // The shell's own kill: not every machine has a program of that name.
-    let sent = Command::new("sh")
-        .args(["-c", &format!("kill -{signal} {process}")])
-        .status()
-        .expect("a shell");
-    assert!(sent.success(), "kill -{signal} failed");
-    let deadline = Instant::now() + PATIENCE;
-    while signal == "STOP" && !stands_still(process) {
-        // On a busy machine the last of its threads stops some time later.
-        assert!(Instant::now() < deadline, "{process} does not stop");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Whether all threads of a process are stopped.
-fn stands_still(process: u32) -> bool {
-    if let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) {
-        return threads.flatten().all(|thread| {
-            let state = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            // It follows the name, which is in brackets.
-            state
-                .rsplit(") ")
-                .next()
-                .is_some_and(|rest| rest.starts_with('T'))
-        });
-    }
-    // A system that has no such folder.
-    let state = Command::new("ps")
-        .args(["-o", "stat=", "-p", &process.to_string()])
-        .output()
-        .expect("ps");
-    state.stdout.starts_with(b"T")
 }
 
 /// Runs a service that must not come up, or a program that ends by itself, and waits
 /// until it has. Arguments follow the name: `user-service healthcheck`.
 pub fn run(name: &str, variables: &[(&str, &str)]) -> Ended {
-    let mut child = command(name, variables)
-        .spawn()
-        .expect("the program starts");
-    let status = wait(&mut child, PATIENCE);
-    let (mut stdout, mut stderr) = (String::new(), String::new());
-    for (pipe, text) in [
-        (
-            child
-                .stdout
-                .take()
-                .map(|pipe| Box::new(pipe) as Box<dyn Read>),
-            &mut stdout,
-        ),
-        (
-            child
-                .stderr
-                .take()
-                .map(|pipe| Box::new(pipe) as Box<dyn Read>),
-            &mut stderr,
-        ),
-    ] {
-        pipe.expect("piped").read_to_string(text).expect("UTF-8");
-    }
-    Ended {
-        status,
-        stdout,
-        stderr,
-    }
+    let ended = process::run(&mut command(name, variables), PATIENCE);
+    ended.unwrap_or_else(|fault| panic!("{name}: {fault}"))
 }
 
+/// A program of this build, with nothing in its environment but `variables`.
 fn command(name: &str, variables: &[(&str, &str)]) -> Command {
     let mut words = name.split(' ');
     let mut command = Command::new(binary(words.next().unwrap_or_default()));
     command
         .args(words)
         .env_clear()
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .envs(variables.iter().copied());
     command
-}
-
-fn wait(child: &mut Child, within: Duration) -> Option<i32> {
-    let deadline = Instant::now() + within;
-    loop {
-        if let Some(status) = child.try_wait().expect("a child of ours") {
-            return status.code();
-        }
-        if Instant::now() > deadline {
-            // A program that hangs would outlive the test.
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("still running after {within:?}");
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn binary(name: &str) -> PathBuf {

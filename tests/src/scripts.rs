@@ -5,11 +5,11 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use harness::process;
 
 use crate::program::{SERVICES, programs};
 
@@ -75,7 +75,7 @@ impl Shop {
     pub fn new() -> Result<Self, String> {
         static SHOPS: AtomicU16 = AtomicU16::new(0);
         let number = SHOPS.fetch_add(1, Ordering::Relaxed);
-        let run_dir = env::temp_dir().join(format!("shop-{}-{number}", process::id()));
+        let run_dir = env::temp_dir().join(format!("shop-{}-{number}", std::process::id()));
         fs::create_dir_all(&run_dir)
             .map_err(|cause| format!("{} cannot be made: {cause}", run_dir.display()))?;
         Ok(Self {
@@ -87,16 +87,12 @@ impl Shop {
 
     /// Runs one of the scripts on this shop.
     pub async fn run(&self, script: &str, words: &[&str]) -> Result<Ran, String> {
-        let mut command = tokio::process::Command::from(self.command(script));
-        let running = command.args(words).kill_on_drop(true).output();
-        let ended = timeout(SCRIPT, running).await;
-        let ended =
-            ended.map_err(|_| format!("scripts/{script} has not ended within {SCRIPT:?}"))?;
-        let ended = ended.map_err(|cause| format!("scripts/{script} cannot be run: {cause}"))?;
-        let said = [ended.stdout, ended.stderr].concat();
+        let mut command = self.command(script);
+        let ended = process::run_async(command.args(words), SCRIPT).await;
+        let ended = ended.map_err(|fault| format!("scripts/{script}: {fault}"))?;
         Ok(Ran {
-            worked: ended.status.success(),
-            said: String::from_utf8_lossy(&said).into_owned(),
+            worked: ended.status == Some(0),
+            said: format!("{}\n{}", ended.stdout, ended.stderr),
         })
     }
 
@@ -107,8 +103,7 @@ impl Shop {
             .env("BASE_PORT", self.base_port.to_string())
             .env("RUN_DIR", &self.run_dir)
             .env("BIN_DIR", programs())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
+            .env("NO_COLOR", "1");
         // What the demo looks for in the logs has to be there.
         for variable in ["LOG_LEVEL", "LOG_FORMAT", "RUST_LOG"] {
             command.env_remove(variable);
@@ -133,7 +128,7 @@ impl Shop {
 impl Drop for Shop {
     fn drop(&mut self) {
         // Whatever could not be stopped or removed, there is nobody left to tell.
-        let _ = self.command("stop.sh").stdout(Stdio::null()).status();
+        let _ = process::run(&mut self.command("stop.sh"), SCRIPT);
         let _ = fs::remove_dir_all(&self.run_dir);
     }
 }
@@ -142,7 +137,7 @@ impl Drop for Shop {
 /// a system hands out by itself. Shops of one process search from different ports on, since
 /// a shop takes its ports only when it starts.
 fn five_free_ports(shop: u16) -> Option<u16> {
-    let offset = u16::try_from(process::id() % 1000).ok()? + shop % 10 * 100;
+    let offset = u16::try_from(std::process::id() % 1000).ok()? + shop % 10 * 100;
     let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 5);
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     candidates

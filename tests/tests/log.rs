@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use harness::PATIENCE;
+use harness::raw::{self, Connection, request};
 use serde_json::Value;
-use shop_tests::PATIENCE;
 use shop_tests::program::{PROGRAMS, Program};
-use shop_tests::raw::{self, Connection, request};
 
 /// Longer than a service takes to give up a blocked log, far less than a hang.
 const PROMPT: Duration = Duration::from_secs(8);
@@ -39,7 +39,7 @@ async fn fill_the_log(program: &Program) {
 
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_shutdown() {
-    let mut program = Program::start("user-service", &[]);
+    let program = Program::start("user-service", &[]);
     fill_the_log(&program).await;
     let blocked = dropped(&program).await;
 

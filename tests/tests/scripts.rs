@@ -5,16 +5,14 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{self, Output, Stdio};
+use std::process::{self, Command, Stdio};
 
+use harness::PATIENCE;
+use harness::process::{Ended, Process, signal};
+use harness::raw::{self, refuses};
 use serde_json::Value;
-use shop_tests::PATIENCE;
-use shop_tests::program::{SERVICES, programs, send_signal};
-use shop_tests::raw;
+use shop_tests::program::{SERVICES, programs};
 use shop_tests::scripts::{self, Ran, Shop};
-use tokio::net::TcpStream;
-use tokio::process::Command;
-use tokio::time::{Duration, Instant, sleep, timeout};
 
 const PRODUCTS: &str = "product-service";
 
@@ -46,14 +44,11 @@ async fn crash(shop: &Shop) {
     for service in SERVICES {
         let noted = fs::read_to_string(shop.run_dir().join(format!("{service}.pid")));
         let process = noted.expect("a process id").trim().parse();
-        send_signal(process.expect("a number"), "KILL");
+        signal(process.expect("a number"), "KILL").expect("it runs");
     }
     for service in SERVICES {
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(shop.address(service)).await.is_ok() {
-            assert!(Instant::now() < deadline, "{service} outlives a SIGKILL");
-            sleep(Duration::from_millis(5)).await;
-        }
+        let is_gone = refuses(shop.address(service), PATIENCE).await;
+        assert!(is_gone, "{service} outlives a SIGKILL");
     }
 }
 
@@ -185,7 +180,7 @@ impl Elsewhere {
     }
 
     /// Runs a script in the directory with the file.
-    async fn run(&self, script: &Path, way: Way) -> Output {
+    async fn run(&self, script: &Path, way: Way) -> Ended {
         let text = fs::read_to_string(script).expect("a script is text");
         let python = text.starts_with("#!/usr/bin/env python3\n");
         assert!(python || text.starts_with("#!/usr/bin/env bash\n"));
@@ -227,11 +222,13 @@ impl Elsewhere {
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env_remove("RUN_DIR")
             .stdin(input)
-            .kill_on_drop(true);
-        let ended = timeout(PATIENCE, command.output()).await;
-        let ended = ended.unwrap_or_else(|_| panic!("{} {way:?} goes on", script.display()));
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let running = Process::start(&mut command).expect("it can be run");
+        let ended = running.ended_async(PATIENCE).await;
+        let ended = ended.unwrap_or_else(|fault| panic!("{} {way:?}: {fault}", script.display()));
         fs::remove_dir_all(outside).expect("it is there");
-        ended.expect("it can be run")
+        ended
     }
 
     /// The names of the files here and one above.
@@ -267,10 +264,10 @@ async fn a_script_run_from_elsewhere_works_or_stops_and_deletes_nothing() {
         let is_bash = script.extension().is_none_or(|extension| extension != "py");
         for way in [Way::Linked, Way::LinkedDirectory, Way::Piped, Way::Copied] {
             let ran = elsewhere.run(&script, way).await;
-            let errors = String::from_utf8_lossy(&ran.stderr);
-            let told = format!("{} {way:?}: {}, {errors}", script.display(), ran.status);
-            let works = ran.status.success() && errors.is_empty();
-            let stops = !ran.status.success() && errors.lines().count() == 1;
+            let told = format!("{} {way:?}: {ran:?}", script.display());
+            let worked = ran.status == Some(0);
+            let works = worked && ran.stderr.is_empty();
+            let stops = !worked && ran.stderr.lines().count() == 1;
             match way {
                 Way::Linked | Way::LinkedDirectory => assert!(works, "{told}"),
                 Way::Piped | Way::Copied if is_bash => assert!(stops, "{told}"),

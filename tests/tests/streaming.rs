@@ -14,13 +14,12 @@ use chassis::serve::service::Service;
 use chassis::serve::shutdown::Shutdown;
 use chassis::testkit::{Got, Server, env};
 use futures_util::stream::{self, Stream, StreamExt};
+use harness::PATIENCE;
+use harness::raw::{self, Connection, request};
 use product_service::http::API;
 use product_service::{App, Config};
-use shop_tests::PATIENCE;
-use shop_tests::raw::{self, Connection, request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 /// How long a connection may be idle.
 const IDLE: Duration = Duration::from_millis(300);
@@ -170,22 +169,12 @@ on! {
 }
 
 /// Asks for a stream, and reads until its first chunk is there.
-async fn begin(address: SocketAddr, kind: &str) -> TcpStream {
-    let mut client = TcpStream::connect(address).await.expect("connects");
+async fn begin(address: SocketAddr, kind: &str) -> Connection {
+    let mut client = Connection::open(address).await;
     let request = request("GET", &format!("/api/products/{kind}"), &[], b"");
-    client.write_all(&request).await.expect("a live connection");
-    read_until(&mut client, "one\r\n").await;
+    client.send(&request).await.expect("a live connection");
+    client.until("one\r\n").await.expect("the first chunk");
     client
-}
-
-async fn read_until(client: &mut TcpStream, wanted: &str) {
-    let mut got = Vec::new();
-    while !String::from_utf8_lossy(&got).contains(wanted) {
-        let read = timeout(PATIENCE, client.read_buf(&mut got)).await;
-        let read = read.expect("in time").expect("a live connection");
-        let got = String::from_utf8_lossy(&got);
-        assert!(read > 0, "closed before {wanted:?}, after {got:?}");
-    }
 }
 
 /// Gets `path` on a connection of its own: one that is kept may just be closed.
@@ -225,7 +214,7 @@ async fn a_stream_is_sent_as_it_is_made(server: Server) {
     let refused = get(&server, "/api/products/whole").await;
     refused.expect_error(503, "overloaded");
 
-    read_until(&mut client, "two\r\n0\r\n\r\n").await;
+    client.until("two\r\n0\r\n\r\n").await.expect("its end");
     assert!(started.elapsed() >= QUIET);
     assert_eq!(
         counted(&server).await,
@@ -233,9 +222,7 @@ async fn a_stream_is_sent_as_it_is_made(server: Server) {
         "the stream, and what was refused"
     );
     // Now the connection is idle.
-    let mut rest = Vec::new();
-    let closed = timeout(PATIENCE, client.read_to_end(&mut rest)).await;
-    assert!(closed.is_ok_and(|closed| closed.is_ok()), "{rest:?}");
+    client.rest().await.expect("it is closed");
     assert_eq!(get(&server, "/api/products/whole").await.body, b"whole");
     server.stop().await;
 }
@@ -309,16 +296,14 @@ async fn a_connection_that_has_left_http_is_not_idle() {
         Ok(())
     })
     .await;
-    let mut client = TcpStream::connect(server.address())
-        .await
-        .expect("connects");
+    let mut client = Connection::open(server.address()).await;
     let headers = [("connection", "upgrade"), ("upgrade", "echo")];
     let request = request("GET", "/", &headers, b"");
-    client.write_all(&request).await.expect("a live connection");
-    read_until(&mut client, "\r\n\r\n").await;
+    client.send(&request).await.expect("a live connection");
+    client.until("\r\n\r\n").await.expect("an upgrade");
     sleep(3 * IDLE).await;
-    client.write_all(b"hello").await.expect("a live connection");
-    read_until(&mut client, "hello").await;
+    client.send(b"hello").await.expect("a live connection");
+    client.until("hello").await.expect("the same back");
     drop(client);
     server.stop().await;
 }

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chassis::testkit::{Got, Stub};
+use harness::raw::{self, request};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop_tests::collector::{Collector, Span};
-use shop_tests::fake::{self, Fake};
+use shop_tests::fake::Fake;
 use shop_tests::program::{Ended, Program, SERVICES};
-use shop_tests::raw::{self, request};
 use shop_tests::shop;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -33,7 +33,7 @@ async fn send(program: &Program, line: (&str, &str), headers: &[(&str, &str)], b
 }
 
 /// Asks a program to stop, and waits until it has.
-async fn stop(mut program: Program) -> Ended {
+async fn stop(program: Program) -> Ended {
     program.signal("TERM");
     tokio::task::spawn_blocking(move || program.ended(PROMPT))
         .await
@@ -320,7 +320,7 @@ async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_sp
 #[tokio::test]
 async fn a_trace_is_recorded_as_the_variables_and_the_caller_want_it() {
     let user = Fake::start(|_| async {
-        fake::json("200 OK", "", &json!({"id": "1", "name": "Ada"}).to_string())
+        raw::json("200 OK", "", &json!({"id": "1", "name": "Ada"}).to_string())
     })
     .await;
     let users = user.url();
@@ -409,7 +409,7 @@ async fn with_export_off_the_trace_goes_along_on_every_call() {
         } else {
             "200 OK"
         };
-        fake::json(status, "x-total-count: 1\r\n", &body.to_string())
+        raw::json(status, "x-total-count: 1\r\n", &body.to_string())
     })
     .await;
     let url = neighbour.url();

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use bench::Failed;
 use bench::measure::lines::code_lines;
-use bench::measure::process::{Running, output};
+use bench::measure::process::output;
+use harness::process::Process;
 
 /// The crates in the tree of the smallest server on a framework, its own not counted.
 pub(crate) fn crates(feature: &str) -> Option<usize> {
@@ -167,7 +168,7 @@ impl Workshop {
             .stdout(Stdio::null())
             .stderr(File::create(&errors)?);
         let began = Instant::now();
-        let status = Running::keep(cargo.spawn()?).wait(PATIENCE);
+        let status = Process::start(&mut cargo)?.wait(PATIENCE);
         let status = status.map_err(|error| format!("a build failed: {error}"))?;
         let took = began.elapsed();
         if status.success() {

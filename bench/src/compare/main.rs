@@ -35,9 +35,9 @@ use std::time::{Duration, Instant};
 
 use bench::Failed;
 use bench::measure::load::{FixedRate, Generator};
+use bench::measure::machine;
 use bench::measure::progress::Progress;
 use bench::measure::table::counted;
-use bench::measure::{machine, process};
 use reqwest::blocking::Client;
 
 use plan::{Options, options};
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 fn run(options: &Options, command: &str) -> Result<Results, Failed> {
     // Servers inherit it: a thousand connections have a file each, on both sides.
     rlimit::increase_nofile_limit(8192)?;
-    process::end_all_on_signal()?;
+    harness::process::kill_all_on_signal()?;
     let began = Instant::now();
     let fixed_rate = FixedRate::installed().ok_or("neither oha nor hey is installed")?;
     let http = Client::builder()

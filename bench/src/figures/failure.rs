@@ -1,12 +1,13 @@
 //! What fails, for how long, and how it returns.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bench::Failed;
-use bench::measure::process::signal;
+use harness::process::signal;
+use harness::raw::{Connection, State};
+use tokio::time::sleep;
 
 use crate::lab::{CONNECTIONS, Lab};
 use crate::record::{Record, Show};
@@ -35,16 +36,20 @@ pub(crate) fn slow_heads(lab: &mut Lab) -> Result<(), Failed> {
     )?;
     let shop = Shop::open(lab, "shop")?;
     lab.progress.tell("slow heads", "all at once");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let mut waits = Vec::new();
     for (place, framework) in FRAMEWORKS.iter().enumerate() {
         for (case, before, head, drips) in CASES {
             let address = shop.address(place);
-            let wait = move || until_cut_off(address, before, head, drips);
-            waits.push((framework, case, thread::spawn(wait)));
+            let wait = runtime.spawn(until_cut_off(address, before, head, drips));
+            waits.push((framework, case, wait));
         }
     }
     for (framework, case, wait) in waits {
-        let waited = wait.join().map_err(|_| "a wait for a server panicked")?;
+        let waited = runtime.block_on(wait)?;
         let waited = waited.map_err(|error| format!("{framework}, {case}: {error}"))?;
         record.add(framework, case, waited.as_secs_f64())?;
     }
@@ -54,34 +59,30 @@ pub(crate) fn slow_heads(lab: &mut Lab) -> Result<(), Failed> {
 }
 
 /// Sends some bytes, then others, and waits until the other side has closed.
-fn until_cut_off(
+async fn until_cut_off(
     address: SocketAddr,
     before: &str,
     head: &str,
     drips: bool,
 ) -> std::io::Result<Duration> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-    stream.write_all(before.as_bytes())?;
+    let mut connection = Connection::connect(address).await?;
+    connection.send(before.as_bytes()).await?;
     if !before.is_empty() {
         // Not together: what comes along with a request is not waited for yet.
-        thread::sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(100)).await;
     }
     let began = Instant::now();
-    stream.write_all(head.as_bytes())?;
-    while began.elapsed() < PATIENCE {
-        match stream.read(&mut [0; 1024]) {
-            Ok(0) => return Ok(began.elapsed()),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                // It may have closed meanwhile: then the next read says so.
-                let _ = if drips { stream.write(b"x") } else { Ok(0) };
-            }
-            // Reset: it has closed with bytes unread.
-            Err(_) => return Ok(began.elapsed()),
-        }
+    connection.send(head.as_bytes()).await?;
+    let state = if drips {
+        let pause = Duration::from_millis(500);
+        connection.drip(b"", pause, PATIENCE).await
+    } else {
+        connection.until_closed(PATIENCE).await
+    };
+    match state {
+        State::Open => Err(std::io::Error::other(format!("open for {PATIENCE:?}"))),
+        State::Closed | State::Reset => Ok(began.elapsed()),
     }
-    Err(std::io::Error::other(format!("open for {PATIENCE:?}")))
 }
 
 /// Whether the service at `caller` leaves the one at `place` alone: its circuit is open.

@@ -115,7 +115,7 @@ fn main() -> ExitCode {
 fn run(plan: Plan, sections: &[&Section]) -> Result<usize, Failed> {
     // Servers inherit it: a connection is a file on both sides.
     rlimit::increase_nofile_limit(8192)?;
-    process::end_all_on_signal()?;
+    harness::process::kill_all_on_signal()?;
     for (tool, users) in TOOLS {
         let is_needed = sections.iter().any(|one| users.contains(&one.name));
         if is_needed && process::find(tool).is_none() {

@@ -18,9 +18,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use harness::process::Process;
 use serde::Deserialize;
 
-use super::process::{Running, is_installed, pinned};
+use super::process::{is_installed, pinned};
 use super::stats::percentile;
 use crate::Failed;
 
@@ -173,11 +174,8 @@ impl Generator<'_> {
             .stdin(Stdio::null())
             .stderr(file.try_clone()?)
             .stdout(file);
-        let child = command
-            .spawn()
-            .map_err(|error| format!("{name} cannot be run: {error}"))?;
         let within = Duration::from_secs(seconds) + PATIENCE;
-        let status = Running::keep(child).wait(within);
+        let status = Process::start(&mut command)?.wait(within);
         let status = status.map_err(|error| format!("{name} failed: {error}"))?;
         let said = std::fs::read_to_string(&output)?;
         if status.success() {

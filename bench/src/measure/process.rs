@@ -1,108 +1,9 @@
-//! Processes: started here, ended here, and what they take of the machine.
+//! What processes run on, and what they take of the machine.
 
 use std::env;
 use std::fs;
-use std::io;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use crate::Failed;
-
-/// All processes that were started here and run. Kept in one place, so that whatever
-/// ends this program can end them first.
-static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-
-/// A process of ours. Dropped, it is ended.
-#[derive(Debug)]
-pub struct Running {
-    id: u32,
-}
-
-impl Running {
-    /// Keeps a process that was just started.
-    pub fn keep(child: Child) -> Self {
-        let id = child.id();
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        children.push(child);
-        Self { id }
-    }
-
-    /// What the system calls it.
-    pub fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// How it ended, which it must do in time.
-    pub fn wait(&mut self, within: Duration) -> Result<ExitStatus, Failed> {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                return Err(format!("it did not end within {within:?}").into());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// How it ended, if it has.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        // Never kept while waiting: whatever ends this program wants it, too.
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        let child = children.iter_mut().find(|child| child.id() == self.id);
-        child.map_or(Ok(None), Child::try_wait)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(place) = children.iter().position(|child| child.id() == self.id) else {
-            return;
-        };
-        end(&mut children.swap_remove(place));
-    }
-}
-
-fn end(child: &mut Child) {
-    // It may have ended by itself.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// Ends what was started here when this program is told to stop, and then itself.
-pub fn end_all_on_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _entered = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        )
-    };
-    thread::spawn(move || {
-        let code = runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-                _ = hangup.recv() => 129,
-            }
-        });
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        children.iter_mut().for_each(end);
-        std::process::exit(code);
-    });
-    Ok(())
-}
+use std::process::{Command, Stdio};
 
 /// A command that runs on these processors only.
 pub fn pinned(program: impl AsRef<std::ffi::OsStr>, on: Option<&[usize]>) -> Command {
@@ -126,17 +27,6 @@ pub fn find(name: &str) -> Option<PathBuf> {
     let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
     let mut programs = folders.map(|folder| folder.join(name));
     programs.find(|program| program.is_file())
-}
-
-/// Sends a signal, such as `STOP`, to a process.
-pub fn signal(process: u32, signal: &str) -> Result<(), Failed> {
-    let status = Command::new("kill")
-        .args([format!("-{signal}"), process.to_string()])
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        _ => Err(format!("process {process} did not get the signal {signal}").into()),
-    }
 }
 
 /// What a short command says on standard output, without the white space around it.
@@ -189,15 +79,17 @@ pub fn memory(process: u32) -> Option<Memory> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use harness::process::Process;
+
     use super::*;
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_process_that_works_takes_processor_time_and_memory() {
-        let busy = Command::new("sh")
-            .args(["-c", "while :; do :; done"])
-            .spawn();
-        let busy = Running::keep(busy.expect("a shell"));
+        let mut busy = Command::new("sh");
+        let busy = Process::start(busy.args(["-c", "while :; do :; done"])).expect("a shell");
         let deadline = Instant::now() + Duration::from_secs(10);
         while cpu_micros(busy.id()).expect("Linux counts it") < 1000.0 {
             assert!(

@@ -6,15 +6,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::PATIENCE;
+use harness::raw::{exchange_bytes, refuses};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{Got, Server, TIMEOUT};
+use super::{Got, Server};
 use crate::contract::api::{About, Api};
 use crate::contract::body::MAX_BODY;
 use crate::contract::error::ApiError;
@@ -132,25 +133,11 @@ where
     (server, started.expect("has started"))
 }
 
-/// Sends `bytes` and reads until the connection is closed.
-async fn send_raw(server: &Server, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(server.address())
-        .await
-        .expect("connects");
-    stream.write_all(bytes).await.expect("is sent");
-    let mut answer = Vec::new();
-    timeout(TIMEOUT, stream.read_to_end(&mut answer))
-        .await
-        .expect("ends in time")
-        .expect("an answer");
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 /// Requests `/api/wait` in a task, and returns when the handler waits.
 async fn waiting(server: &Server, app: &App) -> tokio::task::JoinHandle<Got> {
     let request = server.request(reqwest::Method::GET, "/api/wait");
     let request = tokio::spawn(Got::from(request));
-    let arrived = timeout(TIMEOUT, app.arrived.acquire()).await;
+    let arrived = timeout(PATIENCE, app.arrived.acquire()).await;
     arrived.expect("arrives").expect("never closed").forget();
     request
 }
@@ -190,11 +177,13 @@ where
         " ".repeat(MAX_BODY + 1)
     );
     let chunked = format!("{head}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunk}");
-    let answer = send_raw(&server, chunked.as_bytes()).await;
+    let answer = exchange_bytes(server.address(), chunked.as_bytes()).await;
+    let answer = answer.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
     let half = format!("{head}content-length: 20\r\n\r\n{{\"name\":");
-    let answer = send_raw(&server, half.as_bytes()).await;
+    let answer = exchange_bytes(server.address(), half.as_bytes()).await;
+    let answer = answer.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
@@ -285,13 +274,7 @@ where
     let held = waiting(&server, &app).await;
     let address = server.address();
     server.request_shutdown();
-    let closed = async {
-        while TcpStream::connect(address).await.is_ok() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let closed = timeout(TIMEOUT, closed).await;
-    closed.expect("accepts no more");
+    assert!(refuses(address, PATIENCE).await, "accepts no more");
     assert!(!held.is_finished(), "the handler still waits");
     app.released.add_permits(1);
     let got = held.await.expect("no panic");

@@ -10,8 +10,8 @@ mod warp;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use harness::raw::{Connection, request};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -40,7 +40,7 @@ async fn free_port() -> (TcpListener, SocketAddr) {
 struct Stopping {
     running: JoinHandle<()>,
     /// Is still there.
-    half_a_head: TcpStream,
+    half_a_head: Connection,
 }
 
 /// Tells the server to stop, by `stop`, while it answers one client and another has
@@ -51,25 +51,19 @@ async fn stopping(
     begun: &Notify,
     stop: impl AsyncFnOnce(),
 ) -> Stopping {
-    let connect = async || TcpStream::connect(address).await.expect("a connection");
-    let mut half_a_head = connect().await;
-    let half = half_a_head.write_all(b"GET /slow HTTP/1.1\r\nhost: ").await;
+    let mut half_a_head = Connection::open(address).await;
+    let half = half_a_head.send(b"GET /slow HTTP/1.1\r\nhost: ").await;
     half.expect("is sent");
 
-    let mut in_flight = connect().await;
-    let whole = b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    in_flight.write_all(whole).await.expect("is sent");
+    let mut in_flight = Connection::open(address).await;
+    let whole = request("GET", "/slow", &[("connection", "close")], b"");
+    in_flight.send(&whole).await.expect("is sent");
     let begins = timeout(PATIENCE, begun.notified()).await;
     begins.expect("the handler begins");
 
-    let mut answer = String::new();
-    let answered = timeout(PATIENCE, in_flight.read_to_string(&mut answer));
-    let ((), answered) = tokio::join!(stop(), answered);
-    answered.expect("in time").expect("an answer");
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
-        "{answer:?}"
-    );
+    let ((), answered) = tokio::join!(stop(), in_flight.answer(false));
+    let answered = answered.expect("an answer");
+    assert_eq!((answered.status, &*answered.body), (200, &b"done"[..]));
     Stopping {
         running,
         half_a_head,

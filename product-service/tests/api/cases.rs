@@ -1,15 +1,12 @@
 //! Tests of product-service over HTTP: the real server, `super::http`, on a free port.
 
-use std::time::Duration;
-
 use chassis::testkit::{Got, Server, Stub, env};
 use chassis::upstream::url::UpstreamUrl;
 use futures_util::future::join_all;
+use harness::raw::exchange_bytes;
 use product_service::{App, Config};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::http;
 
@@ -33,18 +30,8 @@ fn engine() -> Value {
 
 /// Sends these bytes and reads until the server closes the connection.
 async fn raw(server: &Server, request: &str) -> String {
-    let mut stream = TcpStream::connect(server.address())
-        .await
-        .expect("a connection");
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("is taken");
-    let mut answer = Vec::new();
-    let read = stream.read_to_end(&mut answer);
-    let read = tokio::time::timeout(Duration::from_secs(20), read).await;
-    read.expect("in time").expect("an answer");
-    String::from_utf8(answer).expect("UTF-8")
+    let answer = exchange_bytes(server.address(), request.as_bytes()).await;
+    answer.expect("an answer")
 }
 
 #[track_caller]

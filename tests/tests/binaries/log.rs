@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use chassis::testkit::Stub;
+use harness::PATIENCE;
+use harness::raw::{self, request};
 use regex_lite::Regex;
 use serde_json::{Value, json};
-use shop_tests::PATIENCE;
 use shop_tests::program::{PROGRAMS, Program, neighbours, service_in};
-use shop_tests::raw::{self, request};
 use tokio::time::sleep;
 
 /// The log lines of `program` until every request in `ids` has one.

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 
 use chassis::testkit::Stub;
+use harness::PATIENCE;
+use harness::raw::{self, request};
 use serde_json::Value;
-use shop_tests::PATIENCE;
 use shop_tests::program::{self, PROGRAMS, Program, neighbours, service_in};
-use shop_tests::raw::{self, request};
 
 #[test]
 fn a_bad_variable_stops_the_service_at_once_with_one_line() {

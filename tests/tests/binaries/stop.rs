@@ -1,12 +1,11 @@
 //! How the programs stop.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chassis::testkit::Stub;
+use harness::raw::{Connection, refuses, request};
 use serde_json::json;
 use shop_tests::program::{PROGRAMS, Program, neighbours};
-use shop_tests::raw::{Connection, request};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::{GRACE, creation};
@@ -18,7 +17,7 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 async fn a_signal_ends_an_idle_service_at_once() {
     for service in PROGRAMS {
         for signal in ["TERM", "INT"] {
-            let mut program = Program::start(service, &[]);
+            let program = Program::start(service, &[]);
             // A connection that is kept, but not used.
             let mut idle = Connection::open(program.address()).await;
             idle.send(&request("GET", "/health", &[], b""))
@@ -54,7 +53,7 @@ async fn a_second_signal_ends_a_service_at_once_with_one_line() {
             continue;
         };
         for (signal, status) in [("TERM", 143), ("INT", 130)] {
-            let mut program = Program::start(service, &[]);
+            let program = Program::start(service, &[]);
             let headers = [
                 ("content-type", "application/json"),
                 ("content-length", "100"),
@@ -85,7 +84,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
             .iter()
             .map(|name| (*name, url.as_str()))
             .collect();
-        let mut program = Program::start(service, &urls);
+        let program = Program::start(service, &urls);
         let address = program.address();
         let mut busy = Connection::open(address).await;
         let (rest, expected) = if let Some((path, body)) = creation(service) {
@@ -121,11 +120,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
         program.signal("TERM");
 
         // It stops accepting, whatever is in flight.
-        let deadline = Instant::now() + GRACE;
-        while TcpStream::connect(address).await.is_ok() {
-            assert!(Instant::now() < deadline, "{service} still accepts");
-            sleep(Duration::from_millis(20)).await;
-        }
+        assert!(refuses(address, GRACE).await, "{service} still accepts");
         busy.send(&rest).await.expect("a live connection");
         let got = busy
             .answer(false)
@@ -151,7 +146,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
 
 /// A client that never ends its request, and the service that it holds up.
 async fn held_up(service: &'static str, unfinished: Vec<u8>, what: &'static str) {
-    let mut program = Program::start(service, &[]);
+    let program = Program::start(service, &[]);
     let mut stuck = Connection::open(program.address()).await;
     stuck.send(&unfinished).await.expect("a live connection");
     sleep(Duration::from_millis(200)).await;

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use harness::{PATIENCE, raw};
 use serde_json::json;
 use shop_tests::ask::{all, place, stock};
 use shop_tests::faults::good;
 use shop_tests::program::Program;
-use shop_tests::{PATIENCE, raw};
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 

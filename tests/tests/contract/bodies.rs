@@ -1,8 +1,8 @@
 //! Request bodies: their size, their framing and their content type.
 
+use harness::raw::{Connection, chunked, request};
 use serde_json::json;
 use shop_tests::faults::Faults;
-use shop_tests::raw::{Connection, chunked, request};
 
 use super::{JSON, KIB, LIMIT, World, bytes, error, status};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use chassis::testkit::Got;
+use harness::raw::{chunked, request};
 use regex_lite::Regex;
 use shop_tests::faults::Faults;
-use shop_tests::raw::{chunked, request};
 
 use super::{JSON, KIB, LIMIT, World, bytes, error, standard};
 

@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chassis::testkit::{Got, Server};
 use framework_comparison::Framework;
+use harness::raw;
 use serde_json::{Value, json};
-use shop_tests::raw;
 use shop_tests::shop::{self, Named, Shop};
 
 const KIB: usize = 1024;

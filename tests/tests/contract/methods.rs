@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use chassis::testkit::Got;
+use harness::raw::{Connection, request};
 use shop_tests::faults::Faults;
-use shop_tests::raw::{Connection, request};
 
 use super::{World, error, set, standard, status};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use harness::raw::request;
 use regex_lite::Regex;
 use reqwest::Url;
 use shop_tests::faults::Faults;
-use shop_tests::raw::request;
 
 use super::World;
 

@@ -1,8 +1,8 @@
 //! Paths and ids that are no route or no record.
 
+use harness::raw::request;
 use serde_json::{Value, json};
 use shop_tests::faults::Faults;
-use shop_tests::raw::request;
 
 use super::{JSON, World, bytes, error, status};
 

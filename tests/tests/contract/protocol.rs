@@ -1,8 +1,8 @@
 //! Requests that are not HTTP, and connections after an error.
 
 use chassis::testkit::Got;
+use harness::raw::{Connection, chunked, request};
 use shop_tests::faults::Faults;
-use shop_tests::raw::{Connection, chunked, request};
 
 use super::{JSON, KIB, World, standard, status};
 

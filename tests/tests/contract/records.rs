@@ -1,11 +1,11 @@
 //! Created records and lists of them.
 
 use chassis::testkit::Server;
+use harness::raw::request;
 use regex_lite::Regex;
 use reqwest::Url;
 use serde_json::{Value, json};
 use shop_tests::faults::Faults;
-use shop_tests::raw::request;
 use shop_tests::shop;
 
 use super::{SUBJECTS, World, error, named, standard, status};

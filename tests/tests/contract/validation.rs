@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use harness::raw::{chunked, request};
 use serde_json::{Value, json};
 use shop_tests::faults::Faults;
-use shop_tests::raw::{chunked, request};
 
 use super::{JSON, World, bytes, error, named, status};
 

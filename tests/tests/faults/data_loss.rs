@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use harness::process::signal;
+use harness::raw;
 use serde_json::json;
 use shop_tests::ask::{all, place, stock};
 use shop_tests::fake::Fake;
-use shop_tests::program::{Program, neighbours, send_signal};
-use shop_tests::raw;
+use shop_tests::program::{Program, neighbours};
 use tokio::task::block_in_place;
 
 use super::{STOCK, stock_up};
@@ -49,7 +50,7 @@ async fn stock_is_lost_only_with_an_order_service_that_dies_between_taking_it_an
                 if is_done {
                     request.pass_on(real).await;
                 }
-                block_in_place(|| send_signal(process, "KILL"));
+                block_in_place(|| signal(process, "KILL")).expect("it runs");
                 Vec::new()
             }
         })

@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use harness::raw;
 use serde_json::json;
 use shop::in_a_shop;
 use shop_tests::ask::all;
 use shop_tests::faults::{Faults, good};
-use shop_tests::raw;
 
 /// How calls are made here: as always, but sooner given up.
 const QUICKLY: [(&str, &str); 3] = [

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use chassis::testkit::Got;
 use futures_util::future::join_all;
+use harness::{PATIENCE, process, raw};
 use serde_json::{Value, json};
 use shop_tests::ask::{all, place, stock};
-use shop_tests::fake::{self, Fake};
+use shop_tests::fake::Fake;
 use shop_tests::faults::good;
-use shop_tests::program::{Program, found_by, neighbours, send_signal};
-use shop_tests::{PATIENCE, raw};
+use shop_tests::program::{Program, found_by, neighbours};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -374,7 +374,7 @@ fn find<'a>(others: &'a [(&str, Program)], name: &str) -> &'a Program {
 
 /// What does to the requests that are hit what the fault is.
 async fn gate(edge: Edge, fault: Fault, neighbour: &Program, hurts: Arc<AtomicBool>) -> Fake {
-    let (real, process) = (neighbour.address(), neighbour.id());
+    let (real, id) = (neighbour.address(), neighbour.id());
     let signalled = Arc::new(Mutex::new(false));
     Fake::start(move |request| {
         let is_hit = request.target.ends_with(edge.hit) && hurts.load(Ordering::SeqCst);
@@ -384,7 +384,7 @@ async fn gate(edge: Edge, fault: Fault, neighbour: &Program, hurts: Arc<AtomicBo
             block_in_place(|| {
                 let mut signalled = signalled.lock().expect("no panic");
                 if !std::mem::replace(&mut *signalled, true) {
-                    send_signal(process, signal);
+                    process::signal(id, signal).expect("it runs");
                 }
             });
         };
@@ -406,7 +406,7 @@ async fn gate(edge: Edge, fault: Fault, neighbour: &Program, hurts: Arc<AtomicBo
                     sleep(Duration::from_millis(1500)).await;
                     request.pass_on(real).await
                 }
-                Fault::Errors => fake::json("500 Internal Server Error", "", "{}"),
+                Fault::Errors => raw::json("500 Internal Server Error", "", "{}"),
                 Fault::Garbage => b"\x16\x03\x01 what?\r\n\r\n".to_vec(),
                 Fault::BrokenOff => {
                     let mut answer = request.pass_on(real).await;

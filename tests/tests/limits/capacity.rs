@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chassis::testkit::Stub;
 use futures_util::future::join_all;
+use harness::PATIENCE;
+use harness::raw::{self, Connection, request};
 use serde_json::{Value, json};
-use shop_tests::PATIENCE;
 use shop_tests::faults::good;
 use shop_tests::program::PROGRAMS;
-use shop_tests::raw::{self, Connection, request};
 use tokio::time::{Instant, sleep};
 
 use super::{AN_HOUR, NEIGHBOURS, Subject, creation, each, health_answers, reading_bodies, send};

@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 
 use chassis::testkit::Got;
 use futures_util::future::join_all;
+use harness::raw::{self, Connection, request};
 use shop_tests::faults::{Faults, good};
 use shop_tests::program::{PROGRAMS, Program, service_in};
-use shop_tests::raw::{self, Connection, request};
 
 /// Longer than any test runs.
 const AN_HOUR: &str = "3600000";

@@ -5,19 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shop_tests::PATIENCE;
+use harness::PATIENCE;
+use harness::raw::{Connection, request};
 use shop_tests::faults::good;
 use shop_tests::program::PROGRAMS;
-use shop_tests::raw::{Connection, request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{closed_without_a_word, each};
 
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_half_a_head() {
-    each(PROGRAMS, &[], async |mut subject| {
+    each(PROGRAMS, &[], async |subject| {
         let mut waiting = Vec::new();
         for (first, then, reason) in [
             ("", "", "silent"),
@@ -63,7 +61,7 @@ async fn a_shutdown_does_not_wait_for_half_a_head() {
 
 #[tokio::test]
 async fn under_load_a_shutdown_leaves_every_answer_whole_or_none() {
-    each(PROGRAMS, &[], async |mut subject| {
+    each(PROGRAMS, &[], async |subject| {
         let address = subject.address();
         let answers = Arc::new(AtomicUsize::new(0));
         let clients = (0..16).map(|client| {
@@ -99,24 +97,19 @@ async fn ask_until_refused(
     all: Arc<AtomicUsize>,
 ) -> Result<(), String> {
     let mut answers = 0;
-    while let Ok(mut stream) = TcpStream::connect(address).await {
+    while let Ok(mut connection) = Connection::connect(address).await {
         loop {
             let path = ["/openapi.json", "/health", "/metrics"][(client + answers) % 3];
-            let sent = stream.write_all(&request("GET", path, &[], b"")).await;
-            let mut answer = Vec::new();
-            if sent.is_ok() {
-                while !is_whole(&answer) {
-                    match stream.read_buf(&mut answer).await {
-                        Ok(0) | Err(_) => break,
-                        Ok(_) => {}
-                    }
-                }
-            }
-            if answer.is_empty() {
+            let sent = connection.send(&request("GET", path, &[], b"")).await;
+            if sent.is_err() {
                 break;
             }
-            if !is_whole(&answer) {
-                return Err(format!("{path} broke off after {} bytes", answer.len()));
+            if let Err(fault) = connection.answer(false).await {
+                let part = connection.rest().await.unwrap_or_default();
+                if part.is_empty() {
+                    break;
+                }
+                return Err(format!("{path}: {fault}, after {} bytes", part.len()));
             }
             answers += 1;
             all.fetch_add(1, Ordering::Relaxed);
@@ -126,16 +119,4 @@ async fn ask_until_refused(
         }
     }
     Ok(())
-}
-
-fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    let length = head
-        .to_ascii_lowercase()
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    length.is_some_and(|length: usize| body.len() >= length)
 }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use shop_tests::PATIENCE;
+use harness::PATIENCE;
+use harness::raw::{Connection, State, chunked, request};
 use shop_tests::faults::good;
 use shop_tests::program::PROGRAMS;
-use shop_tests::raw::{Connection, chunked, request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{AN_HOUR, closed_without_a_word, creation, each, reading_bodies, send};
@@ -45,40 +43,18 @@ async fn a_head_that_drips_in_gets_no_more_time() {
     let limits = [("HEAD_TIMEOUT_MS", "400"), ("IDLE_TIMEOUT_MS", AN_HOUR)];
     each(PROGRAMS, &limits, async |subject| {
         for requests in [0, 1] {
-            let mut stream = TcpStream::connect(subject.address())
-                .await
-                .expect("connects");
+            let mut connection = Connection::open(subject.address()).await;
             if requests == 1 {
-                let whole = request("GET", "/health", &[], b"");
-                stream.write_all(&whole).await.expect("sent");
-                stream.read_u8().await.expect("an answer");
+                send(&mut connection, &request("GET", "/health", &[], b"")).await?;
+                connection.answer(false).await?;
             }
-            let (mut reading, mut writing) = stream.into_split();
-            let drip = async {
-                let mut head = b"GET /health HTTP/1.1\r\nx-drip: ".as_slice().iter();
-                // Until it is closed, which may break off what is sent.
-                while writing
-                    .write_u8(*head.next().unwrap_or(&b'x'))
-                    .await
-                    .is_ok()
-                {
-                    sleep(Duration::from_millis(50)).await;
-                }
-            };
-            let closed = async {
-                let mut rest = Vec::new();
-                // The end, or a reset because of a drop that came too late.
-                let _ = reading.read_to_end(&mut rest).await;
-            };
-            let closing = async {
-                tokio::select! {
-                    () = drip => {}
-                    () = closed => {}
-                }
-            };
-            timeout(PATIENCE, closing)
-                .await
-                .map_err(|_| format!("it still listens, after {requests} requests"))?;
+            let head = b"GET /health HTTP/1.1\r\nx-drip: ";
+            let pause = Duration::from_millis(50);
+            let state = connection.drip(head, pause, PATIENCE).await;
+            good(
+                state != State::Open,
+                format!("it still listens, after {requests} requests"),
+            )?;
         }
         subject.get("/health").await.map(drop)
     })
@@ -187,20 +163,19 @@ async fn a_client_that_does_not_read_is_not_waited_for() {
         ("IDLE_TIMEOUT_MS", AN_HOUR),
     ];
     each(PROGRAMS, &limits, async |subject| {
-        let mut stream = TcpStream::connect(subject.address())
-            .await
-            .expect("connects");
+        let mut connection = Connection::open(subject.address()).await;
         // Some hundred megabytes: more than the system keeps for a reader.
         let large = request("GET", "/docs/swagger-ui-bundle.js", &[], b"").repeat(100);
         let closed = async {
             // A connection that was given up is reset, and that is met in writing.
-            if stream.write_all(&large).await.is_ok() {
-                while stream.write_all(b"\r\n").await.is_ok() {
+            if connection.send(&large).await.is_ok() {
+                while connection.send(b"\r\n").await.is_ok() {
                     sleep(Duration::from_millis(50)).await;
                 }
             }
         };
-        timeout(PATIENCE, closed)
+        // Sooner than sending gives up by itself.
+        timeout(PATIENCE / 2, closed)
             .await
             .map_err(|_| "it is still waited for".to_owned())?;
         subject.get("/health").await.map(drop)

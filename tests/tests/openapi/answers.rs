@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use harness::PATIENCE;
 use serde_json::json;
-use shop_tests::PATIENCE;
 use shop_tests::document::Document;
 use shop_tests::faults::Faults;
 use shop_tests::shop::{self, Shop};

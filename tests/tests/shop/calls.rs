@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use chassis::testkit::Got;
+use harness::raw;
 use reqwest::Method;
 use serde_json::json;
-use shop_tests::fake::{self, Fake};
+use shop_tests::fake::Fake;
 use shop_tests::shop;
 
 use super::order;
@@ -19,7 +20,7 @@ async fn agreeable() -> Fake {
             "createdAt": "2026-01-01T12:00:00.000Z", "updatedAt": "2026-01-01T12:00:00.000Z",
         });
         let status = if request.method == "POST" { "201 Created" } else { "200 OK" };
-        fake::json(status, "", &body.to_string())
+        raw::json(status, "", &body.to_string())
     })
     .await
 }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use chassis::testkit::{Server, Stub};
+use harness::raw;
 use reqwest::Method;
 use serde_json::json;
-use shop_tests::fake::{self, Fake};
+use shop_tests::fake::Fake;
 use shop_tests::faults::Faults;
 use shop_tests::shop::{self, Shop, add_product, add_user, stock};
 
@@ -123,7 +124,7 @@ async fn an_order_without_its_user_service_or_product_service_changes_nothing() 
 /// `answer` says.
 async fn before<F>(
     products: &Server,
-    answer: impl Fn(fake::Seen, std::net::SocketAddr) -> F + Clone + Send + Sync + 'static,
+    answer: impl Fn(raw::Request, std::net::SocketAddr) -> F + Clone + Send + Sync + 'static,
 ) -> Fake
 where
     F: Future<Output = Vec<u8>> + Send + 'static,
@@ -180,7 +181,7 @@ async fn stock_that_was_taken_for_no_order_is_given_back() {
     let garbled = before(&shop.products, |request, real| async move {
         let answer = request.pass_on(real).await;
         if request_takes(&request) {
-            return fake::json("200 OK", "", "{}");
+            return raw::json("200 OK", "", "{}");
         }
         answer
     })
@@ -212,7 +213,7 @@ async fn stock_that_was_taken_for_no_order_is_given_back() {
 }
 
 /// Whether this takes stock, rather than giving it back.
-fn request_takes(request: &fake::Seen) -> bool {
+fn request_takes(request: &raw::Request) -> bool {
     request.target.ends_with("/stock") && request.body().contains('-')
 }
 
@@ -263,7 +264,7 @@ async fn a_cancellation_in_doubt_is_found_out_and_done_once() {
         let down = switch.load(std::sync::atomic::Ordering::SeqCst);
         async move {
             if down {
-                return fake::json("503 Service Unavailable", "", "{}");
+                return raw::json("503 Service Unavailable", "", "{}");
             }
             request.pass_on(real).await
         }

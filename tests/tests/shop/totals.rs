@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use chassis::testkit::{Server, Stub};
 use chassis::upstream::url::UpstreamUrl;
 use futures_util::future::join_all;
+use harness::PATIENCE;
 use serde_json::{Value, json};
-use shop_tests::PATIENCE;
 use shop_tests::fake::Fake;
 use shop_tests::shop::{self, Shop, add_product, add_user};
 
