@@ -272,7 +272,7 @@ async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_sp
                     "200 OK"
                 };
                 let body = json!({"id": "1", "name": "Ada", "price": 1, "stock": 5});
-                fake::json(status, "", &body.to_string())
+                raw::json(status, "", &body.to_string())
             }
         }
     })
