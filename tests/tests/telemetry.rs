@@ -231,9 +231,9 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
         }
         if service == "analytics-service" {
             let services = only(&spans, |s| s.name == "GET /api/analytics/services");
-            let look = only(&spans, |s| s.name == "look");
-            assert_eq!(look.parent, services.id);
-            assert_unreachable(&spans, look);
+            let poll = only(&spans, |s| s.name == "poll");
+            assert_eq!(poll.parent, services.id);
+            assert_unreachable(&spans, poll);
         }
         if service != "user-service" && service != "notification-service" {
             let ready = only(&spans, |s| s.name == "GET /health/ready");

@@ -1,23 +1,24 @@
 //! The middleware around every request, whether or not a route matches.
 
-use axum::Extension;
+use std::sync::Arc;
+
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::guarded::Guarded;
+use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 
 use crate::answer::Answer;
-use crate::operations::Serving;
 
 // ANCHOR: exchange
 /// A layer around every request, whether or not a route matches.
 pub(crate) async fn exchange(
-    Extension(service): Serving,
-    request: Request,
+    State(service): State<Arc<Service>>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let header = |name| request.headers().get(name)?.to_str().ok();
@@ -27,6 +28,7 @@ pub(crate) async fn exchange(
         request.uri().path(),
         header,
     );
+    request.extensions_mut().insert(service);
     let mut response = exchange
         .run(next.run(request))
         .await

@@ -1,17 +1,19 @@
 //! The arguments of handlers.
 
+use std::error::Error;
 use std::str::FromStr;
 
-use axum::body::Bytes;
+use axum::body::to_bytes;
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
 use axum::{Extension, RequestExt};
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
 use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::values::headers::IDEMPOTENCY_KEY;
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
 use crate::answer::Failure;
@@ -62,15 +64,15 @@ pub struct Json<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(mut request: Request, _: &S) -> Result<Self, Failure> {
         body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
         let service = request.extract_parts::<Serving>().await;
         let Extension(service) = service.map_err(ApiError::internal)?;
-        let reading = Bytes::from_request(request, state);
+        let reading = to_bytes(request.into_body(), MAX_BODY);
         let read = body::in_time(service.limits().body, reading).await?;
-        let bytes = read.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::payload_too_large(MAX_BODY),
-            _ => body::unreadable(rejection),
+        let bytes = read.map_err(|error| match error.source() {
+            Some(cause) if cause.is::<LengthLimitError>() => ApiError::payload_too_large(MAX_BODY),
+            _ => body::unreadable(error),
         })?;
         Ok(Self(body::parse(&bytes)?))
     }

@@ -1,16 +1,20 @@
 //! Adds the contract to the routes of a service, and serves them on a listener.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
-use axum::{Extension, Router};
-use chassis::contract::body::MAX_BODY;
+use axum::Router;
+use axum::body::Body;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use chassis::serve::run::RunError;
 use chassis::serve::server;
 use chassis::serve::service::Service;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt};
 
 use crate::exchange::exchange;
 use crate::operations::{operations, unrouted};
@@ -35,15 +39,21 @@ where
 // ANCHOR_END: serve
 
 // ANCHOR: with_rules
-/// Adds the operations, the exchange around every request, and the reply to requests that
-/// no route matches.
-fn with_rules(routes: Router, service: Arc<Service>) -> Router {
-    routes
+/// Adds the operations, the reply to requests that no route matches, and the exchange
+/// around every request.
+fn with_rules(
+    routes: Router,
+    service: Arc<Service>,
+) -> impl tower::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
+{
+    let routes = routes
         .merge(operations())
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .fallback(unrouted)
-        .method_not_allowed_fallback(unrouted)
-        .layer(from_fn(exchange))
-        .layer(Extension(service))
+        .method_not_allowed_fallback(unrouted);
+    // `Router::layer` would put a layer around each route, and every request would clone
+    // it. Around the router, there is one.
+    from_fn_with_state(service, exchange)
+        .layer(routes)
+        .map_request(|request: Request<Incoming>| request.map(Body::new))
 }
 // ANCHOR_END: with_rules
