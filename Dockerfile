@@ -1,20 +1,21 @@
-# The images of all five services; an argument names the one that is wanted:
+# The images of all five services. An argument selects one:
 #
 #     docker build --build-arg SERVICE=user-service -t microservices-lab/user-service:0.1.0 .
 #
-# All five are built at once, so that the other four images are there at no cost.
+# The build compiles all five at once, so the other four images cost nothing more.
 
 FROM rust:1.95-slim-bookworm AS toolchain
 WORKDIR /shop
-# A program that brings its C library along runs in an image without one; its table of
-# relocations, half a megabyte, is packed. With the target named, build scripts and
-# macros are spared both.
+# A statically linked program runs in an image without a C library. Its relocations, half a
+# megabyte, are packed. With an explicit target, both flags do not apply to build scripts and
+# macros.
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
     CARGO_BUILD_TARGET=host-tuple CARGO_TARGET_DIR=/target
-# cargo's: `release` is there sooner after a change, `dist` a seventh smaller and faster.
+# The profile of cargo: `release` builds faster after a change, `dist` is a seventh smaller and
+# faster.
 ARG PROFILE=release
 
-# ---- the libraries, which are built anew only when Cargo.toml or Cargo.lock change
+# ---- the libraries, built again only when a Cargo.toml or Cargo.lock changes
 FROM toolchain AS libraries
 COPY Cargo.toml Cargo.lock ./
 COPY chassis/Cargo.toml chassis/
@@ -33,8 +34,8 @@ COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
 COPY exercises/Cargo.toml exercises/
 COPY harness/Cargo.toml harness/
-# Empty crates have the same dependencies; programs, tests and examples that they name
-# are not there, so they name none.
+# Empty crates with the same dependencies. Their manifests must not name programs, tests and
+# examples that do not exist, so those sections are removed.
 RUN for manifest in */Cargo.toml */*/Cargo.toml; do \
         crate=$(dirname "$manifest") && \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' >"$crate/src/main.rs" && \
@@ -42,11 +43,10 @@ RUN for manifest in */Cargo.toml */*/Cargo.toml; do \
     done
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --locked --profile "$PROFILE" --package '*-service'
-# What was built of them themselves would look newer to cargo than sources that were
-# written before.
+# Remove the build output of the empty crates: to cargo it would look newer than the real sources.
 RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 's/^host: //p')"
 
-# ---- the five programs: what is built stays in a cache, which begins with the libraries
+# ---- the five programs, built in a cache that starts with the libraries
 FROM toolchain AS programs
 COPY --from=libraries /shop ./
 COPY chassis chassis
@@ -56,8 +56,8 @@ COPY product-service product-service
 COPY order-service order-service
 COPY notification-service notification-service
 COPY analytics-service analytics-service
-# cargo goes by the times of files, and those of another checkout may be older than what
-# the cache was built of: what differs from that gets a new one.
+# cargo compares file times, and the files of another checkout may be older than the cache. So
+# files that differ from those of the cache get a new time.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target,from=libraries,source=/target \
     find . -type f | while read -r file; do \
@@ -80,7 +80,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf 
 USER 65532:65532
 CMD ["bash"]
 
-# ---- the image of one service: its program, and /service for whoever need not know which
+# ---- the image of one service: its program, also as /service
 FROM scratch
 ARG SERVICE=name-it-with---build-arg-SERVICE
 LABEL org.opencontainers.image.title="$SERVICE" \
@@ -88,7 +88,7 @@ LABEL org.opencontainers.image.title="$SERVICE" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=programs /images/${SERVICE} /
-# Nobody: no such user is needed to be one. A number, so that it can be seen not to be root.
+# The user nobody. A number, so that Kubernetes can check that it is not root.
 USER 65532:65532
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/service"]

@@ -1,4 +1,4 @@
-//! A connection to a server, and how the table words what became of it.
+//! A connection to a server, and the wording of its outcome in the table.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,13 +8,13 @@ use harness::Got;
 use harness::raw::{Connection, State};
 use tokio::time::Instant;
 
-/// How long a head that drips in pauses.
+/// The pause between the bytes of a slow head.
 const DRIP: Duration = Duration::from_millis(500);
 
 /// A connection to a server on this machine.
 pub(crate) struct Conversation {
     connection: Connection,
-    /// When it began, or had its last response.
+    /// The start, or the time of the last response.
     quiet_since: Instant,
 }
 
@@ -26,13 +26,12 @@ impl Conversation {
         })
     }
 
-    /// Sends this; a server may have closed before it has read all.
+    /// Sends `bytes`. The server may close before it has read all of them.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.connection.send(bytes).await;
     }
 
-    /// Sends this, and reads at the same time: the responses, until there are as many as
-    /// are wanted.
+    /// Sends `bytes` and reads responses at the same time, until there are `wanted`.
     pub(crate) async fn ask(&mut self, bytes: &[u8], wanted: usize, within: Duration) -> Vec<Got> {
         let answers = self.connection.answers(bytes, wanted, within).await;
         if !answers.is_empty() {
@@ -41,17 +40,16 @@ impl Conversation {
         answers
     }
 
-    /// Waits for the other side to close; says after how long it did, and what it sent
-    /// before.
-    pub(crate) async fn wait(&mut self, patience: Duration) -> String {
-        let left = patience.saturating_sub(self.quiet_since.elapsed());
+    /// Waits for the server to close. Returns the duration and what it sent before, as text.
+    pub(crate) async fn wait(&mut self, limit: Duration) -> String {
+        let left = limit.saturating_sub(self.quiet_since.elapsed());
         self.connection.until_closed(left).await;
         self.told()
     }
 
-    /// The same, with a byte of a head every now and then.
-    pub(crate) async fn drip(&mut self, head: &[u8], patience: Duration) -> String {
-        let left = patience.saturating_sub(self.quiet_since.elapsed());
+    /// Waits in the same way, while sending a head byte by byte.
+    pub(crate) async fn drip(&mut self, head: &[u8], limit: Duration) -> String {
+        let left = limit.saturating_sub(self.quiet_since.elapsed());
         self.connection.drip(head, DRIP, left).await;
         self.told()
     }
@@ -67,7 +65,7 @@ impl Conversation {
         }
     }
 
-    /// What there is instead of a response.
+    /// The text for a missing response.
     pub(crate) fn silence(&self) -> &'static str {
         match self.connection.state() {
             State::Open => "no answer",

@@ -1,8 +1,8 @@
-//! What a server does by itself: the smallest one on each framework and the lab's
-//! room on it, asked the same.
+//! Probes: the same requests to the smallest server on each framework, and to the lab's adapter
+//! on it.
 //!
-//! Each server is a process of its own, so that a panic and a signal are real. What
-//! is waited for is waited for on all of them at once, and for [`TIMEOUT`] at most.
+//! Each server is a separate process, so that panics and signals are real. Probes that wait run
+//! concurrently on all servers, for [`TIMEOUT`] at most.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,34 +23,34 @@ use Show::{Answer, Count, Length, Origin};
 use crate::Framework;
 use crate::conversation::{Conversation, worded};
 
-/// What is in the table where there is nothing to ask for: no route of the lab
-/// panics. Its rooms have a test each, with one that does.
+/// The cell of a probe that does not apply: no route of the lab panics. The conformance tests of
+/// its adapters have one that does.
 pub(crate) const NOT_ASKED: &str = "-";
 
-/// How long a server is given to do something about a client that does nothing.
+/// How long a probe waits for a server to react to an inactive client.
 pub const TIMEOUT: Duration = Duration::from_secs(12);
 
-/// What is asked, and what the servers made of it.
+/// A probe, and the reaction of each server.
 #[derive(Debug)]
 pub struct Finding {
-    /// What the probe is about.
+    /// The group of the probe.
     pub group: &'static str,
-    /// What was asked.
+    /// The name of the probe.
     pub probe: &'static str,
-    /// What each framework's smallest server did, in the order of the frameworks.
+    /// The reactions of the smallest servers, in the order of the frameworks.
     pub defaults: Vec<String>,
-    /// What the lab's room on each did.
+    /// The reactions of the lab's adapters.
     pub lab: Vec<String>,
 }
 
-/// The paths of a server, where the probes find what they ask for, and what it takes.
+/// The paths of a server for the probes, and a body that it accepts.
 #[derive(Clone, Copy)]
 struct Paths {
     list: &'static str,
     record: &'static str,
-    /// What the list takes: a [`NAME`], and one more field that it cannot do without.
+    /// A body for the list: a [`NAME`], and one more required field.
     body: &'static str,
-    /// Where a handler panics, if one does.
+    /// A route that panics, if any.
     panic: Option<&'static str>,
     /// A request that takes [`A_WHILE`].
     slow: fn() -> Vec<u8>,
@@ -69,7 +69,7 @@ const LAB: Paths = Paths {
     record: "/api/products/1",
     body: r#"{"name":"Teapot","price":19.99}"#,
     panic: None,
-    // It asks a user-service that takes its time.
+    // It calls a slow user-service.
     slow: || {
         let body = r#"{"name":"Teapot","price":1,"sellerId":"1"}"#;
         request("POST /api/products", JSON, body)
@@ -86,20 +86,20 @@ const BODIES: &str = "JSON in";
 const HTTP: &str = "HTTP";
 const TROUBLE: &str = "Trouble";
 
-/// What of an answer a probe is about.
+/// The part of an answer that a probe shows.
 #[derive(Clone, Copy)]
 enum Show {
-    /// Its status, and what its body is.
+    /// The status and the kind of body.
     Answer,
-    /// Its status, and whether it says how long the body would be.
+    /// The status, and whether there is a length of the body.
     Length,
-    /// Its status, and the origins that it allows.
+    /// The status and the allowed origins.
     Origin,
-    /// How many there are.
+    /// The number of answers.
     Count,
 }
 
-/// A request as it is sent, and what is looked at.
+/// A request, and the part of its answer to show.
 struct Probe {
     group: &'static str,
     name: &'static str,
@@ -107,8 +107,7 @@ struct Probe {
     show: Show,
 }
 
-/// A request with what all have: a host, and a length where there is a body.
-/// `headers` end in a line break, each.
+/// A request with a host, and a length if there is a body. Each of `headers` ends in a line break.
 fn request(line: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = if body.is_empty() {
         String::new()
@@ -122,10 +121,10 @@ fn ask(method: &str, path: &str) -> Vec<u8> {
     request(&format!("{method} {path}"), "", "")
 }
 
-/// A request as it is sent, with what it is called and what is looked at.
+/// The name of a probe, its request, and the part of the answer to show.
 type Asked = (&'static str, Vec<u8>, Show);
 
-/// What is asked of a server with these paths, one after the other.
+/// The probes of a server with these paths, in order.
 fn probes(paths: Paths) -> Vec<Probe> {
     let panic = paths.panic.map(|path| ask("GET", path));
     let panics = ("a panic in the handler", panic.unwrap_or_default(), Answer);
@@ -229,7 +228,7 @@ fn http(paths: Paths) -> Vec<Asked> {
     ]
 }
 
-/// The probes of which the answer is waited for, in the order of [`waiting`].
+/// The probes that wait, in the order of [`waiting`].
 const WAITING: [&str; 5] = [
     "a connection without a word",
     "half a head",
@@ -238,10 +237,10 @@ const WAITING: [&str; 5] = [
     "an idle connection",
 ];
 
-/// Those that end the server.
+/// The probes that end the server.
 const ENDING: [&str; 2] = ["SIGTERM, a request in flight", "SIGTERM, half a head open"];
 
-/// What is asked, each with its group, in the order of the table.
+/// The names of all probes, each with its group, in the order of the table.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let asked = probes(LAB).into_iter();
     let asked = asked.map(|probe| (probe.group, probe.name));
@@ -249,8 +248,7 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     asked.chain(waited.map(|name| (TROUBLE, name)))
 }
 
-/// Puts all of the frameworks and their rooms in the lab through the probes.
-/// `program` is this very program.
+/// Runs the probes on all frameworks and the lab's adapters. `program` is this program.
 pub async fn run(program: &Path, frameworks: &[Framework]) -> Result<Vec<Finding>, RunError> {
     let users = slow_users().await?;
     let all = frameworks.iter().flat_map(|framework| {
@@ -295,10 +293,10 @@ pub async fn run(program: &Path, frameworks: &[Framework]) -> Result<Vec<Finding
     Ok(findings)
 }
 
-/// All that one server answers, in the order of the probes.
+/// The reactions of one server, in the order of the probes.
 async fn probe(start: Start<'_>, paths: Paths) -> Result<Vec<String>, RunError> {
     let server = start.start().await?;
-    // So that there is a record 1.
+    // Create record 1.
     let teapot = request(&format!("POST {}", paths.list), JSON, paths.body);
     let mut conversation = Conversation::open(server.port).await?;
     conversation.ask(&teapot, 1, TIMEOUT).await;
@@ -321,12 +319,12 @@ async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
         return Ok(NOT_ASKED.to_owned());
     }
     let mut conversation = Conversation::open(port).await?;
-    let (wanted, patience) = match probe.show {
-        // The second one may never come.
+    let (wanted, limit) = match probe.show {
+        // The second answer may never arrive.
         Count => (2, A_WHILE * 5),
         _ => (1, TIMEOUT),
     };
-    let answers = conversation.ask(&probe.bytes, wanted, patience).await;
+    let answers = conversation.ask(&probe.bytes, wanted, limit).await;
     let Some(last) = answers.last() else {
         return Ok(conversation.silence().to_owned());
     };
@@ -348,7 +346,7 @@ async fn asked(port: u16, probe: &Probe) -> Result<String, RunError> {
     })
 }
 
-/// What becomes of clients that keep a server waiting, all at once.
+/// The reactions to clients that keep a server waiting, concurrently.
 async fn waiting(port: u16, paths: Paths) -> Result<[String; 5], RunError> {
     let half = b"GET /items HTTP/1.1\r\nhost: local";
     let get = request(&format!("GET {}", paths.record), "", "");
@@ -376,7 +374,7 @@ async fn waiting(port: u16, paths: Paths) -> Result<[String; 5], RunError> {
     Ok([silent, first, drip, body, idle])
 }
 
-/// What a server of its own does when it is told to stop while it has this request.
+/// The reaction of a new server to SIGTERM during this request.
 async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError> {
     let server = start.start().await?;
     let mut conversation = Conversation::open(server.port).await?;
@@ -399,7 +397,7 @@ async fn stopped(start: Start<'_>, request: Vec<u8>) -> Result<String, RunError>
     })
 }
 
-/// A user-service that knows everybody, and takes a while to say so.
+/// A slow user-service that knows every user.
 async fn slow_users() -> Result<u16, RunError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
@@ -427,7 +425,7 @@ struct Start<'a> {
     users: u16,
 }
 
-/// A server in a process of its own. Dropped, it is killed.
+/// A server in a separate process. It is killed when it is dropped.
 struct Server {
     process: Process,
     port: u16,

@@ -1,13 +1,12 @@
-//! What tests and tools share, and no service needs.
+//! Code that tests and tools share and no service needs.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
 //! | [`process`] | child processes: started, read, signalled and killed |
 //! | [`raw`] | HTTP/1.1 byte by byte, where a client library would correct a request |
 //! | [`Got`] | a response, read to its end |
 //!
-//! The crate knows nothing of the shop but the shape of its errors, so that any other crate
-//! may use it.
+//! Of the shop, the crate knows only the form of errors, so that any other crate may use it.
 #![allow(
     clippy::missing_panics_doc,
     reason = "a test helper panics: that is how a test fails"
@@ -21,5 +20,5 @@ pub use got::Got;
 
 use std::time::Duration;
 
-/// Longer than anything here takes: a wait that exceeds it hangs.
+/// Longer than anything in the tests takes: a wait that exceeds it hangs.
 pub const TIMEOUT: Duration = Duration::from_secs(20);

@@ -15,21 +15,21 @@ use serde_json::Value;
 
 use crate::TIMEOUT;
 
-/// How many lines of a pipe are kept for a reader. Further ones are dropped, so that the
-/// pipe never fills up and the memory never grows.
+/// The most lines of a pipe that are kept for a reader. Further lines are dropped, so that the pipe
+/// never fills up and memory is bounded.
 const LINES: usize = 1 << 16;
 
 /// A longer line is split.
 const LINE: u64 = 1 << 16;
 
-/// Between two looks at whether a child has ended.
+/// The interval of checks whether a child has ended.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The children of this program, in one place so that a signal to this program can kill
 /// them all.
 static CHILDREN: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 
-/// A child process. Dropped, it is killed.
+/// A child process. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Process {
     id: u32,
@@ -45,9 +45,9 @@ pub struct Process {
 pub struct Ended {
     /// Its exit status, if no signal ended it.
     pub status: Option<i32>,
-    /// What it wrote to standard output and nobody had read.
+    /// The unread rest of standard output.
     pub stdout: String,
-    /// The same of standard error.
+    /// The unread rest of standard error.
     pub stderr: String,
 }
 
@@ -266,8 +266,8 @@ pub fn piped(command: &mut Command) -> &mut Command {
         .stderr(Stdio::piped())
 }
 
-/// Where a server listens, by a line that it prints as it starts: `listening on http://…`,
-/// or a line of JSON with its `port` on this machine.
+/// The address of a server, from a line that it prints at its start: `listening on http://…`, or a
+/// line of JSON with its `port` on this machine.
 pub fn address_in(line: &str) -> Option<SocketAddr> {
     if let Some(address) = line.strip_prefix("listening on http://") {
         return address.parse().ok();
@@ -304,12 +304,12 @@ fn is_stopped(process: u32) -> bool {
     if let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) {
         return threads.flatten().all(|thread| {
             let state = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            // It follows the name, which is in brackets.
+            // The state follows the name, which is in brackets.
             let state = state.rsplit(") ").next();
             state.is_some_and(|rest| rest.starts_with('T'))
         });
     }
-    // A system that has no such folder.
+    // A system without /proc.
     let state = Command::new("ps")
         .args(["-o", "stat=", "-p", &process.to_string()])
         .output();
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ends_as_it_starts_says_why() {
+    fn a_process_that_ends_at_its_start_reports_why() {
         let process = Process::start(piped(&mut shell("echo no >&2; exit 3"))).expect("starts");
         let error = process.wait_for(address_in, TIMEOUT);
         let expected = r#"ended with 3 as it started, and said "no""#;
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_nobody_reads_holds_up_no_process() {
+    fn unread_output_does_not_block_a_process() {
         let endless = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); done";
         let ended = run(&mut shell(endless), TIMEOUT).expect("ends");
         assert_eq!(ended.status, Some(0));
@@ -398,7 +398,7 @@ mod tests {
         let process = Process::start(&mut shell("exec sleep 60")).expect("starts");
         let id = process.id();
         drop(process);
-        let fault = signal(id, "TERM").expect_err("nobody has this id");
+        let fault = signal(id, "TERM").expect_err("the id is free");
         assert!(fault.contains("did not get the signal"), "{fault}");
     }
 
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_says_where_it_listens() {
+    fn the_address_of_a_server_is_parsed() {
         let address = |text: &str| Some(text.parse().expect("an address"));
         for (line, expected) in [
             (

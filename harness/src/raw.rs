@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::{Got, TIMEOUT};
 
-/// A request as bytes. `Host` is added; nothing else is, but for the length of
-/// a body where `headers` do not say how it is framed.
+/// A request as bytes. Adds only `Host`, and the length of a body if `headers` do not frame it.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: shop.test\r\n").into_bytes();
     for (name, value) in headers {
@@ -46,13 +45,12 @@ pub fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Gets `path` on a connection of its own.
+/// Gets `path` on a new connection.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Got, String> {
     exchange(address, &request("GET", path, &[], b"")).await
 }
 
-/// Posts `body` as JSON on a connection of its own, with `headers` beside the
-/// content type.
+/// Posts `body` as JSON on a new connection, with `headers` besides the content type.
 pub async fn post(
     address: SocketAddr,
     path: &str,
@@ -64,7 +62,7 @@ pub async fn post(
     exchange(address, &request("POST", path, &headers, body.as_bytes())).await
 }
 
-/// Sends one request on a connection of its own and reads the response.
+/// Sends a request on a new connection and reads the response.
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> Result<Got, String> {
     let connected = Connection::connect(address).await;
     let mut connection = connected.map_err(|cause| format!("no connection: {cause}"))?;
@@ -76,8 +74,7 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> Result<Got, String
     connection.answer(bodiless).await
 }
 
-/// Sends bytes on a connection of its own; returns all that comes back until the other
-/// side closes it.
+/// Sends bytes on a new connection. Returns everything that the other side sends until it closes.
 pub async fn exchange_bytes(address: SocketAddr, bytes: &[u8]) -> Result<String, String> {
     let connected = Connection::connect(address).await;
     let mut connection = connected.map_err(|cause| format!("no connection: {cause}"))?;
@@ -89,7 +86,7 @@ pub async fn exchange_bytes(address: SocketAddr, bytes: &[u8]) -> Result<String,
     String::from_utf8(answer).map_err(|cause| format!("the answer: {cause}"))
 }
 
-/// Waits until nobody accepts connections at this address; whether that comes in time.
+/// Waits until this address refuses connections. Returns whether it does in time.
 pub async fn refuses(address: SocketAddr, within: Duration) -> bool {
     let deadline = Instant::now() + within;
     while TcpStream::connect(address).await.is_ok() {
@@ -112,11 +109,11 @@ pub struct Connection {
 /// Whether the other side has closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has not.
+    /// It has not closed.
     Open,
-    /// It has.
+    /// It has closed.
     Closed,
-    /// It has, and has not read all that was sent.
+    /// It has closed with unread bytes.
     Reset,
 }
 
@@ -145,14 +142,14 @@ impl Connection {
             .unwrap_or_else(|_| {
                 Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "nobody reads it in time",
+                    "the other side does not read in time",
                 ))
             })
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side.
     pub async fn finish_sending(&mut self) {
-        // The other side may have closed already, which is what some tests want.
+        // The other side may have closed already, as some tests intend.
         let _ = self.stream.shutdown().await;
     }
 
@@ -409,7 +406,7 @@ impl Request {
             .map_or("", |(_, value)| value)
     }
 
-    /// All of it as text.
+    /// The whole request as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
@@ -548,7 +545,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closed_is_told_from_reset_and_from_open() {
+    async fn closed_reset_and_open_are_different_states() {
         let get = request("GET", "/", &[], b"");
         let close = |stream: TcpStream, _| async { drop(stream) };
         let mut connection = Connection::open(server(close).await).await;
@@ -572,7 +569,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_nobody_reads_does_not_hide_the_response() {
+    async fn an_unread_body_does_not_hide_the_response() {
         let refuse = |mut stream: TcpStream, _| async move {
             let answer = json("413 Payload Too Large", "", "{}");
             stream.write_all(&answer).await.expect("it is read");

@@ -6,7 +6,7 @@ use framework_comparison::{Framework, framework};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-/// All five services, wired to each other. Dropped, they stop.
+/// All five services, connected to each other. They stop when the shop is dropped.
 #[derive(Debug)]
 pub struct Shop {
     /// user-service, on axum.
@@ -21,7 +21,7 @@ pub struct Shop {
     pub analytics: Server,
 }
 
-/// One of the five.
+/// A service of the shop.
 #[derive(Clone, Copy, Debug)]
 pub struct Named<'a> {
     /// Its name.
@@ -49,15 +49,15 @@ pub async fn users() -> Server {
     start!(user_service, Vec::new())
 }
 
-/// Starts product-service beside this user-service.
+/// Starts product-service with this user-service.
 pub async fn products(users: &UpstreamUrl) -> Server {
     start!(product_service, vec![("USER_SERVICE_URL", text(users))])
 }
 
-/// Starts product-service on each framework but Rocket, beside this user-service.
-pub async fn product_rooms(users: &UpstreamUrl) -> Vec<(Framework, Server)> {
+/// Starts product-service on each framework except Rocket, with this user-service.
+pub async fn products_on_other_frameworks(users: &UpstreamUrl) -> Vec<(Framework, Server)> {
     let others = framework::ALL.iter().filter(|one| one.name != "rocket");
-    let rooms = others.map(async |framework| {
+    let servers = others.map(async |framework| {
         let variables = vec![("USER_SERVICE_URL", text(users))];
         let server = Server::start(move |listener, shutdown| async move {
             let config = product_service::Config::read(env(&variables))?;
@@ -65,10 +65,10 @@ pub async fn product_rooms(users: &UpstreamUrl) -> Vec<(Framework, Server)> {
         });
         (*framework, server.await)
     });
-    join_all(rooms).await
+    join_all(servers).await
 }
 
-/// Starts order-service beside these.
+/// Starts order-service with these upstreams.
 pub async fn orders(
     users: &UpstreamUrl,
     products: &UpstreamUrl,
@@ -77,8 +77,8 @@ pub async fn orders(
     orders_that([users, products, notifications], &[]).await
 }
 
-/// Waits for neighbours that are well, however busy the machine is.
-const PATIENT: [(&str, &str); 3] = [
+/// Time-outs so long that upstreams answer in time even on a busy machine.
+const GENEROUS: [(&str, &str); 3] = [
     ("DEADLINE_MS", "20000"),
     ("CALL_TIMEOUT_MS", "20000"),
     ("NOTIFY_TIMEOUT_MS", "20000"),
@@ -103,8 +103,8 @@ pub async fn notifications() -> Server {
     start!(notification_service, Vec::new())
 }
 
-/// Starts analytics-service over these. It polls by itself as seldom as can be:
-/// what a neighbour is asked is what the test asks.
+/// Starts analytics-service with these upstreams. It has the longest poll interval, so that an
+/// upstream gets only the requests that the test causes.
 pub async fn analytics(
     users: &UpstreamUrl,
     products: &UpstreamUrl,
@@ -114,8 +114,7 @@ pub async fn analytics(
     analytics_polling([users, products, orders, notifications], 60_000).await
 }
 
-/// Starts analytics-service over these four, which it polls every `interval`
-/// milliseconds.
+/// Starts analytics-service, which polls these four every `interval` milliseconds.
 pub async fn analytics_polling(
     [users, products, orders, notifications]: [&UpstreamUrl; 4],
     interval: u32,
@@ -143,7 +142,7 @@ impl Shop {
         let products = products(&users.upstream_url()).await;
         let notifications = notifications().await;
         let urls = [&users, &products, &notifications].map(Server::upstream_url);
-        let orders = orders_that(urls.each_ref(), &PATIENT).await;
+        let orders = orders_that(urls.each_ref(), &GENEROUS).await;
         let analytics = analytics(
             &users.upstream_url(),
             &products.upstream_url(),

@@ -1,6 +1,6 @@
-//! The files of the lab in containers, without an engine: `docker-compose.yml` is the
-//! diagram of the README, each service is locked down and bounded, and what can be set
-//! is in `.env.example`. That they work is for `.ci/run` to show.
+//! The files of the lab in containers, without a container engine: `docker-compose.yml` matches the
+//! diagram of the README, each service is locked down and limited, and `.env.example` has all
+//! variables. `.ci/run` shows that they work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,14 +18,14 @@ fn read(path: &str) -> String {
 
 fn parse(path: &str) -> Value {
     let mut value: Value = yaml_serde::from_str(&read(path)).expect("YAML");
-    // Anchors of anchors of anchors: each time one of them is followed.
+    // Each pass resolves one level of anchors.
     for _ in 0..3 {
         value.apply_merge().expect("anchors that are there");
     }
     value
 }
 
-/// The containers of `docker-compose.yml` by name, anchors followed.
+/// The containers of `docker-compose.yml` by name, with anchors resolved.
 fn containers() -> BTreeMap<String, Value> {
     let services = parse("docker-compose.yml")["services"].clone();
     yaml_serde::from_value(services).expect("services by name")
@@ -44,12 +44,12 @@ fn port(service: &str) -> usize {
 }
 
 /// `USER_SERVICE` of `user-service`.
-fn shouted(service: &str) -> String {
+fn in_capitals(service: &str) -> String {
     service.to_uppercase().replace('-', "_")
 }
 
 #[test]
-fn a_service_is_told_of_those_that_it_calls_and_starts_after_them() {
+fn a_service_has_the_urls_of_its_upstreams_and_starts_after_them() {
     let containers = containers();
     for service in SERVICES {
         let callees = CALLS.iter().filter(|(caller, _)| *caller == service);
@@ -64,7 +64,7 @@ fn a_service_is_told_of_those_that_it_calls_and_starts_after_them() {
         });
         let expected = callees.iter().map(|callee| {
             let url = format!("http://{callee}:{}", port(callee));
-            (format!("{}_URL", shouted(callee)), Some(url))
+            (format!("{}_URL", in_capitals(callee)), Some(url))
         });
         assert_eq!(
             urls.collect::<BTreeMap<_, _>>(),
@@ -86,11 +86,14 @@ fn a_service_is_told_of_those_that_it_calls_and_starts_after_them() {
 }
 
 #[test]
-fn ports_are_those_of_the_contract_and_for_this_machine_only() {
+fn ports_are_those_of_the_contract_and_open_only_to_this_machine() {
     let containers = containers();
     for service in SERVICES {
         let port = port(service);
-        let published = format!("127.0.0.1:${{{}_PORT:-{port}}}:{port}", shouted(service));
+        let published = format!(
+            "127.0.0.1:${{{}_PORT:-{port}}}:{port}",
+            in_capitals(service)
+        );
         assert_eq!(
             texts(&containers[service]["ports"]),
             BTreeSet::from([published.as_str()]),
@@ -175,7 +178,7 @@ fn the_images_are_built_with_every_member_of_the_workspace() {
 }
 
 #[test]
-fn what_can_be_set_is_in_the_example_with_its_default() {
+fn every_variable_is_in_the_example_with_its_default() {
     let used = Regex::new(r"\$\{([A-Z_]+):-([^}]*)\}").expect("a pattern");
     let file = read("docker-compose.yml");
     let variables = used.captures_iter(&file);
@@ -199,7 +202,7 @@ fn what_can_be_set_is_in_the_example_with_its_default() {
 }
 
 #[test]
-fn prometheus_watches_the_lab_as_it_watches_the_shop_on_this_machine() {
+fn prometheus_scrapes_the_lab_like_the_shop_on_this_machine() {
     let mut here = read("deploy/prometheus/prometheus.yml");
     for service in SERVICES {
         let port = port(service);

@@ -1,5 +1,5 @@
-//! Links and paths in the READMEs and `docs/` resolve, the tables of variables list
-//! those that the services read, and the runbook describes the alerts that exist.
+//! Links and paths in the READMEs and in `docs/` exist, the tables of variables match those that the
+//! services read, and the runbook describes all alerts.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,14 +32,14 @@ fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// What stands between `open` and `close`, each time.
+/// All texts between `open` and `close`.
 fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(open)
         .skip(1)
         .filter_map(move |rest| Some(rest.split_once(close)?.0))
 }
 
-/// The anchors that GitHub gives the headings of a document.
+/// The anchors that GitHub generates for the headings of a document.
 fn anchors(document: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(document).expect("a document");
     let headings = text.lines().filter(|line| line.starts_with('#'));
@@ -112,7 +112,7 @@ fn every_path_that_is_named_exists() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("a document");
         let folder = document.parent().expect("a folder");
-        // Odd pieces stand in backticks, fenced blocks included.
+        // Odd pieces are in backticks, including fenced blocks.
         let code = text
             .split('`')
             .skip(1)
@@ -156,7 +156,7 @@ fn variables() -> BTreeSet<String> {
     let env = || {
         Env::new(|name| {
             names.borrow_mut().insert(name.to_owned());
-            // Without a collector, what is to be sent to it is not read.
+            // The other OTEL_* variables are read only with an endpoint.
             (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://127.0.0.1:4318".to_owned())
         })
     };
@@ -182,7 +182,7 @@ fn the_tables_of_variables_have_those_that_the_services_read() {
     let (telemetry, mut own): (BTreeSet<_>, BTreeSet<_>) = variables()
         .into_iter()
         .partition(|name| name.starts_with("OTEL_"));
-    // Not a row of its own: it is told with `LOG_LEVEL`, over which it wins.
+    // Documented in the row of `LOG_LEVEL`, which it overrides.
     assert!(own.remove("RUST_LOG") && section.contains("`RUST_LOG`"));
     let standard = ["OTEL_*", "OTEL_EXPORTER_OTLP_ENDPOINT"].map(str::to_owned);
     own.extend(standard);
@@ -196,7 +196,7 @@ fn the_tables_of_variables_have_those_that_the_services_read() {
     }
 }
 
-/// The expression of each alert that Prometheus is given, on one line.
+/// The expression of each alert of Prometheus, on one line.
 fn rules() -> BTreeMap<String, String> {
     let rules = root().join("deploy/prometheus/rules.yml");
     let rules = fs::read_to_string(rules).expect("the rules");
@@ -242,7 +242,7 @@ async fn every_metric_that_a_rule_uses_is_one_that_the_services_have() {
         let names = text.lines().filter_map(|line| line.split_once(['{', ' ']));
         exposed.extend(names.map(|(name, _)| name.to_owned()));
     }
-    // Labels, and what is done to a metric, are no metrics.
+    // Labels and functions are not metrics.
     let else_there = Regex::new(r"\{[^}]*\}|\bby\s*\([^)]*\)|\w+\s*\(").expect("a pattern");
     let name = Regex::new(r"[a-z][a-z0-9]*(_[a-z0-9]+)+").expect("a pattern");
     let mut used = BTreeSet::new();

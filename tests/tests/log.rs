@@ -1,5 +1,4 @@
-//! The log of the built programs when nobody reads it, and when a client sends more
-//! than it should hold.
+//! The log of the built programs when nobody reads it, and when a client sends very long paths.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use shop_tests::program::{PROGRAMS, Program};
 /// Longer than a service takes to give up a blocked log, far less than a hang.
 const PROMPT: Duration = Duration::from_secs(8);
 
-/// The lines that `program` says it has dropped.
+/// The number of lines that `program` has dropped.
 async fn dropped(program: &Program) -> u64 {
     let got = raw::get(program.address(), "/metrics").await;
     let text = String::from_utf8(got.expect("an answer").body).expect("UTF-8");

@@ -1,7 +1,7 @@
-//! The code on the pages of `docs/frameworks/` is that of the sources, and the
-//! versions there are those of `Cargo.lock`.
+//! The code on the pages of `docs/frameworks/` matches the sources, and the versions there match
+//! `Cargo.lock`.
 //!
-//! A section of a source stands between `// ANCHOR: name` and `// ANCHOR_END: name`,
+//! A section of a source is between `// ANCHOR: name` and `// ANCHOR_END: name`,
 //! as in `mdBook`. A page shows it by a link to the source, the name of the section in
 //! a comment, and a block of code:
 //!
@@ -11,7 +11,7 @@
 //! ```
 //! ````
 //!
-//! What is in the block is written by
+//! This command writes the contents of the blocks:
 //!
 //! ```sh
 //! UPDATE_SNIPPETS=1 cargo test -p shop-tests --test snippets
@@ -22,7 +22,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// As the pages call them, in the order of the ports.
+/// The frameworks as the pages name them, in the order of the ports.
 const FRAMEWORKS: [&str; 5] = ["axum", "Rocket", "poem", "warp", "actix-web"];
 
 /// Pages that are not about one concern.
@@ -130,7 +130,7 @@ impl Shown {
     }
 }
 
-/// The page, with the code that `cut` gives for what it shows.
+/// The page, with each block filled with the code from `cut`.
 fn filled(
     page: &str,
     mut cut: impl FnMut(&Shown) -> Result<String, String>,
@@ -163,7 +163,7 @@ fn filled(
 }
 
 #[test]
-fn code_on_the_pages_is_that_of_the_sources_and_every_section_is_shown() {
+fn code_on_the_pages_matches_the_sources_and_every_section_is_shown() {
     let mut all = BTreeMap::new();
     sources(&root(), &mut all);
     let mut marked = BTreeMap::new();
@@ -233,7 +233,7 @@ fn every_concern_is_shown_on_all_five_in_the_same_order() {
 }
 
 #[test]
-fn the_projects_are_shown_in_the_versions_that_are_built_here() {
+fn the_projects_have_the_versions_of_this_build() {
     let lock = read(root().join("Cargo.lock"));
     let locked = |name: &str| {
         let (_, rest) = lock.split_once(&format!("\nname = \"{name}\"\nversion = \""))?;

@@ -1,5 +1,5 @@
-//! Response bodies that are made while they are sent, on each of the five frameworks;
-//! and connections that leave HTTP.
+//! Streamed response bodies on each of the five frameworks, and connections that switch to another
+//! protocol.
 
 use std::future::Future;
 use std::io;
@@ -24,10 +24,10 @@ use tokio::time::sleep;
 /// How long a connection may be idle.
 const IDLE: Duration = Duration::from_millis(300);
 
-/// How long the quiet stream says nothing.
+/// How long the quiet stream sends nothing.
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// How long a client may leave its answer unread.
+/// The time-out for a client that does not read its response.
 const UNREAD: Duration = Duration::from_millis(500);
 
 static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
@@ -44,7 +44,7 @@ fn service(shutdown: Shutdown) -> Result<Arc<Service>, RunError> {
     Ok(App::new(&config, &API, shutdown)?.service)
 }
 
-/// What each of the frameworks answers for `/api/products/{kind}`.
+/// The reply to `/api/products/{kind}` on each framework.
 fn streamed(service: &Service, kind: &str) -> Reply {
     type Chunk = io::Result<Bytes>;
     let one = || stream::iter([Ok(Bytes::from_static(b"one"))]);
@@ -57,7 +57,7 @@ fn streamed(service: &Service, kind: &str) -> Reply {
             Ok(Bytes::from_static(b"two"))
         })))),
         "endless" => then(Box::new(stream::pending())),
-        // Later, or the connection breaks off before the head is sent.
+        // After a pause, or the connection would break off before the head is sent.
         "failing" => then(Box::new(Box::pin(stream::once(async {
             sleep(IDLE).await;
             Err(io::Error::other("as the test wants"))
@@ -128,7 +128,7 @@ async fn on_actix(listener: TcpListener, service: Arc<Service>) -> Result<(), Ru
     serve(listener, routes, (), service).await
 }
 
-/// One of the five.
+/// Starts a server on one of the five.
 async fn start<F>(serve: impl FnOnce(TcpListener, Arc<Service>) -> F + Send + 'static) -> Server
 where
     F: Future<Output = Result<(), RunError>> + Send + 'static,
@@ -198,7 +198,7 @@ async fn counted(server: &Server) -> u64 {
 async fn permit_is_free(server: &Server) {
     let deadline = Instant::now() + TIMEOUT;
     while get(server, "/api/products/whole").await.status != 200 {
-        assert!(Instant::now() < deadline, "the permit is not given back");
+        assert!(Instant::now() < deadline, "the permit is not released");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -264,13 +264,13 @@ async fn a_shutdown_ends_streams(server: Server) {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_left_http_is_not_idle() {
+async fn an_upgraded_connection_is_not_idle() {
     use hyper::body::Incoming;
     use hyper::service::service_fn;
     use hyper::{Request, Response};
     use hyper_util::rt::TokioIo;
 
-    /// Sends back all that it gets.
+    /// Sends back all bytes that it receives.
     async fn echo(service: Arc<Service>, request: Request<Incoming>) -> Response<String> {
         let upgraded = hyper::upgrade::on(request);
         service.shutdown().spawn(async move {

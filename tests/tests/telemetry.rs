@@ -1,5 +1,4 @@
-//! Traces: in, through and out of the services, and to a collector that may be
-//! ill.
+//! Traces: from the caller, through the services, and to a collector that may fail.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// Longer than anything here takes on a busy machine, far less than a hang.
+/// Longer than these tests take on a busy machine, far less than a hang.
 const PROMPT: Duration = Duration::from_secs(8);
 
 async fn send(program: &Program, line: (&str, &str), headers: &[(&str, &str)], body: &str) -> Got {
@@ -32,7 +31,7 @@ async fn send(program: &Program, line: (&str, &str), headers: &[(&str, &str)], b
         .expect("an answer")
 }
 
-/// Asks a program to stop, and waits until it has.
+/// Shuts a program down, and waits until it has ended.
 async fn stop(program: Program) -> Ended {
     program.signal("TERM");
     tokio::task::spawn_blocking(move || program.ended(PROMPT))
@@ -40,7 +39,7 @@ async fn stop(program: Program) -> Ended {
         .expect("stops in time")
 }
 
-/// The one among `spans` that `is` what is looked for.
+/// The only one of `spans` for which `is` holds.
 #[track_caller]
 fn only(spans: &[Span], is: impl Fn(&Span) -> bool) -> &Span {
     let found: Vec<_> = spans.iter().filter(|span| is(span)).collect();
@@ -67,12 +66,12 @@ async fn an_order_is_one_trace_over_four_services() {
     let (users_url, notifications_url) = (url(&users), url(&notifications));
     let products = start("product-service", &[("USER_SERVICE_URL", &users_url)]);
     let products_url = url(&products);
-    let neighbours = [
+    let upstreams = [
         ("USER_SERVICE_URL", users_url.as_str()),
         ("PRODUCT_SERVICE_URL", products_url.as_str()),
         ("NOTIFICATION_SERVICE_URL", notifications_url.as_str()),
     ];
-    let orders = start("order-service", &neighbours);
+    let orders = start("order-service", &upstreams);
 
     let ada = r#"{"name":"Ada","email":"ada@example.com"}"#;
     let kettle = r#"{"name":"Kettle","price":19.99,"stock":5}"#;
@@ -258,7 +257,7 @@ fn assert_unreachable(spans: &[Span], parent: &Span) {
 async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_span() {
     let collector = Collector::start().await;
     let changes = Arc::new(AtomicU32::new(0));
-    let neighbour = Fake::start({
+    let upstream = Fake::start({
         let changes = Arc::clone(&changes);
         move |request| {
             let is_change = request.method == "PATCH";
@@ -277,7 +276,7 @@ async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_sp
         }
     })
     .await;
-    let (url, endpoint) = (neighbour.url(), collector.endpoint());
+    let (url, endpoint) = (upstream.url(), collector.endpoint());
     let program = Program::start(
         "order-service",
         &[
@@ -308,7 +307,7 @@ async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_sp
         let mut calls = spans.iter().filter(|s| s.parent == settle.id);
         let last = calls.next_back().expect("a call below it");
         assert!(last.kind == SpanKind::Client && !last.failed, "{last:#?}");
-        let seen = neighbour.seen();
+        let seen = upstream.seen();
         let sent = seen
             .iter()
             .find(|seen| seen.header("traceparent").contains(&last.id));
@@ -318,7 +317,7 @@ async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_sp
 }
 
 #[tokio::test]
-async fn a_trace_is_recorded_as_the_variables_and_the_caller_want_it() {
+async fn the_variables_and_the_caller_decide_whether_a_trace_is_recorded() {
     let user = Fake::start(|_| async {
         raw::json("200 OK", "", &json!({"id": "1", "name": "Ada"}).to_string())
     })
@@ -351,7 +350,7 @@ async fn a_trace_is_recorded_as_the_variables_and_the_caller_want_it() {
             false,
             "off, the caller's flag is kept",
         ),
-        (off, None, "00", false, "off, nobody records anything"),
+        (off, None, "00", false, "off, nothing is recorded"),
         (always, Some("00"), "01", true, "whatever the caller does"),
         (never, Some("01"), "00", false, "whatever the caller does"),
         (ratio, Some("01"), "00", false, "a share of none"),
@@ -398,8 +397,8 @@ async fn a_trace_is_recorded_as_the_variables_and_the_caller_want_it() {
 }
 
 #[tokio::test]
-async fn with_export_off_the_trace_goes_along_on_every_call() {
-    let neighbour = Fake::start(|request| async move {
+async fn with_export_off_every_call_carries_the_trace() {
+    let upstream = Fake::start(|request| async move {
         let body = json!({
             "id": "1", "name": "Ada", "price": 1, "stock": 5,
             "total": 1, "confirmed": 1, "cancelled": 0, "revenue": 1,
@@ -412,7 +411,7 @@ async fn with_export_off_the_trace_goes_along_on_every_call() {
         raw::json(status, "x-total-count: 1\r\n", &body.to_string())
     })
     .await;
-    let url = neighbour.url();
+    let url = upstream.url();
     let orders = shop::orders(&url, &url, &url).await;
     let products = shop::products(&url).await;
     let analytics = shop::analytics(&url, &url, &url, &url).await;
@@ -428,14 +427,14 @@ async fn with_export_off_the_trace_goes_along_on_every_call() {
             Value::Null,
         ),
     ] {
-        let before = neighbour.seen().len();
+        let before = upstream.seen().len();
         let request = server
             .request(method, path)
             .header("traceparent", format!("00-{TRACE}-{CALLER}-01"))
             .header("tracestate", "a=1,b=x/y")
             .json(&body);
         assert!(Got::from(request).await.status < 300, "{path}");
-        let seen = &neighbour.seen()[before..];
+        let seen = &upstream.seen()[before..];
         assert!(!seen.is_empty(), "{path} calls somebody");
         for call in seen {
             assert_eq!(call.header("tracestate"), "a=1,b=x/y", "{path}: {call:?}");
@@ -452,9 +451,9 @@ async fn with_export_off_the_trace_goes_along_on_every_call() {
         .header("traceparent", "00-nonsense-01")
         .header("tracestate", "a=1")
         .json(&json!({"userId": "1", "productId": "1", "quantity": 2}));
-    let before = neighbour.seen().len();
+    let before = upstream.seen().len();
     Got::from(request).await.expect(201);
-    let seen = &neighbour.seen()[before..];
+    let seen = &upstream.seen()[before..];
     assert!(
         seen.iter().all(|call| call.header("tracestate").is_empty()),
         "{seen:?}"
@@ -462,7 +461,7 @@ async fn with_export_off_the_trace_goes_along_on_every_call() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_ill_delays_nobody() {
+async fn a_failing_collector_delays_no_request() {
     for (collector, illness) in [
         (Stub::hanging().await, "hangs"),
         (Stub::refusing().await, "is not there"),

@@ -1,4 +1,4 @@
-//! What the programs log.
+//! The log of the programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shop_tests::program::{PROGRAMS, Program, service_in, upstream_variables};
 use tokio::time::sleep;
 
-/// The log lines of `program` until every request in `ids` has one.
+/// Reads the log of `program` until every request in `ids` has a line.
 fn lines_of(program: &Program, ids: &BTreeSet<String>) -> Vec<Value> {
     let mut missing = ids.clone();
     let mut lines = Vec::new();
@@ -124,7 +124,7 @@ async fn each_request_leaves_one_line_of_json() {
             }
             let (method, path, route, status) = expected
                 .get(id)
-                .unwrap_or_else(|| panic!("{service}: nobody asked for {line}"));
+                .unwrap_or_else(|| panic!("{service}: no request for {line}"));
             assert!(
                 seen.insert(id.to_owned()),
                 "{service}: a second line: {line}"
@@ -169,7 +169,7 @@ async fn each_request_leaves_one_line_of_json() {
 }
 
 #[tokio::test]
-async fn what_failed_is_logged_with_its_cause_and_its_request_id() {
+async fn a_failure_is_logged_with_its_cause_and_request_id() {
     let (nobody, hung) = (Stub::refusing().await, Stub::hanging().await);
     let body = json!({"name": "Kettle", "price": 1, "sellerId": "1"}).to_string();
     for (stub, reason) in [(nobody, "refused"), (hung, "did not answer")] {
@@ -249,7 +249,7 @@ async fn a_notification_that_failed_is_logged_with_the_id_of_its_order() {
 }
 
 #[tokio::test]
-async fn the_log_is_as_loud_and_as_pretty_as_one_wants() {
+async fn variables_set_the_level_and_format_of_the_log() {
     for service in PROGRAMS {
         let program = Program::start(service, &[("RUST_LOG", "info"), ("LOG_LEVEL", "error")]);
         let health = request("GET", "/health", &[("x-request-id", "demo-1")], b"");
@@ -257,10 +257,10 @@ async fn the_log_is_as_loud_and_as_pretty_as_one_wants() {
             .await
             .expect("an answer")
             .expect(200);
-        // RUST_LOG wins: at LOG_LEVEL=error there would be no such line.
+        // RUST_LOG overrides LOG_LEVEL=error, which would suppress these lines.
         lines_of(&program, &BTreeSet::from(["demo-1".to_owned()]));
 
-        // At debug too, each line is whole JSON, whoever writes it.
+        // Also at debug, each line is JSON, including those of libraries.
         let program = Program::start(service, &[("LOG_LEVEL", "debug")]);
         raw::exchange(program.address(), &health)
             .await
@@ -271,7 +271,7 @@ async fn the_log_is_as_loud_and_as_pretty_as_one_wants() {
 }
 
 #[tokio::test]
-async fn a_neighbour_that_cannot_be_measured_is_worth_one_line() {
+async fn invalid_metrics_of_an_upstream_are_logged_once() {
     let (odd, nobody) = (
         Stub::answering("200 OK", "{}").await,
         Stub::refusing().await,
@@ -287,7 +287,7 @@ async fn a_neighbour_that_cannot_be_measured_is_worth_one_line() {
             ("POLL_INTERVAL_MS", "500"),
         ],
     );
-    // Several polls, after each of which it could say so again.
+    // Several polls, each of which could log it again.
     let mut lines = Vec::new();
     let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {

@@ -1,4 +1,4 @@
-//! The built programs, product-service on each framework: how they start, what they log, how they stop.
+//! Tests of the built programs, product-service on each framework: start, log, stop.
 
 mod log;
 mod start;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shop_tests::program::service_in;
 
-/// The contract's grace, and some for a busy machine.
+/// The grace period of the contract, and more for a busy machine.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// A path and a body that the service reads before it answers.

@@ -1,4 +1,4 @@
-//! How the programs start, or refuse to.
+//! The start of the programs.
 
 use std::net::TcpListener;
 
@@ -112,11 +112,11 @@ fn a_port_in_use_is_one_clear_line() {
 
 // The stubs answer while this test waits for the program.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
+async fn the_exit_status_of_a_healthcheck_shows_whether_the_service_is_alive() {
     for service in program::SERVICES {
         let program = Program::start(service, &[]);
         let port = program.address().port().to_string();
-        // Every address is no address to ask.
+        // 0.0.0.0 is not an address to connect to.
         for host in ["127.0.0.1", "0.0.0.0"] {
             let variables = [("PORT", port.as_str()), ("HOST", host)];
             let ended = program::run(&format!("{service} healthcheck"), &variables);
@@ -158,7 +158,7 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
 }
 
 #[test]
-fn an_argument_that_nobody_knows_is_one_clear_line() {
+fn an_unknown_argument_is_one_clear_line() {
     for service in program::SERVICES {
         for arguments in ["health", "--port=8001", "healthcheck --now"] {
             let ended = program::run(&format!("{service} {arguments}"), &[("PORT", "0")]);
@@ -178,7 +178,7 @@ fn an_argument_that_nobody_knows_is_one_clear_line() {
 }
 
 #[tokio::test]
-async fn the_name_of_a_service_is_the_one_it_is_given() {
+async fn the_name_of_a_service_can_be_configured() {
     for service in PROGRAMS {
         let program = Program::start(service, &[("SERVICE_NAME", "shop.eu-1_a")]);
         let got = raw::exchange(program.address(), &request("GET", "/health", &[], b""))

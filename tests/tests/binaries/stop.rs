@@ -1,4 +1,4 @@
-//! How the programs stop.
+//! The shutdown of the programs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::{GRACE, creation};
 
-/// Far less than the grace.
+/// Far less than the grace period.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_second_signal_ends_a_service_at_once_with_one_line() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_finished_before_a_service_stops() {
+async fn a_service_finishes_requests_in_flight_before_it_stops() {
     for service in PROGRAMS {
         let slow = Stub::hanging().await;
         let url = slow.url();
@@ -99,7 +99,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
             busy.send(first).await.expect("a live connection");
             (second.to_vec(), 201)
         } else if service == "order-service" {
-            // Its neighbours hang, until it gives them up.
+            // Its upstreams hang until their time-out.
             let body = json!({"userId": "1", "productId": "1", "quantity": 1}).to_string();
             busy.send(&request(
                 "POST",
@@ -119,7 +119,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
         sleep(Duration::from_millis(200)).await;
         program.signal("TERM");
 
-        // It stops accepting, whatever is in flight.
+        // It accepts no more connections, even with a request in flight.
         assert!(refuses(address, GRACE).await, "{service} still accepts");
         busy.send(&rest).await.expect("a live connection");
         let got = busy
@@ -144,7 +144,7 @@ async fn what_is_in_flight_is_finished_before_a_service_stops() {
     }
 }
 
-/// A client that never ends its request, and the service that it holds up.
+/// A service, and a client that never ends its request.
 async fn held_up(service: &'static str, unfinished: Vec<u8>, what: &'static str) {
     let program = Program::start(service, &[]);
     let mut stuck = Connection::open(program.address()).await;
@@ -162,8 +162,8 @@ async fn held_up(service: &'static str, unfinished: Vec<u8>, what: &'static str)
 }
 
 #[tokio::test]
-async fn nobody_who_never_ends_a_request_keeps_a_service_from_stopping() {
-    // All at once: each may take the whole grace.
+async fn an_unfinished_request_does_not_stop_a_shutdown() {
+    // Concurrently, because each may take the whole grace period.
     let mut waiting = Vec::new();
     for service in PROGRAMS {
         waiting.push(tokio::spawn(held_up(

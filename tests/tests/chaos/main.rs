@@ -1,18 +1,17 @@
-//! Thousands of orders while the services die, hang and come back at random.
+//! Thousands of orders while the services die, hang and restart at random.
 //!
-//! What must hold: for every product, what is in stock and what was sold in
-//! orders that are confirmed come to what there was. That is so to the piece
-//! while product-service and order-service live, however they hang. They keep all
-//! that they know in memory, and when one of them dies,
+//! The invariant: for every product, the stock and the quantities of confirmed orders add up to the
+//! initial stock. It holds exactly while product-service and order-service live, even if they hang.
+//! They hold their records in memory, so when one of them dies,
 //!
-//! - order-service takes the orders with it: what is missing then is at least what
-//!   clients know to be sold, and at most that and what they were never told of;
-//! - product-service takes the products with it, and is given new ones, of the
-//!   same ids. Their price is another one, and tells which shelf an order is from.
-//!   What was in doubt on the shelf before may be given back to the new one.
+//! - order-service loses the orders: the missing stock is at least the quantity that clients know to
+//!   be sold, and at most that plus the quantity of orders with an unknown outcome;
+//! - product-service loses the products and gets new ones with the same ids. Each generation has a
+//!   different price, which shows the generation of an order. Stock with an unknown outcome in one
+//!   generation may be returned to the next.
 //!
-//! What happens is drawn from a seed, which a failure tells. It is tried again by
-//! `CHAOS_SEED=… cargo test --test chaos`, as far as the clock plays along.
+//! The events are random, from a seed that a failure prints. Repeat a run with
+//! `CHAOS_SEED=… cargo test --test chaos`; its timing may differ.
 
 mod shop;
 
@@ -32,41 +31,40 @@ use shop_tests::program::{Program, found_by, upstream_variables};
 const CLIENTS: usize = 64;
 const PRODUCTS: u32 = 8;
 
-/// How often each of the four hangs or dies at most: on a slow machine the clients
-/// are to be served all the same.
-const TORMENTS: u32 = 8;
+/// The most times that each of the four hangs or dies, so that clients make progress on a slow
+/// machine.
+const FAILURES: u32 = 8;
 
-/// Whoever was told sooner that product-service does not answer is in no doubt, or
-/// in one about a product-service that is dead.
+/// A call that failed sooner has a known outcome, or one of a product-service that is dead.
 const CALL_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How calls are made here: as always, but sooner given up.
-const QUICKLY: [(&str, &str); 3] = [
+/// The settings for calls: the defaults with shorter time-outs.
+const SHORT_TIMEOUTS: [(&str, &str); 3] = [
     ("DEADLINE_MS", "1000"),
     ("CALL_TIMEOUT_MS", "300"),
     ("CIRCUIT_OPEN_MS", "200"),
 ];
 
-/// How long a client waits for an answer before it asks again.
+/// How long a client waits for an answer before it retries.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long it goes on asking.
-const CLIENT_GIVES_UP: Duration = Duration::from_mins(1);
+/// How long a client retries.
+const CLIENT_DEADLINE: Duration = Duration::from_mins(1);
 
-/// What happens while orders are placed. Each of the four hangs now and then.
+/// The events while orders are placed. Each of the four hangs now and then.
 #[derive(Clone, Copy)]
 struct Plan {
     orders: u32,
-    /// How much there is of each product at first: hardly enough for all orders.
+    /// The initial stock of each product: not enough for all orders.
     stock: u64,
-    /// Who dies as well, and comes back.
+    /// The services that also die, and restart.
     dies: &'static [&'static str],
     /// Whether clients cancel some of their orders.
     cancels: bool,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_stock_and_what_is_sold_come_to_what_there_was() {
+async fn stock_and_sold_quantities_add_up_to_the_initial_stock() {
     chaos(Plan {
         orders: 2000,
         stock: 600,
@@ -77,19 +75,19 @@ async fn what_is_in_stock_and_what_is_sold_come_to_what_there_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_product_service_that_is_back_is_given_no_more_than_what_was_in_doubt() {
+async fn a_restarted_product_service_gets_back_at_most_the_stock_with_unknown_outcome() {
     chaos(Plan {
         orders: 600,
         stock: 180,
         dies: &["user-service", "product-service", "notification-service"],
-        // An order from a shelf that is gone would give its stock to the next.
+        // Cancelling an order of an earlier generation would return its stock to the current one.
         cancels: false,
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_service_that_dies_takes_no_more_than_what_it_was_working_on() {
+async fn an_order_service_that_dies_loses_at_most_the_stock_with_unknown_outcome() {
     chaos(Plan {
         orders: 600,
         stock: 180,
@@ -121,7 +119,7 @@ async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
         .iter()
         .copied()
         .zip(urls.iter().map(String::as_str));
-    let variables: Vec<_> = QUICKLY.into_iter().chain(urls).collect();
+    let variables: Vec<_> = SHORT_TIMEOUTS.into_iter().chain(urls).collect();
     let orders = Program::start("order-service", &variables);
     let shop = Arc::new(Shop::at(plan, orders.address()));
     programs.push(orders);
@@ -130,7 +128,7 @@ async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
 
     let torments: Vec<_> = programs
         .into_iter()
-        .map(|program| tokio::spawn(Arc::clone(&shop).torment(program, rng.fork())))
+        .map(|program| tokio::spawn(Arc::clone(&shop).fail_at_random(program, rng.fork())))
         .collect();
     let clients = (0..CLIENTS).map(|_| tokio::spawn(Arc::clone(&shop).client(rng.fork())));
     let clients: Vec<_> = clients.collect();
@@ -146,32 +144,32 @@ async fn chaos_from(plan: Plan, seed: u64) -> Result<(), String> {
     let told = shop.agrees(&mut programs, products, notifications).await?;
     let ([deaths, hangs], took) = (shop.happened(), began.elapsed().as_secs());
     good(deaths > 0 && hangs > 0, "nothing happened")?;
-    println!("CHAOS_SEED={seed}: {deaths} deaths, {hangs} times one hung, {took} s; {told}");
+    println!("CHAOS_SEED={seed}: {deaths} deaths, {hangs} hangs, {took} s; {told}");
     Ok(())
 }
 
 /// The shop, as its clients see it.
 struct Shop {
     plan: Plan,
-    /// How many orders clients have begun to ask for.
+    /// The number of orders that clients have begun to place.
     begun: AtomicU32,
-    /// Which order-service there is, and where: each has a port of its own, so
-    /// that it is known which one was asked.
+    /// The number and address of the current order-service. Each has its own port, so that
+    /// clients know which one they asked.
     life: Mutex<(usize, SocketAddr)>,
-    /// Which products there are, by their price.
-    shelf: AtomicU32,
+    /// The current generation of products, which is their price.
+    generation: AtomicU32,
     is_over: AtomicBool,
     deaths: AtomicU32,
     hangs: AtomicU32,
     book: Mutex<Book>,
 }
 
-/// What clients know.
+/// The knowledge of the clients.
 #[derive(Default)]
 struct Book {
-    /// The orders that they were told of, by the life of order-service and the id.
+    /// The placed orders, by the life of order-service and the id.
     placed: BTreeMap<(usize, String), Sold>,
-    /// What was asked for without a clear answer.
+    /// The attempts with an unknown outcome.
     doubtful: Vec<Doubt>,
     refused: u32,
     asked: u32,
@@ -187,12 +185,12 @@ struct Sold {
 /// Pieces that may have been taken, and when.
 struct Doubt {
     life: usize,
-    /// When it was asked for; it may have been found out later.
-    shelf: u32,
+    /// The generation at the time of the request.
+    generation: u32,
     wanted: Sold,
 }
 
-/// What an answer means to a client.
+/// The meaning of an answer for a client.
 enum Clear {
     Placed(String),
     Refused,
@@ -200,7 +198,7 @@ enum Clear {
 }
 
 impl Book {
-    /// What became of a try to order.
+    /// Records the outcome of an attempt to order.
     fn note(
         &mut self,
         tried: Doubt,
@@ -218,7 +216,7 @@ impl Book {
                         good(known.is_none(), format!("{id} is another client's, too"))?;
                         return Ok(Clear::Placed(id));
                     }
-                    // Nobody has stocked up yet, or there is nothing left.
+                    // No products yet, or none left.
                     (400, "validation_failed") | (409, "insufficient_stock") => {
                         self.refused += 1;
                         return Ok(Clear::Refused);
@@ -227,7 +225,7 @@ impl Book {
                         let sentence = text(&body, "error");
                         sentence.contains("product-service") && took >= CALL_TIMEOUT
                     }
-                    // An earlier try is still under way, and was noted.
+                    // An earlier attempt is in progress, and already recorded.
                     (409, "conflict") => false,
                     _ => return Err(format!("{} {body}", got.status)),
                 }
@@ -246,14 +244,14 @@ impl Book {
         placed.map(|((_, id), sold)| (id.clone(), *sold)).collect()
     }
 
-    /// What was sold of a product in the lives of order-service before this one.
+    /// The quantity of a product sold in earlier lives of order-service.
     fn sold_before(&self, life: usize, product: u32) -> u64 {
         let placed = self.placed.iter().filter(|((of, _), _)| *of < life);
         let sold = placed.filter(|(_, sold)| sold.product == product);
         sold.map(|(_, sold)| u64::from(sold.quantity)).sum()
     }
 
-    /// What may have been taken of a product.
+    /// The quantity of a product that may have been taken.
     fn in_doubt(&self, product: u32, when: impl Fn(&Doubt) -> bool) -> u64 {
         let of_it = |doubt: &&Doubt| doubt.wanted.product == product && when(doubt);
         let doubtful = self.doubtful.iter().filter(of_it);
@@ -261,7 +259,7 @@ impl Book {
     }
 }
 
-/// What an order says of itself.
+/// The data of an order.
 fn sold(order: &Value) -> Sold {
     let quantity = order["quantity"].as_u64().and_then(|n| n.try_into().ok());
     Sold {

@@ -1,4 +1,4 @@
-//! The shop under chaos: what its clients do, what befalls it, and the sums at the end.
+//! The shop under chaos: its clients, its failures, and the check of the invariant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Book, CLIENT_GIVES_UP, CLIENT_TIMEOUT, Clear, Doubt, PRODUCTS, Plan, Shop, Sold, TORMENTS,
+    Book, CLIENT_DEADLINE, CLIENT_TIMEOUT, Clear, Doubt, FAILURES, PRODUCTS, Plan, Shop, Sold,
     sold, text,
 };
 
@@ -26,7 +26,7 @@ impl Shop {
             plan,
             begun: AtomicU32::new(0),
             life: Mutex::new((0, orders)),
-            shelf: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             is_over: AtomicBool::new(false),
             deaths: AtomicU32::new(0),
             hangs: AtomicU32::new(0),
@@ -38,7 +38,7 @@ impl Shop {
         *self.life.lock().expect("no panic")
     }
 
-    /// How often one died, and how often one hung.
+    /// The number of deaths and of hangs.
     pub(super) fn happened(&self) -> [u32; 2] {
         [&self.deaths, &self.hangs].map(|times| times.load(Ordering::SeqCst))
     }
@@ -47,7 +47,7 @@ impl Shop {
         self.book.lock().expect("no panic")
     }
 
-    /// What a service that has forgotten all is given.
+    /// Creates the records of a service that has lost them.
     pub(super) async fn stock_up(&self, name: &str, address: SocketAddr) -> Result<(), String> {
         let (path, body, times) = match name {
             "user-service" => {
@@ -55,7 +55,7 @@ impl Shop {
                 ("/api/users", ada, 1)
             }
             "product-service" => {
-                let price = self.shelf.fetch_add(1, Ordering::SeqCst) + 1;
+                let price = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
                 let kettle = json!({"name": "Kettle", "price": price, "stock": self.plan.stock});
                 ("/api/products", kettle, PRODUCTS)
             }
@@ -68,8 +68,8 @@ impl Shop {
         Ok(())
     }
 
-    /// Lets a service hang, and die if it is to, while clients are being served.
-    pub(super) async fn torment(
+    /// Makes a service hang, or die if the plan says so, while clients place orders.
+    pub(super) async fn fail_at_random(
         self: Arc<Self>,
         mut program: Program,
         mut rng: Rng,
@@ -77,13 +77,13 @@ impl Shop {
         let name = program.name().to_owned();
         let mut pause = async |from, to| sleep(Duration::from_millis(rng.u64(from..to))).await;
         let mut to_die = false;
-        for _ in 0..TORMENTS {
+        for _ in 0..FAILURES {
             pause(300, 2500).await;
             if self.is_over.load(Ordering::SeqCst) {
                 break;
             }
-            // In turns: both are to happen in any case. The last shelf is the one
-            // that is counted, and shall see half of the orders.
+            // In turns, so that both happen. The last generation is the one that is counted, and
+            // it should see half of the orders.
             let is_last = name == "product-service"
                 && self.begun.load(Ordering::SeqCst) > self.plan.orders / 2;
             to_die = !to_die && !is_last && self.plan.dies.contains(&name.as_str());
@@ -109,10 +109,10 @@ impl Shop {
         Ok(program)
     }
 
-    /// Places one order after the other, until there are enough, and until something has
-    /// happened: on a fast machine all could be placed before anything does.
+    /// Places one order after the other, until there are enough, and at least one failure has
+    /// happened: on a fast machine all orders could be placed before the first one.
     pub(super) async fn client(self: Arc<Self>, mut rng: Rng) -> Result<(), String> {
-        let deadline = Instant::now() + CLIENT_GIVES_UP;
+        let deadline = Instant::now() + CLIENT_DEADLINE;
         loop {
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
             let happened = !self.happened().contains(&0) || Instant::now() > deadline;
@@ -136,7 +136,7 @@ impl Shop {
         }
     }
 
-    /// Asks for an order until the answer is clear; returns the id if it is placed.
+    /// Places an order, with retries until the outcome is clear. Returns the id if it is placed.
     async fn order(
         &self,
         number: u32,
@@ -145,12 +145,12 @@ impl Shop {
     ) -> Result<Option<String>, String> {
         let key = format!("order-{number}");
         let headers = [("idempotency-key", key.as_str())];
-        let deadline = Instant::now() + CLIENT_GIVES_UP;
+        let deadline = Instant::now() + CLIENT_DEADLINE;
         loop {
             let (life, address) = self.order_service();
             let tried = Doubt {
                 life,
-                shelf: self.shelf.load(Ordering::SeqCst),
+                generation: self.generation.load(Ordering::SeqCst),
                 wanted,
             };
             let began = Instant::now();
@@ -167,10 +167,10 @@ impl Shop {
         }
     }
 
-    /// Asks until an order is cancelled.
+    /// Cancels an order, with retries.
     async fn cancel(&self, id: &str, rng: &mut Rng) -> Result<(), String> {
         let (life, address) = self.order_service();
-        let deadline = Instant::now() + CLIENT_GIVES_UP;
+        let deadline = Instant::now() + CLIENT_DEADLINE;
         let (order, cancel) = (
             format!("/api/orders/{id}"),
             format!("/api/orders/{id}/cancel"),
@@ -195,7 +195,7 @@ impl Shop {
         }
     }
 
-    /// Whether what there is agrees with what clients know, and what that is.
+    /// Checks the stores against the knowledge of the clients. Returns a summary.
     pub(super) async fn agrees(
         &self,
         programs: &mut [Program],
@@ -218,7 +218,7 @@ impl Shop {
             format!("{cancelled} of {} are cancelled, not {stats}", listed.len()),
         )?;
 
-        // What is in doubt is found out, and undone, before it stops.
+        // Before it stops, order-service settles changes with an unknown outcome.
         let orders_ended = programs.iter_mut().find(|one| one.address() == address);
         let orders_ended = orders_ended.expect("it is one of them");
         orders_ended.signal("TERM");
@@ -228,7 +228,7 @@ impl Shop {
         good(given_up.is_none(), format!("{given_up:?}"))?;
 
         let there_were = self.plan.stock;
-        let price = self.shelf.load(Ordering::SeqCst);
+        let price = self.generation.load(Ordering::SeqCst);
         let (mut lost, mut found) = ((0, 0), (0, 0));
         for product in 1..=PRODUCTS {
             let left = stock(products, product).await?;
@@ -241,7 +241,7 @@ impl Shop {
             let book = self.book();
             let gone = book.sold_before(life, product);
             let may_be_lost = book.in_doubt(product, |doubt| doubt.life < life);
-            let may_be_found = book.in_doubt(product, |doubt| doubt.shelf < price);
+            let may_be_found = book.in_doubt(product, |doubt| doubt.generation < price);
             drop(book);
             let there = left + confirmed + gone;
             good(
@@ -262,7 +262,7 @@ impl Shop {
 
         let messages = all(notifications, "/api/notifications").await?;
         let different: BTreeSet<_> = messages.iter().map(|one| text(one, "message")).collect();
-        // Ids begin anew with each order-service.
+        // Each order-service starts with id 1.
         good(
             life > 0 || different.len() == messages.len(),
             "somebody was told twice of an order",

@@ -117,7 +117,7 @@ async fn a_body_over_64_kib_is_refused_and_the_client_can_read_why() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_harms_nobody() {
+async fn a_body_that_breaks_off_does_not_affect_others() {
     let world = World::start().await;
     let mut faults = Faults::default();
     for subject in world.subjects() {
@@ -154,7 +154,7 @@ async fn a_body_that_breaks_off_harms_nobody() {
                 let finding = match connection.answer(false).await {
                     Ok(got) if got.status == 400 && got.body.is_empty() => Ok(()),
                     Ok(got) => error(&Ok(got), 400, "invalid_json"),
-                    // No answer is as good as one: nobody is there to read it.
+                    // No answer is fine too: the client has gone.
                     Err(_) => Ok(()),
                 };
                 faults.check(&what, finding);

@@ -102,8 +102,8 @@ async fn a_good_request_id_is_kept_and_a_bad_one_replaced() {
     faults.finish();
 }
 
-/// What a client can see of an answer that should not differ between services:
-/// the names of the headers, and the values of those that are constant.
+/// The parts of an answer that must not differ between services: the names of the headers, and the
+/// constant values.
 fn looks(got: &Got) -> BTreeMap<String, String> {
     let varying = [
         "allow",

@@ -1,9 +1,8 @@
-//! The contract, written once and run against all five real servers, and against
-//! the product API on the other four frameworks: a client must not be able to tell
-//! which framework it talks to.
+//! The contract, as tests that run against all five real servers, and against the product API on
+//! the other four frameworks: a client must not be able to tell which framework it talks to.
 //!
-//! Each test walks over the servers and collects what is not as expected, so that
-//! one run shows every one that strays, and where.
+//! Each test iterates over the servers and collects failed expectations, so that one run shows
+//! every difference.
 
 #![allow(
     clippy::too_many_lines,
@@ -36,26 +35,26 @@ const EXPOSED: &str = "X-Request-Id, X-Total-Count, Link, Location";
 /// The five services, and product-service on four more frameworks.
 const SUBJECTS: usize = 9;
 
-/// A shop with one of everything: user 1, product 1, order 1, notification 1; and
-/// beside it the product API on the other frameworks, each with a product 1.
+/// A shop with one record of each kind: user 1, product 1, order 1, notification 1; and the
+/// product API on the other frameworks, each with a product 1.
 struct World {
     shop: Shop,
-    rooms: Vec<(Framework, Server)>,
+    others: Vec<(Framework, Server)>,
     made: AtomicUsize,
 }
 
-/// A service, and what of the contract it has a share in.
+/// A service, and its routes for the tests.
 struct Subject<'a> {
     name: &'static str,
     framework: &'static str,
     server: &'a Server,
-    /// Paths that answer a GET with 200, besides those that every service has.
+    /// Paths that answer GET with 200, besides the operations.
     gets: Vec<&'static str>,
     /// Lists of records.
     lists: Vec<&'static str>,
     /// Requests that name a record by its id, `{}` in the path.
     by_id: Vec<(&'static str, &'static str)>,
-    /// Requests with a body; the first creates a record.
+    /// Requests with a body. The first creates a record.
     bodies: Vec<BodyRoute>,
 }
 
@@ -63,11 +62,11 @@ struct Subject<'a> {
 struct BodyRoute {
     method: &'static str,
     path: &'static str,
-    /// A good body; the number makes it unlike any other.
+    /// A valid body. The number makes it unique.
     good: fn(usize) -> Value,
-    /// The status of a good one.
+    /// The status for a valid body.
     status: u16,
-    /// Fields that must be there.
+    /// The required fields.
     required: &'static [&'static str],
     /// Values of the wrong JSON type for some fields.
     wrong: fn() -> Value,
@@ -81,29 +80,29 @@ impl World {
         let order = json!({"userId": "1", "productId": "1", "quantity": 1});
         let order = shop.orders.post("/api/orders", order).await.expect(201);
         assert_eq!(order["notification"], "sent");
-        let rooms = shop::product_rooms(&shop.users.upstream_url()).await;
-        for (_, room) in &rooms {
-            shop::add_product(room, json!(19.99), 1_000_000).await;
+        let others = shop::products_on_other_frameworks(&shop.users.upstream_url()).await;
+        for (_, server) in &others {
+            shop::add_product(server, json!(19.99), 1_000_000).await;
         }
         Self {
             shop,
-            rooms,
+            others,
             made: AtomicUsize::new(1),
         }
     }
 
-    /// A number that was not used yet.
+    /// An unused number.
     fn fresh(&self) -> usize {
         self.made.fetch_add(1, Ordering::Relaxed)
     }
 
     fn subjects(&self) -> Vec<Subject<'_>> {
-        let rooms = self.rooms.iter().map(|(framework, server)| Named {
+        let others = self.others.iter().map(|(framework, server)| Named {
             name: "product-service",
             framework: framework.name,
             server,
         });
-        let subjects = self.shop.services().into_iter().chain(rooms).map(subject);
+        let subjects = self.shop.services().into_iter().chain(others).map(subject);
         let subjects: Vec<_> = subjects.collect();
         assert_eq!(subjects.len(), SUBJECTS);
         subjects
@@ -115,7 +114,7 @@ impl Subject<'_> {
         raw::exchange(self.server.address(), request).await
     }
 
-    /// Every path that answers a GET with 200.
+    /// All paths that answer GET with 200.
     fn all_gets(&self) -> Vec<&'static str> {
         let mut all = vec![
             "/health",
@@ -254,7 +253,7 @@ fn subject(service: Named<'_>) -> Subject<'_> {
     }
 }
 
-/// What every answer has, whatever layer it comes from.
+/// Checks the headers of every answer, from any layer.
 fn standard(got: &Got) -> Result<(), String> {
     for (name, expected) in [
         ("access-control-allow-origin", "*"),
@@ -278,7 +277,7 @@ fn standard(got: &Got) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this is the contract's error, and nothing besides.
+/// Checks that this is exactly an error of the contract.
 fn error(got: &Result<Got, String>, status: u16, code: &str) -> Result<(), String> {
     let got = got.as_ref()?;
     let body = String::from_utf8_lossy(&got.body);
@@ -335,7 +334,7 @@ fn error(got: &Result<Got, String>, status: u16, code: &str) -> Result<(), Strin
     Ok(())
 }
 
-/// The fields that an error names.
+/// The fields in the details of an error.
 fn named(got: &Result<Got, String>) -> BTreeSet<String> {
     let details = got
         .as_ref()

@@ -23,7 +23,7 @@ async fn a_method_that_a_route_does_not_have_is_refused_and_those_it_has_are_lis
             ("POST", "/openapi.json", get_only, "read only"),
             ("POST", "/docs", get_only, "read only"),
             ("POST", "/docs/swagger-ui.css", get_only, "read only"),
-            ("BREW", "/health", get_only, "a method that nobody knows"),
+            ("BREW", "/health", get_only, "an unknown method"),
             ("get", "/health", get_only, "methods have a letter case"),
             ("TRACE", "/health", get_only, "would echo the request"),
             ("PROPFIND", "/health", get_only, "a method of WebDAV"),
@@ -149,7 +149,7 @@ async fn a_method_that_a_route_does_not_have_is_refused_and_those_it_has_are_lis
 }
 
 #[tokio::test]
-async fn a_preflight_says_what_a_page_from_elsewhere_may_send() {
+async fn a_preflight_allows_pages_of_other_origins() {
     let world = World::start().await;
     let mut faults = Faults::default();
     let preflight = [
@@ -277,7 +277,7 @@ async fn head_answers_as_get_does_but_without_the_body() {
                     get.header("content-length"),
                 );
             }
-            // A body would be read as the start of the next answer.
+            // The client would read a body as the start of the next answer.
             connection
                 .send(&request("GET", "/health", &[], b""))
                 .await

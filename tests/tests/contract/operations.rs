@@ -1,4 +1,4 @@
-//! What every service answers about itself.
+//! The operations of every service.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use shop_tests::faults::Faults;
 use super::World;
 
 #[tokio::test]
-async fn health_and_readiness_say_what_the_contract_says() {
+async fn health_and_readiness_follow_the_contract() {
     let world = World::start().await;
     let mut faults = Faults::default();
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
@@ -97,7 +97,7 @@ async fn health_and_readiness_say_what_the_contract_says() {
 }
 
 #[tokio::test]
-async fn metrics_name_routes_and_never_grow_with_what_a_client_invents() {
+async fn metrics_name_routes_and_do_not_grow_with_invented_paths() {
     let world = World::start().await;
     let mut faults = Faults::default();
     for subject in world.subjects() {
@@ -224,7 +224,7 @@ async fn metrics_name_routes_and_never_grow_with_what_a_client_invents() {
 }
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
+async fn the_page_loads_nothing_from_other_servers() {
     let world = World::start().await;
     let mut faults = Faults::default();
     let attribute = Regex::new(r#"(?:src|href)\s*=\s*["']([^"']*)["']"#).expect("a pattern");

@@ -1,4 +1,4 @@
-//! Paths and ids that are no route or no record.
+//! Paths and ids without a route or a record.
 
 use harness::raw::request;
 use serde_json::{Value, json};

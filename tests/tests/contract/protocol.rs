@@ -7,7 +7,7 @@ use shop_tests::faults::Faults;
 use super::{JSON, KIB, World, standard, status};
 
 #[tokio::test]
-async fn what_is_no_http_is_survived() {
+async fn a_server_survives_invalid_http() {
     let world = World::start().await;
     let mut faults = Faults::default();
     let long_path = request("GET", &format!("/{}", "x".repeat(100 * KIB)), &[], b"");
@@ -51,7 +51,7 @@ async fn what_is_no_http_is_survived() {
         for (request, reason) in &cases {
             let what = format!("{}: {reason}", subject.name);
             let mut connection = Connection::open(subject.server.address()).await;
-            // It may be refused before all of it is sent.
+            // The server may refuse it before all of it is sent.
             let _ = connection.send(request).await;
             connection.finish_sending().await;
             let by_the_parser =
@@ -59,7 +59,7 @@ async fn what_is_no_http_is_survived() {
             let finding = match connection.answer(false).await {
                 Ok(got) if by_the_parser(&got) || standard(&got).is_ok() => Ok(()),
                 Ok(got) => Err(format!("got {got:?}")),
-                // It may also be hung up on.
+                // The server may also close the connection.
                 Err(_) => Ok(()),
             };
             faults.check(&what, finding);
@@ -92,7 +92,7 @@ async fn what_is_no_http_is_survived() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_after_an_error_or_said_to_be_closed() {
+async fn after_an_error_a_connection_stays_open_or_is_announced_as_closed() {
     let world = World::start().await;
     let mut faults = Faults::default();
     for subject in world.subjects() {

@@ -15,7 +15,7 @@ async fn a_created_record_says_where_it_is() {
     let mut faults = Faults::default();
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
     for index in 0..SUBJECTS {
-        // A shop of its own: orders add notifications.
+        // A separate shop, because orders add notifications.
         let world = World::start().await;
         let subject = world.subjects().swap_remove(index);
         faults.of(subject.name, subject.framework);
@@ -75,7 +75,7 @@ async fn a_created_record_says_where_it_is() {
 async fn a_list_is_paged_in_ascending_id() {
     let mut faults = Faults::default();
     for index in 0..SUBJECTS {
-        // A shop of its own: orders add notifications.
+        // A separate shop, because orders add notifications.
         let world = World::start().await;
         let subject = world.subjects().swap_remove(index);
         faults.of(subject.name, subject.framework);

@@ -87,7 +87,7 @@ async fn a_body_that_is_not_one_whole_json_object_is_invalid() {
                     );
                 }
             }
-            // A field that nobody knows: ignored or refused, but no overflow.
+            // An unknown field: ignored or refused, but no stack overflow.
             let fresh = String::from_utf8(bytes(&(route.good)(world.fresh()))).expect("UTF-8");
             let deep = fresh.replacen('{', &deep_and_closed, 1);
             let got = subject
@@ -104,7 +104,7 @@ async fn a_body_that_is_not_one_whole_json_object_is_invalid() {
 }
 
 #[tokio::test]
-async fn every_field_at_fault_is_named_at_once() {
+async fn the_error_names_every_invalid_field() {
     let world = World::start().await;
     let mut faults = Faults::default();
     for subject in world.subjects() {

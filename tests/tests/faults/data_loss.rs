@@ -1,4 +1,4 @@
-//! What is gone, and what is left in doubt, when a service dies.
+//! The data that is lost, or has an unknown outcome, when a service dies.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,8 +12,8 @@ use tokio::task::block_in_place;
 
 use super::{STOCK, stock_up};
 
-/// The one hole that a store in memory leaves: who took the stock is dead, and
-/// with it all that was known of what it was taken for.
+/// The one gap of a store in memory: order-service has taken the stock and dies, and with it the
+/// knowledge of the order.
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_is_lost_only_with_an_order_service_that_dies_between_taking_it_and_its_answer() {
     for (dies_at, is_done, lost, told) in [
@@ -88,7 +88,7 @@ async fn stock_is_lost_only_with_an_order_service_that_dies_between_taking_it_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_each_of_the_five_forgets_when_it_dies() {
+async fn each_of_the_five_loses_its_records_when_it_dies() {
     let start = |name, urls: &[_]| block_in_place(|| Program::start_to_come_back(name, urls));
     let mut users = start("user-service", &[]);
     let mut products = start("product-service", &[]);

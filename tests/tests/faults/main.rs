@@ -1,7 +1,6 @@
-//! What becomes of a client, and of what the stores hold, when a service that is
-//! called dies, hangs, is slow or talks nonsense; and that all is well again soon
-//! after. The services are the programs, and they die by SIGKILL. What is only
-//! answered wrongly, in any of many ways, is in `tests/shop/outages.rs`.
+//! The answers to clients, and the contents of the stores, when an upstream dies, hangs, is slow or
+//! answers garbage; and the recovery afterwards. The services are the programs, killed by SIGKILL.
+//! The many kinds of wrong answers are in `tests/shop/outages.rs`.
 
 mod data_loss;
 mod resilience_off;
@@ -17,65 +16,65 @@ use shop::in_a_shop;
 use shop_tests::ask::all;
 use shop_tests::faults::{Faults, good};
 
-/// How calls are made here: as always, but sooner given up.
-const QUICKLY: [(&str, &str); 3] = [
+/// The settings for calls: the defaults with shorter time-outs.
+const SHORT_TIMEOUTS: [(&str, &str); 3] = [
     ("CALL_TIMEOUT_MS", "500"),
     ("CIRCUIT_OPEN_MS", "1000"),
-    // Analytics asks when it is asked.
+    // Analytics polls only for requests.
     ("POLL_INTERVAL_MS", "60000"),
 ];
 
-/// Where the notification alone is to be given up, which has a time-out of its own.
-const PATIENTLY: [(&str, &str); 3] = [
+/// The settings where only the notification, with its own time-out, should fail.
+const SLOW_CALLS: [(&str, &str); 3] = [
     ("CALL_TIMEOUT_MS", "5000"),
     ("DEADLINE_MS", "5000"),
     ("CIRCUIT_OPEN_MS", "1000"),
 ];
 
-/// The deadline of an order is 2 s, and so is that of a poll, of which one who
-/// asks analytics-service may have to wait for two. The rest is for a busy machine.
+/// The deadline of an order is 2 s, and so is that of a poll; a request to analytics-service may
+/// wait for two polls. The rest is for a busy machine.
 const PROMPT: Duration = Duration::from_secs(6);
 
-/// Less than any time-out: whoever answers so soon has waited for nobody.
+/// Less than any time-out, so an answer in this time has not waited for the upstream.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// From the moment a service is back until its caller is: what is left of the
-/// time that it is left alone, and a call.
+/// The longest recovery after an upstream is back: the rest of the time that its circuit is open,
+/// and a call.
 const BACK: Duration = Duration::from_secs(1 + PROMPT.as_secs());
 
-/// What there is in stock at first.
+/// The initial stock.
 const STOCK: u64 = 1000;
 
 /// A call from one service to another.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     caller: &'static str,
-    neighbour: &'static str,
-    /// The requests that are hit: those with a target that ends so.
+    upstream: &'static str,
+    /// The requests that the fault affects: those whose target ends with this.
     hit: &'static str,
-    /// What a client of the caller gets while they are.
+    /// What a client of the caller gets during the fault.
     client_gets: ClientGets,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum ClientGets {
-    /// 503 that names the one who is missed.
+    /// 503, with the name of the upstream.
     Unavailable,
-    /// Its order, which is marked: its user was not told.
+    /// The order, with its notification marked as failed.
     Unnotified,
-    /// The last total known, and who is down.
+    /// The last known total, and the name of the upstream that is down.
     LastKnown,
 }
 
 const fn edge(
     caller: &'static str,
-    neighbour: &'static str,
+    upstream: &'static str,
     hit: &'static str,
     client_gets: ClientGets,
 ) -> Edge {
     Edge {
         caller,
-        neighbour,
+        upstream,
         hit,
         client_gets,
     }
@@ -97,20 +96,20 @@ const EDGES: [Edge; 9] = {
     ]
 };
 
-/// What can be wrong with the one who is called.
+/// The fault of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// SIGKILL: its port refuses. It has forgotten all when it is back.
+    /// SIGKILL: its port refuses connections. It has lost its records when it is back.
     Killed,
-    /// SIGSTOP: it takes connections and does nothing.
+    /// SIGSTOP: it accepts connections and does nothing.
     Stopped,
-    /// It does what it is asked to, after a while, when nobody waits any more.
+    /// It handles the request, but only after the caller has given up.
     Slow,
-    /// 500, and nothing done.
+    /// It answers 500 and does nothing.
     Errors,
-    /// Something that is no HTTP, and nothing done.
+    /// It answers invalid HTTP and does nothing.
     Garbage,
-    /// It does what it is asked to, and dies in the middle of its answer.
+    /// It handles the request, and dies in the middle of its answer.
     BrokenOff,
 }
 
@@ -124,11 +123,11 @@ const FAULTS: [Fault; 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_befalls_one_who_is_called_the_client_gets_a_clear_answer_in_time() {
+async fn with_any_fault_of_an_upstream_the_client_gets_a_clear_answer_in_time() {
     let cells = EDGES
         .into_iter()
         .flat_map(|edge| FAULTS.map(|fault| (edge, fault)));
-    // Each has a shop of its own; most of the time they wait.
+    // Each case has its own shop, and waits most of the time.
     let findings = stream::iter(cells)
         .map(async |(edge, fault)| {
             let cell = tokio::spawn(in_a_shop(edge, fault)).await;
@@ -139,10 +138,10 @@ async fn whatever_befalls_one_who_is_called_the_client_gets_a_clear_answer_in_ti
     let mut faults = Faults::default();
     for (edge, fault, finding) in findings.collect::<Vec<_>>().await {
         let Edge {
-            caller, neighbour, ..
+            caller, upstream, ..
         } = edge;
         faults.check(
-            format!("{caller} → {neighbour}{}, {fault:?}", edge.hit),
+            format!("{caller} → {upstream}{}, {fault:?}", edge.hit),
             finding,
         );
     }

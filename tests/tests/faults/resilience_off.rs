@@ -10,8 +10,8 @@ use tokio::task::block_in_place;
 
 use super::stock_up;
 
-/// Ten orders, one after the other, while one that order-service calls hangs: how
-/// long each took, and how many calls reached the one that hangs.
+/// Places ten orders, one after the other, while an upstream hangs. Returns their durations, and the
+/// number of calls that reached the upstream.
 async fn ten_orders_while_it_hangs(
     hung: &str,
     resilience: &str,
@@ -33,7 +33,7 @@ async fn ten_orders_while_it_hangs(
         real.push(program);
     }
     let urls = urls.iter().map(|(variable, url)| (*variable, url.as_str()));
-    // Those that do not hang are to be in time on any machine.
+    // The other upstreams must answer in time on any machine.
     let timeout = if hung == "product-service" {
         "500"
     } else {
@@ -43,7 +43,7 @@ async fn ten_orders_while_it_hangs(
         ("RESILIENCE", resilience),
         ("CALL_TIMEOUT_MS", timeout),
         ("NOTIFY_TIMEOUT_MS", "500"),
-        // Once open, it stays so.
+        // Once open, the circuit stays open.
         ("CIRCUIT_OPEN_MS", "600000"),
     ];
     let variables: Vec<_> = urls.chain(settings).collect();
@@ -59,7 +59,7 @@ async fn ten_orders_while_it_hangs(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_resilience_off_every_order_waits_for_one_that_hangs() {
+async fn with_resilience_off_every_order_waits_for_the_hanging_upstream() {
     let cases = [("product-service", 503), ("notification-service", 201)];
     join_all(cases.map(async |(hung, status)| {
         let ((off, off_calls), (on, on_calls)) = tokio::join!(

@@ -1,4 +1,4 @@
-//! One fault between two services of a shop, and what comes of it.
+//! A fault between two services of a shop, and its effects.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,44 +17,45 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::{
-    AT_ONCE, BACK, ClientGets, Edge, Fault, PATIENTLY, PROMPT, QUICKLY, STOCK, count, stock_up,
+    AT_ONCE, BACK, ClientGets, Edge, Fault, PROMPT, SHORT_TIMEOUTS, SLOW_CALLS, STOCK, count,
+    stock_up,
 };
 
 pub(super) async fn in_a_shop(edge: Edge, fault: Fault) -> Result<(), String> {
     let mut shop = Shop::open(edge, fault).await?;
-    shop.until_well().await?;
+    shop.until_recovered().await?;
 
     shop.hurt();
-    // As many as open a circuit, all at once.
-    for answer in join_all((0..6).map(|_| shop.ask_in_need())).await {
+    // Enough concurrent requests to open a circuit.
+    for answer in join_all((0..6).map(|_| shop.ask_during_fault())).await {
         answer?;
     }
-    // Where the rest of it answers, it is not left alone.
+    // If other requests succeed, the circuit stays closed.
     if edge.hit.is_empty() {
-        shop.until_left_alone().await?;
+        shop.until_circuit_opens().await?;
         shop.answers_at_once().await?;
     }
 
-    shop.mend().await?;
+    shop.end_fault().await?;
     let mended = Instant::now();
-    shop.until_well().await?;
+    shop.until_recovered().await?;
     let back = mended.elapsed();
     good(back < BACK, format!("it took {back:?} to be back"))?;
     shop.stores_agree().await
 }
 
-/// The caller, those that it calls, and the fault between them.
+/// The caller, its upstreams, and the fault between them.
 struct Shop {
     edge: Edge,
     fault: Fault,
     caller: Program,
     others: Vec<(&'static str, Program)>,
-    hurts: Arc<AtomicBool>,
-    // In front of the one that is called, where there has to be something.
+    active: Arc<AtomicBool>,
+    // A proxy in front of the upstream, if the fault needs one.
     _gate: Fake,
-    /// What clients were told was created.
+    /// The orders that clients know of.
     created: Mutex<Vec<Value>>,
-    /// How much of that was in a store that has died since.
+    /// How many of them were in a store that has died since.
     lost: usize,
 }
 
@@ -71,15 +72,15 @@ impl Shop {
         for (name, program) in &others {
             stock_up(name, program.address()).await?;
         }
-        let neighbour = find(&others, edge.neighbour);
-        let hurts = Arc::new(AtomicBool::new(false));
-        let gate = gate(edge, fault, neighbour, Arc::clone(&hurts)).await;
-        // A port that refuses can only be shown without anything before it.
+        let upstream = find(&others, edge.upstream);
+        let active = Arc::new(AtomicBool::new(false));
+        let gate = gate(edge, fault, upstream, Arc::clone(&active)).await;
+        // A port that refuses connections cannot be shown through a proxy.
         let direct = matches!(fault, Fault::Killed | Fault::Stopped) && edge.hit.is_empty();
         let urls = upstream_variables(edge.caller).iter().zip(&others);
         let urls: Vec<_> = urls
             .map(|(variable, (name, program))| {
-                let through_the_gate = *name == edge.neighbour && !direct;
+                let through_the_gate = *name == edge.upstream && !direct;
                 let url = if through_the_gate {
                     gate.url().as_str().to_owned()
                 } else {
@@ -90,8 +91,8 @@ impl Shop {
             .collect();
         let urls = urls.iter().map(|(variable, url)| (*variable, url.as_str()));
         let settings = match edge.client_gets {
-            ClientGets::Unnotified => PATIENTLY,
-            _ => QUICKLY,
+            ClientGets::Unnotified => SLOW_CALLS,
+            _ => SHORT_TIMEOUTS,
         };
         let variables: Vec<_> = settings.into_iter().chain(urls).collect();
         Ok(Self {
@@ -99,7 +100,7 @@ impl Shop {
             edge,
             fault,
             others,
-            hurts,
+            active,
             _gate: gate,
             created: Mutex::default(),
             lost: 0,
@@ -110,7 +111,7 @@ impl Shop {
         find(&self.others, name).address()
     }
 
-    /// Asks for what needs the one that is called.
+    /// Sends a request that needs the upstream.
     async fn ask(&self) -> Result<Got, String> {
         let caller = self.caller.address();
         let got = match self.edge.caller {
@@ -127,8 +128,8 @@ impl Shop {
         Ok(got)
     }
 
-    /// Asks until all is as it should be.
-    async fn until_well(&self) -> Result<(), String> {
+    /// Sends requests until the caller has recovered.
+    async fn until_recovered(&self) -> Result<(), String> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let got = self.ask().await?;
@@ -145,42 +146,42 @@ impl Shop {
         }
     }
 
-    /// What the summary says of the one that is called.
+    /// The upstream in the summary.
     fn told_of(&self, summary: &Value) -> Value {
         let services = summary["services"].as_array();
         let mut services = services.into_iter().flatten();
-        let found = services.find(|one| one["name"] == self.edge.neighbour);
+        let found = services.find(|one| one["name"] == self.edge.upstream);
         found.cloned().unwrap_or_default()
     }
 
     fn hurt(&self) {
-        self.hurts.store(true, Ordering::SeqCst);
+        self.active.store(true, Ordering::SeqCst);
         let signal = match self.fault {
             Fault::Killed => "KILL",
             Fault::Stopped => "STOP",
             _ => return,
         };
-        // Otherwise the gate does it, in the middle of a request.
+        // Otherwise the proxy does it, in the middle of a request.
         if self.edge.hit.is_empty() {
-            find(&self.others, self.edge.neighbour).signal(signal);
+            find(&self.others, self.edge.upstream).signal(signal);
         }
     }
 
-    /// Asks while it hurts: what a client gets, and how soon.
-    async fn ask_in_need(&self) -> Result<(), String> {
+    /// Sends a request during the fault, and checks the answer and its duration.
+    async fn ask_during_fault(&self) -> Result<(), String> {
         let asked = Instant::now();
         let got = self.ask().await?;
         let took = asked.elapsed();
         good(took < PROMPT, format!("an answer took {took:?}"))?;
         let (status, body) = (got.status, got.json());
-        let Edge { neighbour, .. } = self.edge;
+        let Edge { upstream, .. } = self.edge;
         let as_expected = match self.edge.client_gets {
             ClientGets::Unavailable => {
                 let wait: Option<u32> = got.header("retry-after").parse().ok();
                 let sentence = body["error"].as_str().unwrap_or_default();
                 status == 503
                     && body["code"] == "dependency_unavailable"
-                    && sentence.contains(neighbour)
+                    && sentence.contains(upstream)
                     && wait > Some(0)
             }
             ClientGets::Unnotified => {
@@ -198,10 +199,10 @@ impl Shop {
         good(as_expected, format!("a client got {status} {body}"))
     }
 
-    /// Asks until the circuit is open, and all can see it.
-    async fn until_left_alone(&self) -> Result<(), String> {
-        let (caller, neighbour) = (self.caller.address(), self.edge.neighbour);
-        // product-service can do without, but for sellers.
+    /// Sends requests until the circuit is open, and readiness reports it.
+    async fn until_circuit_opens(&self) -> Result<(), String> {
+        let (caller, upstream) = (self.caller.address(), self.edge.upstream);
+        // product-service needs it only for sellers.
         let required = matches!(self.edge.client_gets, ClientGets::Unavailable)
             && self.edge.caller != "product-service";
         let expected = if required {
@@ -211,13 +212,13 @@ impl Shop {
         };
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            self.ask_in_need().await?;
+            self.ask_during_fault().await?;
             let ready = raw::get(caller, "/health/ready").await?;
             let (status, body) = (ready.status, ready.json());
             let dependencies = body["dependencies"].as_array().expect("a list");
             let is_seen = dependencies.iter().all(|one| {
                 let shown = (one["status"].as_str(), one["circuit"].as_str());
-                if one["name"] == neighbour {
+                if one["name"] == upstream {
                     shown == (Some("down"), Some("open")) && one["required"] == required
                 } else {
                     shown == (Some("up"), Some("closed"))
@@ -235,13 +236,13 @@ impl Shop {
         good(health.status == 200, "it does not say that it lives")
     }
 
-    /// Whoever is left alone is not waited for.
+    /// While the circuit is open, answers do not wait for the upstream.
     async fn answers_at_once(&self) -> Result<(), String> {
         let mut took = Duration::MAX;
-        // Once a second one of them goes to see whether it is back.
+        // Once a second, one of the requests is the probe.
         for _ in 0..20 {
             let asked = Instant::now();
-            self.ask_in_need().await?;
+            self.ask_during_fault().await?;
             took = took.min(asked.elapsed());
             if took < AT_ONCE {
                 break;
@@ -252,21 +253,21 @@ impl Shop {
         let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
         let counted = format!(
             "dependency=\"{}\",outcome=\"circuit_open\"",
-            self.edge.neighbour
+            self.edge.upstream
         );
         let refused = metrics.lines().find(|line| line.contains(&counted));
         let refused = refused.and_then(|line| line.rsplit(' ').next()?.parse().ok());
         good(refused > Some(0), format!("{refused:?} calls not made"))
     }
 
-    /// What was wrong is over.
-    async fn mend(&mut self) -> Result<(), String> {
-        self.hurts.store(false, Ordering::SeqCst);
-        let neighbour = self
+    /// Ends the fault.
+    async fn end_fault(&mut self) -> Result<(), String> {
+        self.active.store(false, Ordering::SeqCst);
+        let upstream = self
             .others
             .iter_mut()
-            .find(|(name, _)| *name == self.edge.neighbour);
-        let (name, program) = neighbour.expect("one of them");
+            .find(|(name, _)| *name == self.edge.upstream);
+        let (name, program) = upstream.expect("one of them");
         match self.fault {
             Fault::Killed => {
                 block_in_place(|| program.come_back());
@@ -279,7 +280,7 @@ impl Shop {
         Ok(())
     }
 
-    /// Whether the stores hold what they should.
+    /// Checks the contents of the stores.
     async fn stores_agree(&mut self) -> Result<(), String> {
         let created = self.created.lock().expect("no panic").clone();
         let there = match self.edge.caller {
@@ -294,11 +295,11 @@ impl Shop {
         let created = sorted(created);
         good(there == created, format!("{there:?}, not {created:?}"))?;
 
-        // What is in doubt is found out, and undone, before it stops.
+        // Before it stops, order-service settles changes with an unknown outcome.
         self.caller.signal("TERM");
         let ended = block_in_place(|| self.caller.ended(TIMEOUT));
         good(ended.status == Some(0), format!("{ended:?}"))?;
-        // What is slow may still be on its way.
+        // A slow change may still be in progress.
         let deadline = Instant::now() + TIMEOUT;
         while let Err(fault) = self.others_agree(&created).await {
             good(Instant::now() < deadline, fault)?;
@@ -324,7 +325,7 @@ impl Shop {
     /// Each order has its stock, and at most one notification; nothing else has any.
     async fn orders_agree(&self, placed: &[Value]) -> Result<(), String> {
         let gone = |service| {
-            if self.edge.neighbour == service {
+            if self.edge.upstream == service {
                 self.lost
             } else {
                 0
@@ -359,9 +360,9 @@ impl Shop {
             missed == 0,
             format!("{missed} were not told, of {placed:?}"),
         )?;
-        // `failed` is what nobody knows to have been sent.
+        // `failed` means that the notification is not known to be sent.
         let does_it = matches!(self.fault, Fault::Slow | Fault::BrokenOff);
-        let is_hit = self.edge.neighbour == "notification-service";
+        let is_hit = self.edge.upstream == "notification-service";
         good(
             !(does_it && is_hit) || doubtful > 0,
             "nobody was told whose order says that he was not",
@@ -374,15 +375,15 @@ fn find<'a>(others: &'a [(&str, Program)], name: &str) -> &'a Program {
     &found.expect("one of them").1
 }
 
-/// What does to the requests that are hit what the fault is.
-async fn gate(edge: Edge, fault: Fault, neighbour: &Program, hurts: Arc<AtomicBool>) -> Fake {
-    let (real, id) = (neighbour.address(), neighbour.id());
+/// A proxy that applies the fault to the affected requests.
+async fn gate(edge: Edge, fault: Fault, upstream: &Program, active: Arc<AtomicBool>) -> Fake {
+    let (real, id) = (upstream.address(), upstream.id());
     let signalled = Arc::new(Mutex::new(false));
     Fake::start(move |request| {
-        let is_hit = request.target.ends_with(edge.hit) && hurts.load(Ordering::SeqCst);
+        let is_hit = request.target.ends_with(edge.hit) && active.load(Ordering::SeqCst);
         let signalled = Arc::clone(&signalled);
         let once = move |signal| {
-            // Others wait until it is done: it is nobody's last good answer.
+            // Other requests wait until it is done, so that none of them succeeds in between.
             block_in_place(|| {
                 let mut signalled = signalled.lock().expect("no panic");
                 if !std::mem::replace(&mut *signalled, true) {

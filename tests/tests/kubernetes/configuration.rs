@@ -1,4 +1,4 @@
-//! What the manifests tell the services.
+//! The configuration of the services in the manifests.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use shop_tests::program::{CALLS, SERVICES};
 use super::network::selects;
 use super::{BODY_FACTOR, IDLE, LARGEST_RECORD, Manifests, Named};
 
-/// What a service makes of its environment, by its own code.
+/// Reads the configuration of a service with its own code.
 fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> {
     match service {
         "user-service" => user_service::Config::read(env).map(|config| config.service),
@@ -28,7 +28,7 @@ fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> 
     }
 }
 
-/// Whose pods answer at `url`, by way of a Service.
+/// The service whose pods answer at `url`, through a Service.
 fn behind(manifests: &Manifests, url: &str) -> Result<&'static str, String> {
     let address = url
         .strip_prefix("http://")
@@ -62,7 +62,7 @@ fn behind(manifests: &Manifests, url: &str) -> Result<&'static str, String> {
 }
 
 #[test]
-fn each_service_is_told_what_it_reads_and_where_its_arrows_lead() {
+fn each_service_has_variables_that_it_reads_and_the_urls_of_its_upstreams() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     let mut told = BTreeSet::new();
@@ -83,7 +83,7 @@ fn each_service_is_told_what_it_reads_and_where_its_arrows_lead() {
                 Err(format!("{name} is not a variable that it reads")),
             );
         }
-        // Left out, a neighbour would be looked for on 127.0.0.1.
+        // The default would be an upstream on 127.0.0.1.
         for name in asked.iter().filter(|name| name.ends_with("_SERVICE_URL")) {
             let url = variables.get(name).map_or("nothing", String::as_str);
             match behind(&manifests, url) {
@@ -106,7 +106,7 @@ fn each_service_is_told_what_it_reads_and_where_its_arrows_lead() {
 }
 
 #[test]
-fn a_store_that_is_full_and_a_service_that_is_busy_fit_into_the_memory_they_may_have() {
+fn a_full_store_and_a_busy_service_fit_into_their_memory_limit() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     for service in SERVICES {

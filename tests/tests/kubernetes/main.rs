@@ -1,6 +1,6 @@
-//! The manifests in `deploy/k8s`, without a cluster: every field is one that
-//! Kubernetes knows, the network lets through the arrows of the diagram and nothing
-//! else, each service is told what it reads, and the rest fits together.
+//! The manifests in `deploy/k8s`, without a cluster: Kubernetes knows every field, the network allows
+//! exactly the arrows of the diagram, each service has the variables that it reads, and the rest is
+//! consistent.
 
 mod configuration;
 mod network;
@@ -21,20 +21,20 @@ use shop_tests::faults::Faults;
 use shop_tests::program::SERVICES;
 use yaml_serde::Value;
 
-/// What a service takes without a record or a request (bytes).
+/// The memory of an idle service (bytes).
 /// `deploy/k8s/README.md` has how this and the next two were measured.
 const IDLE: i64 = 8 << 20;
 
-/// What the largest record takes that a service accepts (bytes).
+/// The memory of the largest record (bytes).
 const LARGEST_RECORD: i64 = 5500;
 
-/// How many times its own size a body takes while it is on its way.
+/// The memory of a request in flight, as a multiple of its body.
 const BODY_FACTOR: i64 = 3;
 
 type Labels = BTreeMap<String, String>;
 type Named<T> = BTreeMap<String, T>;
 
-/// All that is applied, by name.
+/// All applied objects, by name.
 #[derive(Default)]
 struct Manifests {
     namespaces: Named<Namespace>,
@@ -45,8 +45,8 @@ struct Manifests {
     policies: Named<NetworkPolicy>,
 }
 
-/// The `kustomization.yaml`: no more of it than is used here, so that a new or
-/// misspelt field fails.
+/// The `kustomization.yaml`, with only the fields that it uses, so that a new or misspelt field
+/// fails.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Kustomization {
@@ -86,7 +86,7 @@ fn kustomization() -> Kustomization {
 }
 
 impl Manifests {
-    /// Those that the kustomization lists.
+    /// Loads the files of the kustomization.
     fn load() -> Self {
         let mut manifests = Self::default();
         for file in kustomization().resources {
@@ -96,7 +96,7 @@ impl Manifests {
         manifests
     }
 
-    /// Adds what a file holds.
+    /// Adds the objects of a file.
     fn read(&mut self, file: &str) -> Result<(), String> {
         for document in yaml_serde::Deserializer::from_str(file) {
             let document = Value::deserialize(document).map_err(|error| error.to_string())?;
@@ -147,7 +147,7 @@ impl Manifests {
     }
 }
 
-/// Adds `document` to its kind; there is one of a name.
+/// Adds `document` to its kind. Names are unique.
 fn add<T>(kind: &mut Named<T>, document: &Value) -> Result<(), String>
 where
     T: DeserializeOwned + Serialize + k8s_openapi::Metadata<Ty = ObjectMeta>,
@@ -160,8 +160,8 @@ where
     }
 }
 
-/// Parses `document` and writes it back. Kubernetes' types pass over fields that
-/// they do not know: those are not there when it is written back.
+/// Parses `document` and serialises it again. Kubernetes' types ignore unknown fields, so those are
+/// missing afterwards.
 fn strict<T: DeserializeOwned + Serialize>(document: &Value) -> Result<T, String> {
     let parsed = yaml_serde::from_value(document.clone()).map_err(|error| error.to_string())?;
     let back = yaml_serde::to_value(&parsed).map_err(|error| error.to_string())?;
@@ -210,7 +210,7 @@ fn names<T>(named: &Named<T>) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_field_is_one_that_kubernetes_knows_and_every_service_is_whole() {
+fn kubernetes_knows_every_field_and_every_service_is_complete() {
     let manifests = Manifests::load();
     let each = BTreeSet::from(SERVICES);
     assert_eq!(names(&manifests.accounts), each);

@@ -1,4 +1,4 @@
-//! The network policies let through the arrows of the diagram and nothing else.
+//! The network policies allow exactly the arrows of the diagram.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use shop_tests::program::{CALLS, SERVICES};
 
 use super::{Labels, Manifests, Named, labels};
 
-/// Something that can connect, or be connected to.
+/// A source or destination of connections.
 struct Party {
     name: &'static str,
     namespace: &'static str,
@@ -18,7 +18,7 @@ struct Party {
     ports: Named<i32>,
 }
 
-/// One connection: from whom, to whom, to which port.
+/// A connection: source, destination, port.
 type Connection = (&'static str, &'static str, (&'static str, i32));
 
 pub(super) const LAB: &str = "microservices-lab";
@@ -27,7 +27,7 @@ fn label(key: &str, value: &str) -> Labels {
     Labels::from([(key.to_owned(), value.to_owned())])
 }
 
-/// The five services, and whoever else there may be in a cluster.
+/// The five services, and other pods of a cluster.
 fn world(manifests: &Manifests) -> Vec<Party> {
     let name = "app.kubernetes.io/name";
     let party = |name, namespace, labels| Party {
@@ -43,17 +43,17 @@ fn world(manifests: &Manifests) -> Vec<Party> {
     });
     let others = [
         party("dns", "kube-system", label("k8s-app", "kube-dns")),
-        party("another of the system", "kube-system", Labels::new()),
+        party("another pod of the system", "kube-system", Labels::new()),
         party("prometheus", "monitoring", label(name, "prometheus")),
-        party("a neighbour of prometheus", "monitoring", Labels::new()),
+        party("another pod beside prometheus", "monitoring", Labels::new()),
         party(
             "a prometheus elsewhere",
             "default",
             label(name, "prometheus"),
         ),
         party("a client", "clients", Labels::new()),
-        party("a stranger in the lab", LAB, Labels::new()),
-        party("a stranger elsewhere", "default", Labels::new()),
+        party("an unknown pod in the lab", LAB, Labels::new()),
+        party("an unknown pod elsewhere", "default", Labels::new()),
         party("an impostor", "default", label(name, "order-service")),
     ];
     services.into_iter().chain(others).collect()
@@ -118,15 +118,15 @@ fn is_port(
     ports.is_none_or(|ports| ports.is_empty() || ports.iter().any(is))
 }
 
-/// Which way a policy looks at a connection.
+/// The direction of a policy.
 #[derive(Clone, Copy)]
 enum Way {
     Out,
     In,
 }
 
-/// Whether the policies of the lab let a connection out of `from`, or in at `to`, by
-/// the rules of Kubernetes: a pod that any policy selects gets only what one allows.
+/// Whether the policies of the lab allow a connection out of `from`, or into `to`, by the rules of
+/// Kubernetes: if any policy selects a pod, only the allowed connections pass.
 fn passes(manifests: &Manifests, way: Way, from: &Party, to: &Party, port: (&str, i32)) -> bool {
     let (party, name) = match way {
         Way::Out => (from, "Egress"),
@@ -154,17 +154,17 @@ fn passes(manifests: &Manifests, way: Way, from: &Party, to: &Party, port: (&str
 }
 
 #[test]
-fn the_network_lets_through_the_arrows_of_the_diagram_and_nothing_else() {
+fn the_network_allows_exactly_the_arrows_of_the_diagram() {
     let manifests = Manifests::load();
     let world = world(&manifests);
     let port = |service: &str| ("TCP", manifests.ports(service)["http"]);
 
     let (mut out, mut into) = (BTreeSet::<Connection>::new(), BTreeSet::<Connection>::new());
     for (caller, called) in CALLS {
-        // Each end has to agree.
+        // Both ends must allow it.
         out.insert((caller, called, port(called)));
         into.insert((caller, called, port(called)));
-        // Whoever calls looks up names; who does not, has nothing to look up.
+        // Only callers look up names.
         out.insert((caller, "dns", ("UDP", 53)));
         out.insert((caller, "dns", ("TCP", 53)));
     }

@@ -1,4 +1,4 @@
-//! How the pods are locked down, probed, stopped and selected.
+//! The security, probes, shutdown and selectors of the pods.
 
 use chassis::serve::shutdown::GRACE;
 use k8s_openapi::api::core::v1::Probe;
@@ -11,7 +11,7 @@ use super::network::{LAB, selects};
 use super::{Manifests, labels};
 
 #[test]
-fn every_pod_is_locked_down_as_far_as_it_goes() {
+fn every_pod_is_locked_down() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     for service in SERVICES {
@@ -66,7 +66,7 @@ fn every_pod_is_locked_down_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_pod_is_asked_whether_it_lives_and_whether_it_is_ready_apart() {
+fn liveness_and_readiness_have_separate_probes() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     for service in SERVICES {
@@ -82,8 +82,8 @@ fn a_pod_is_asked_whether_it_lives_and_whether_it_is_ready_apart() {
             asked(&container.readiness_probe),
             at("/health/ready"),
         );
-        // The only one that is not ready because of others, and has no other replica:
-        // its clients are to get its own 503.
+        // Its readiness depends on upstreams and it has no other replica, so clients should get
+        // its own 503.
         let spec = manifests.services[service].spec.as_ref();
         let published = spec.and_then(|spec| spec.publish_not_ready_addresses);
         let wanted = (service == "order-service").then_some(true);
@@ -93,7 +93,7 @@ fn a_pod_is_asked_whether_it_lives_and_whether_it_is_ready_apart() {
 }
 
 #[test]
-fn a_pod_that_is_told_to_stop_has_time_to() {
+fn a_pod_has_time_to_shut_down() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     for service in SERVICES {
@@ -109,7 +109,7 @@ fn a_pod_that_is_told_to_stop_has_time_to() {
         faults.ensure(service, given > needed, || {
             format!("it gets {given} s and may need {needed} s")
         });
-        // Where there is another replica to go to, the nodes must hear of it first.
+        // If there is another replica, the nodes must first stop sending requests here.
         let replicas = manifests.deployments[service].spec.as_ref();
         let replicas = replicas.and_then(|spec| spec.replicas);
         faults.expect(service, sleep > 0, replicas > Some(1));
@@ -118,7 +118,7 @@ fn a_pod_that_is_told_to_stop_has_time_to() {
 }
 
 #[test]
-fn what_is_kept_in_memory_is_kept_once() {
+fn a_service_with_records_in_memory_has_one_replica() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     for service in SERVICES {

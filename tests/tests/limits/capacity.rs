@@ -1,4 +1,4 @@
-//! How much there may be: bytes in a head, connections, requests in flight, records.
+//! Limits on amounts: bytes in a head, connections, requests in flight, records.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use shop_tests::faults::good;
 use shop_tests::program::PROGRAMS;
 use tokio::time::{Instant, sleep};
 
-use super::{AN_HOUR, NEIGHBOURS, Subject, creation, each, health_answers, reading_bodies, send};
+use super::{AN_HOUR, Subject, UPSTREAMS, creation, each, health_answers, reading_bodies, send};
 
 #[tokio::test]
 async fn a_head_over_the_limit_is_refused() {
@@ -41,7 +41,7 @@ async fn a_head_over_the_limit_is_refused() {
             };
             good(as_it_should, format!("{reason}: {}", got.status))?;
         }
-        // One without an end, of which the system may lose the answer.
+        // A head without an end. A reset may destroy its answer.
         let mut endless = Connection::open(subject.address()).await;
         let mut sent = endless.send(b"GET /health HTTP/1.1\r\nx-long: ").await;
         for _ in 0..1000 {
@@ -60,8 +60,8 @@ async fn a_head_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn fifteen_hundred_idle_connections_keep_nobody_out() {
-    // What most systems give a process. The services inherit it from here.
+async fn fifteen_hundred_idle_connections_do_not_block_new_ones() {
+    // The usual limit of a process. The services inherit it.
     let (_, most) = rlimit::Resource::NOFILE.get().expect("a limit");
     let usual = |soft| rlimit::Resource::NOFILE.set(soft, most);
     usual(1024).expect("a lower limit");
@@ -75,7 +75,7 @@ async fn fifteen_hundred_idle_connections_keep_nobody_out() {
         let mut idle = Vec::new();
         for number in 0..1500 {
             let mut connection = Connection::open(subject.address()).await;
-            // Half of them have asked something before.
+            // Half of them have sent a request before.
             if number % 2 == 0 {
                 let sent = send(&mut connection, &request("GET", "/health", &[], b"")).await;
                 sent.expect("sent");
@@ -102,7 +102,7 @@ async fn one_request_too_many_is_refused_and_health_is_not() {
                 subject.begin_body(path, body.len(), begun).await,
             ];
             refused_in_time(&subject, path).await?;
-            // One that has yet to send its body is refused before.
+            // The request is refused before its body arrives.
             let mut third = subject.begin_body(path, body.len(), begun).await;
             third.answer(false).await?.expect_error(503, "overloaded");
             health_answers(&subject).await?;
@@ -115,7 +115,7 @@ async fn one_request_too_many_is_refused_and_health_is_not() {
                 } else {
                     got.json()["code"].clone()
                 };
-                good(code != "overloaded", "one that was at work was refused")?;
+                good(code != "overloaded", "a request in flight was refused")?;
             }
             let got = subject.get(path).await?;
             good(
@@ -127,13 +127,13 @@ async fn one_request_too_many_is_refused_and_health_is_not() {
     .await;
 }
 
-/// analytics-service has no bodies to wait for, but neighbours.
+/// analytics-service waits for upstreams, not for bodies.
 #[tokio::test]
-async fn a_service_that_waits_for_its_neighbours_refuses_too() {
+async fn requests_that_wait_for_upstreams_count_as_in_flight() {
     let hung = Stub::hanging().await;
     let url = hung.url();
-    let mut variables = NEIGHBOURS.map(|name| (name, url.as_str())).to_vec();
-    // Or it would soon know better than to wait.
+    let mut variables = UPSTREAMS.map(|name| (name, url.as_str())).to_vec();
+    // Otherwise its circuits would open and it would not wait.
     variables.extend([("RESILIENCE", "off"), ("MAX_IN_FLIGHT", "2")]);
     each(["analytics-service"], &variables, async |subject| {
         let path = "/api/analytics/summary";
@@ -150,10 +150,10 @@ async fn a_service_that_waits_for_its_neighbours_refuses_too() {
         }
         health_answers(&subject).await?;
 
-        // The slow ones end, and there is room again.
+        // The slow requests end, and permits are free again.
         let deadline = Instant::now() + TIMEOUT;
         while subject.get(path).await?.status != 200 {
-            good(Instant::now() < deadline, "there is no room any more")?;
+            good(Instant::now() < deadline, "no permit is ever free again")?;
             sleep(Duration::from_millis(10)).await;
         }
         Ok(())
@@ -161,7 +161,7 @@ async fn a_service_that_waits_for_its_neighbours_refuses_too() {
     .await;
 }
 
-/// Waits until a request is refused because too many are at work.
+/// Waits until a request is refused because too many are in flight.
 async fn refused_in_time(subject: &Subject, path: &str) -> Result<(), String> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -177,7 +177,7 @@ async fn refused_in_time(subject: &Subject, path: &str) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn a_full_store_says_so_and_takes_more_when_there_is_room() {
+async fn a_full_store_refuses_records_until_one_is_deleted() {
     let storing = reading_bodies().filter(|program| *program != "order-service");
     each(storing, &[("MAX_RECORDS", "2")], async |subject| {
         let (path, records) = match subject.service {
@@ -215,7 +215,7 @@ async fn a_full_store_says_so_and_takes_more_when_there_is_room() {
         good(status == 200, format!("delete: {status}"))?;
         good(subject.metric("store_records").await? == 1, "not counted")?;
         let status = create(4).await?.status;
-        good(status == 201, format!("with room again: {status}"))
+        good(status == 201, format!("after a deletion: {status}"))
     })
     .await;
 }
@@ -245,7 +245,7 @@ async fn a_full_store_of_orders_takes_no_stock() {
     post(&products, "/api/products", kettle).await.expect(201);
     let order = json!({"userId": "1", "productId": "1", "quantity": 2});
 
-    // All at once: some find room, take stock and then find none.
+    // Concurrently: some pass the check of the capacity, take stock and then find the store full.
     let placing = (0..16).map(|_| post(&orders, "/api/orders", order.clone()));
     let mut statuses = BTreeMap::new();
     for got in join_all(placing).await {

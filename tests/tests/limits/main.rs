@@ -1,6 +1,5 @@
-//! Time-outs and limits: each rule about slow, greedy and broken clients, written once
-//! and run against all five programs. What a limit is set to is small here, so
-//! that the tests are quick; what is not being tested is set to an hour.
+//! Time-outs and limits: the rules about slow, greedy and broken clients, tested on all five
+//! programs. The tested limits are small, so that the tests are quick; all others are an hour.
 
 mod capacity;
 mod shutdown;
@@ -18,15 +17,15 @@ use shop_tests::program::{PROGRAMS, Program, service_in};
 /// Longer than any test runs.
 const AN_HOUR: &str = "3600000";
 
-/// No service has more neighbours than these.
-const NEIGHBOURS: [&str; 4] = [
+/// The variables of all upstreams.
+const UPSTREAMS: [&str; 4] = [
     "USER_SERVICE_URL",
     "PRODUCT_SERVICE_URL",
     "ORDER_SERVICE_URL",
     "NOTIFICATION_SERVICE_URL",
 ];
 
-/// A program of the shop, and the service that it is.
+/// A program of the shop, and its service.
 struct Subject {
     service: &'static str,
     program: Program,
@@ -85,7 +84,7 @@ impl Subject {
         connection
     }
 
-    /// A number that it reports about itself.
+    /// The value of one of its metrics.
     async fn metric(&self, name: &str) -> Result<u64, String> {
         let got = self.get("/metrics").await?;
         let text = String::from_utf8_lossy(&got.body).into_owned();
@@ -121,7 +120,7 @@ async fn send(connection: &mut Connection, bytes: &[u8]) -> Result<(), String> {
     sent.map_err(|cause| format!("it does not listen: {cause}"))
 }
 
-/// The other side has closed, and has said nothing.
+/// Checks that the other side closes without an answer.
 async fn closed_without_a_word(connection: &mut Connection) -> Result<(), String> {
     let rest = connection.rest().await?;
     good(
@@ -135,7 +134,7 @@ async fn health_answers(subject: &Subject) -> Result<(), String> {
         let got = subject.get(path).await?;
         let overloaded = String::from_utf8_lossy(&got.body).contains("\"overloaded\"");
         good(!overloaded, format!("{path} is refused"))?;
-        // A dependency that is down is no reason to refuse.
+        // A dependency that is down is not a reason to refuse.
         good(
             got.status == 200 || path == "/health/ready",
             format!("{path}: {got:?}"),

@@ -40,19 +40,19 @@ async fn a_shutdown_does_not_wait_for_half_a_head() {
             connection.send(then.as_bytes()).await.expect("sent");
             waiting.push((connection, reason));
         }
-        // Time for what was sent to be read.
+        // Time for the service to read the bytes.
         sleep(Duration::from_millis(200)).await;
         subject.program.signal("TERM");
         for (connection, reason) in &mut waiting {
             let closed = closed_without_a_word(connection).await;
-            // What arrived too late to be read is answered with a reset.
+            // Bytes that arrive too late cause a reset.
             if let Err(fault) = closed
                 && !fault.contains("reset")
             {
                 return Err(format!("{reason}: {fault}"));
             }
         }
-        // Half a head gets a second; the grace, which it does not get, is 10 s.
+        // Half a head gets a second, not the grace period of 10 s.
         let ended = subject.program.ended(Duration::from_secs(4));
         good(ended.status == Some(0), format!("{ended:?}"))
     })
@@ -60,7 +60,7 @@ async fn a_shutdown_does_not_wait_for_half_a_head() {
 }
 
 #[tokio::test]
-async fn under_load_a_shutdown_leaves_every_answer_whole_or_none() {
+async fn under_load_a_shutdown_breaks_off_no_answer() {
     each(PROGRAMS, &[], async |subject| {
         let address = subject.address();
         let answers = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! How long a client may take, and how long a connection is kept.
+//! Time-outs for clients and idle connections.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{AN_HOUR, closed_without_a_word, creation, each, reading_bodies, send};
 
 #[tokio::test]
-async fn a_head_has_to_arrive_in_its_time() {
+async fn a_head_must_arrive_within_its_time_out() {
     let limits = [("HEAD_TIMEOUT_MS", "400"), ("IDLE_TIMEOUT_MS", AN_HOUR)];
     each(PROGRAMS, &limits, async |subject| {
         let mut silent = Connection::open(subject.address()).await;
@@ -39,7 +39,7 @@ async fn a_head_has_to_arrive_in_its_time() {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_in_gets_no_more_time() {
+async fn a_slow_head_gets_no_more_time() {
     let limits = [("HEAD_TIMEOUT_MS", "400"), ("IDLE_TIMEOUT_MS", AN_HOUR)];
     each(PROGRAMS, &limits, async |subject| {
         for requests in [0, 1] {
@@ -95,7 +95,7 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_body_has_to_arrive_in_its_time() {
+async fn a_body_must_arrive_within_its_time_out() {
     each(
         reading_bodies(),
         &[("BODY_TIMEOUT_MS", "500")],
@@ -156,7 +156,7 @@ async fn a_body_that_nobody_reads_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_not_waited_for() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let limits = [
         ("BODY_TIMEOUT_MS", "500"),
         ("HEAD_TIMEOUT_MS", AN_HOUR),
@@ -174,7 +174,7 @@ async fn a_client_that_does_not_read_is_not_waited_for() {
                 }
             }
         };
-        // Sooner than sending gives up by itself.
+        // Sooner than the system's own time-out for sending.
         timeout(TIMEOUT / 2, closed)
             .await
             .map_err(|_| "it is still waited for".to_owned())?;

@@ -1,4 +1,4 @@
-//! Live answers are as the documents say.
+//! Live answers match the documents.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::{Checked, document};
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one walk over every route")]
-async fn answers_are_as_the_documents_say() {
+async fn answers_match_the_documents() {
     let shop = Shop::start().await;
     let checked = async |service: &shop_tests::shop::Named<'_>| {
         (service.name, document(service.server).await)
@@ -219,12 +219,12 @@ async fn answers_are_as_the_documents_say() {
 
 /// On Rocket they are tested with the rest of the shop.
 #[tokio::test]
-async fn the_product_api_is_as_its_document_says_on_every_framework() {
+async fn the_product_api_matches_its_document_on_every_framework() {
     let users = shop::users().await;
     shop::add_user(&users, "ada").await;
     let rocket = shop::products(&users.upstream_url()).await;
     let expected = rocket.get("/openapi.json").await.expect(200);
-    for (framework, server) in shop::product_rooms(&users.upstream_url()).await {
+    for (framework, server) in shop::products_on_other_frameworks(&users.upstream_url()).await {
         let name = framework.name;
         let mut document = server.get("/openapi.json").await.expect(200);
         let description = document["info"]["description"].take();
@@ -248,7 +248,7 @@ async fn the_product_api_is_as_its_document_says_on_every_framework() {
 }
 
 #[tokio::test]
-async fn answers_in_an_outage_are_as_the_documents_say() {
+async fn answers_in_an_outage_match_the_documents() {
     let refusing = chassis::testkit::Stub::refusing().await;
     let nobody = refusing.url();
     let users = shop::users().await;
@@ -328,12 +328,12 @@ async fn answers_in_an_outage_are_as_the_documents_say() {
 }
 
 #[tokio::test]
-async fn a_history_is_as_the_document_says() {
+async fn a_history_matches_the_document() {
     let refusing = chassis::testkit::Stub::refusing().await;
     let nobody = refusing.url();
     let users = shop::users().await;
-    let neighbours = [&users.upstream_url(), &nobody, &nobody, &nobody];
-    let analytics = shop::analytics_polling(neighbours, 500).await;
+    let upstreams = [&users.upstream_url(), &nobody, &nobody, &nobody];
+    let analytics = shop::analytics_polling(upstreams, 500).await;
     let mut checked = Checked {
         name: "analytics-service",
         server: &analytics,

@@ -1,5 +1,5 @@
-//! The OpenAPI documents: every route of the contract is there and nothing else,
-//! the documents are valid, and live answers are as they say.
+//! The OpenAPI documents: they have exactly the routes of the contract, they are valid, and live
+//! answers match them.
 
 mod answers;
 
@@ -12,7 +12,7 @@ use shop_tests::document::{Document, shape};
 use shop_tests::faults::Faults;
 use shop_tests::shop::Shop;
 
-/// What every service answers about itself, and the statuses of each.
+/// The operations of every service, and their statuses.
 const OPERATIONS: [(&str, &[u16]); 6] = [
     ("GET /health", &[200]),
     ("GET /health/ready", &[200, 503]),
@@ -146,7 +146,7 @@ async fn the_documents_are_valid() {
     faults.finish();
 }
 
-/// A service that is asked, with its document at hand.
+/// A service and its document.
 struct Checked<'a> {
     name: &'static str,
     server: &'a Server,
@@ -184,8 +184,8 @@ impl Checked<'_> {
         self.send("GET", path, None, 200).await
     }
 
-    /// Sends a body in which all is well but for one field, which has white space and
-    /// control characters alone; the document must not let it be sent, either.
+    /// Sends a body that is valid except for one field, which has only white space and control
+    /// characters. The document must not allow it either.
     async fn blank(&mut self, method: &str, path: &str, good: &Value, field: &str) {
         let mut body = good.clone();
         body[field] = json!(" \t\u{0}\u{1c}");
@@ -237,7 +237,7 @@ impl Checked<'_> {
         }
     }
 
-    /// Asks for all that every service has.
+    /// Requests all operations.
     async fn about_itself(&mut self) {
         for path in [
             "/health",
@@ -253,7 +253,7 @@ impl Checked<'_> {
         self.send("GET", "/docs/nothing.js", None, 404).await;
     }
 
-    /// Asks for a list in every way.
+    /// Requests a list in all ways.
     async fn list(&mut self, path: &str) {
         self.get(path).await;
         self.get(&format!("{path}?limit=1")).await;

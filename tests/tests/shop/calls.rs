@@ -1,4 +1,4 @@
-//! What goes along on a call to another service, and what never does.
+//! The ids that calls to other services carry, and those that they never carry.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use shop_tests::shop;
 
 use super::order;
 
-/// A neighbour that knows everybody and sells everything.
+/// An upstream that knows every user and sells every product.
 async fn agreeable() -> Fake {
     Fake::start(|request| async move {
         let body = json!({
@@ -26,9 +26,9 @@ async fn agreeable() -> Fake {
 }
 
 #[tokio::test]
-async fn the_request_id_and_the_trace_go_along_on_every_call() {
-    let neighbour = agreeable().await;
-    let orders = shop::orders(&neighbour.url(), &neighbour.url(), &neighbour.url()).await;
+async fn every_call_carries_the_request_id_and_the_trace() {
+    let upstream = agreeable().await;
+    let orders = shop::orders(&upstream.url(), &upstream.url(), &upstream.url()).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let request = orders
         .request(Method::POST, "/api/orders")
@@ -37,7 +37,7 @@ async fn the_request_id_and_the_trace_go_along_on_every_call() {
         .json(&order("1", "1", 2));
     Got::from(request).await.expect(201);
 
-    let products = shop::products(&neighbour.url()).await;
+    let products = shop::products(&upstream.url()).await;
     let request = products
         .request(Method::POST, "/api/products")
         .header("x-request-id", "demo-1")
@@ -45,7 +45,7 @@ async fn the_request_id_and_the_trace_go_along_on_every_call() {
         .json(&json!({"name": "Cup", "price": 1, "sellerId": "1"}));
     Got::from(request).await.expect(201);
 
-    let seen = neighbour.seen();
+    let seen = upstream.seen();
     let asked: Vec<_> = seen
         .iter()
         .map(|seen| format!("{} {}", seen.method, seen.target))
@@ -83,12 +83,12 @@ async fn the_request_id_and_the_trace_go_along_on_every_call() {
 
 #[tokio::test]
 async fn a_call_without_ids_gets_new_ones() {
-    let neighbour = agreeable().await;
-    let orders = shop::orders(&neighbour.url(), &neighbour.url(), &neighbour.url()).await;
+    let upstream = agreeable().await;
+    let orders = shop::orders(&upstream.url(), &upstream.url(), &upstream.url()).await;
     let got = orders.post("/api/orders", order("1", "1", 1)).await;
     let id = got.header("x-request-id").to_owned();
     got.expect(201);
-    let seen = neighbour.seen();
+    let seen = upstream.seen();
     assert!(
         seen.iter().all(|seen| seen.header("x-request-id") == id),
         "the same on all calls of one request"
@@ -106,10 +106,10 @@ async fn a_call_without_ids_gets_new_ones() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_none_never_reaches_a_url() {
-    let neighbour = agreeable().await;
-    let orders = shop::orders(&neighbour.url(), &neighbour.url(), &neighbour.url()).await;
-    let products = shop::products(&neighbour.url()).await;
+async fn a_malformed_id_never_reaches_a_url() {
+    let upstream = agreeable().await;
+    let orders = shop::orders(&upstream.url(), &upstream.url(), &upstream.url()).await;
+    let products = shop::products(&upstream.url()).await;
     for (id, reason) in [
         ("../users/1", "a way to another resource"),
         ("..", "a way up"),
@@ -152,7 +152,7 @@ async fn an_id_that_is_none_never_reaches_a_url() {
         "/api/products/1/stock",
         "/api/notifications/send",
     ];
-    for seen in neighbour.seen() {
+    for seen in upstream.seen() {
         assert!(
             good.contains(&seen.target.as_str()),
             "{} {} was asked for",

@@ -48,7 +48,7 @@ async fn the_golden_journey() {
     }
     assert_eq!(placed["quantity"], 3);
 
-    // Each effect where it must show.
+    // Each effect is visible.
     assert_eq!(stock(&shop.products, "1").await, 7);
     let told = shop
         .notifications
@@ -111,8 +111,16 @@ async fn the_golden_journey() {
 
     // Bad orders change nothing.
     for (body, sentences, reason) in [
-        (order("9", "1", 1), &["User not found"][..], "nobody"),
-        (order("1", "9", 1), &["Product not found"], "nothing"),
+        (
+            order("9", "1", 1),
+            &["User not found"][..],
+            "an unknown user",
+        ),
+        (
+            order("1", "9", 1),
+            &["Product not found"],
+            "an unknown product",
+        ),
         (
             order("9", "9", 1),
             &["User not found", "Product not found"],

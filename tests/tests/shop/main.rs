@@ -1,5 +1,4 @@
-//! The five services together: the golden journey, races, and what happens when
-//! one of them gives answers that are of no use.
+//! The five services together: the golden journey, races, and upstreams with useless answers.
 
 mod calls;
 mod journey;

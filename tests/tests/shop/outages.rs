@@ -1,4 +1,4 @@
-//! A service that is called gives answers that are of no use.
+//! Upstreams with useless answers.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -13,8 +13,7 @@ use shop_tests::shop::{self, Shop, add_product, add_user, stock};
 
 use super::{PROMPT, count, order};
 
-/// A neighbour that answers, and whose answers are of no use. What becomes of one
-/// that dies, hangs or breaks off is in `tests/faults`.
+/// Upstreams with useless answers. `tests/faults` has those that die, hang or break off.
 pub(super) async fn useless() -> Vec<(&'static str, Stub)> {
     let error = r#"{"error":"x","code":"internal","requestId":"1"}"#;
     vec![
@@ -42,7 +41,7 @@ pub(super) async fn useless() -> Vec<(&'static str, Stub)> {
 }
 
 #[tokio::test]
-async fn an_order_stands_whatever_becomes_of_its_notification() {
+async fn an_order_stands_even_if_its_notification_fails() {
     let users = shop::users().await;
     let products = shop::products(&users.upstream_url()).await;
     add_user(&users, "ada").await;
@@ -120,8 +119,7 @@ async fn an_order_without_its_user_service_or_product_service_changes_nothing() 
     faults.finish();
 }
 
-/// A product-service in front of the real one that does to stock requests what
-/// `answer` says.
+/// A proxy in front of product-service. `answer` handles the requests for stock.
 async fn before<F>(
     products: &Server,
     answer: impl Fn(raw::Request, std::net::SocketAddr) -> F + Clone + Send + Sync + 'static,
@@ -154,7 +152,7 @@ async fn settles_at(products: &Server, expected: u64) {
 }
 
 #[tokio::test]
-async fn stock_that_was_taken_for_no_order_is_given_back() {
+async fn stock_that_was_taken_without_an_order_is_returned() {
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;
     add_product(&shop.products, json!(1), 10).await;
@@ -202,7 +200,7 @@ async fn stock_that_was_taken_for_no_order_is_given_back() {
         let sentence = got.expect_error(503, "dependency_unavailable");
         assert!(sentence.contains("product-service"), "{how}: {sentence}");
         assert_eq!(count(&orders, "/api/orders").await, "0");
-        // Stopping waits for stock that is on its way.
+        // A shutdown waits for stock changes in progress.
         orders.stop().await;
         assert_eq!(stock(&shop.products, "1").await, 10, "{how}");
         let seen = products.seen();
@@ -212,13 +210,13 @@ async fn stock_that_was_taken_for_no_order_is_given_back() {
     }
 }
 
-/// Whether this takes stock, rather than giving it back.
+/// Whether this request takes stock rather than returning it.
 fn request_takes(request: &raw::Request) -> bool {
     request.target.ends_with("/stock") && request.body().contains('-')
 }
 
 #[tokio::test]
-async fn an_order_whose_client_hangs_up_is_placed_whole_or_not_at_all() {
+async fn an_order_whose_client_hangs_up_is_placed_completely_or_not_at_all() {
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;
     add_product(&shop.products, json!(1), 10).await;
@@ -233,11 +231,11 @@ async fn an_order_whose_client_hangs_up_is_placed_whole_or_not_at_all() {
         &shop.notifications.upstream_url(),
     )
     .await;
-    let impatient = orders
+    let short = orders
         .request(Method::POST, "/api/orders")
         .json(&order("1", "1", 3))
         .timeout(Duration::from_millis(150));
-    assert!(impatient.send().await.is_err(), "the client has hung up");
+    assert!(short.send().await.is_err(), "the client has hung up");
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut placed = json!([]);
     while placed == json!([]) && Instant::now() < deadline {
@@ -254,7 +252,7 @@ async fn an_order_whose_client_hangs_up_is_placed_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_cancellation_in_doubt_is_found_out_and_done_once() {
+async fn a_cancellation_with_unknown_outcome_is_settled_once() {
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;
     add_product(&shop.products, json!(1), 10).await;
@@ -294,7 +292,7 @@ async fn a_cancellation_in_doubt_is_found_out_and_done_once() {
     );
     assert_eq!(stock(&shop.products, "1").await, 6);
 
-    // It is being found out whether the stock is back; nobody has to ask again.
+    // order-service settles the change by itself; no client has to ask again.
     broken.store(false, std::sync::atomic::Ordering::SeqCst);
     settles_at(&shop.products, 10).await;
     assert_eq!(
@@ -308,7 +306,7 @@ async fn a_cancellation_in_doubt_is_found_out_and_done_once() {
 }
 
 #[tokio::test]
-async fn a_seller_is_looked_up_and_an_outage_is_no_stranger() {
+async fn a_seller_is_looked_up_and_an_outage_is_not_an_unknown_seller() {
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;
     let kettle = |seller: &str| json!({"name": "Kettle", "price": 1, "sellerId": seller});

@@ -65,7 +65,7 @@ async fn one_order_cancelled_eight_times_at_once() {
         }
     }
     assert_eq!(done, 1);
-    assert_eq!(stock(&shop.products, "1").await, 10, "given back once");
+    assert_eq!(stock(&shop.products, "1").await, 10, "returned once");
     let stats = shop.orders.get("/api/orders/stats").await.expect(200);
     assert_eq!(
         (&stats["confirmed"], &stats["cancelled"]),
@@ -88,7 +88,7 @@ async fn one_email_eight_times_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_stock_and_what_is_sold_stay_the_same_together() {
+async fn stock_and_sold_quantities_add_up() {
     const ALL: u64 = 60;
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;

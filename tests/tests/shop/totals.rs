@@ -14,7 +14,7 @@ use super::outages::useless;
 use super::{PROMPT, order};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_total_asked_for_right_after_a_write_counts_it() {
+async fn a_total_includes_the_write_right_before_it() {
     let shop = Shop::start().await;
     let writers = (0..24_u64).map(|n| {
         let shop = &shop;
@@ -46,7 +46,7 @@ async fn a_total_asked_for_right_after_a_write_counts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_arrive_together_share_a_poll() {
+async fn concurrent_requests_share_a_poll() {
     let shop = Shop::start().await;
     let slowly = async |server: &Server| {
         let real = server.address();
@@ -70,13 +70,13 @@ async fn requests_that_arrive_together_share_a_poll() {
     .await;
     let got = join_all((0..100).map(|_| analytics.get("/api/analytics/summary"))).await;
     assert!(got.iter().all(|got| got.status == 200));
-    for (name, neighbour) in [
+    for (name, upstream) in [
         ("user", &users),
         ("product", &products),
         ("order", &orders),
         ("notification", &notifications),
     ] {
-        let asked = neighbour.seen().len();
+        let asked = upstream.seen().len();
         assert!(
             (1..=20).contains(&asked),
             "{name}-service was asked {asked} times for 100 requests"
@@ -85,7 +85,7 @@ async fn requests_that_arrive_together_share_a_poll() {
 }
 
 #[tokio::test]
-async fn a_poll_costs_the_same_whatever_the_shop_holds() {
+async fn the_cost_of_a_poll_does_not_depend_on_the_number_of_records() {
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;
     add_product(&shop.products, json!(1), 1000).await;
@@ -93,13 +93,13 @@ async fn a_poll_costs_the_same_whatever_the_shop_holds() {
         let real = server.address();
         Fake::start(move |request| async move { request.pass_on(real).await }).await
     };
-    let neighbours = [
+    let upstreams = [
         watched(&shop.users).await,
         watched(&shop.products).await,
         watched(&shop.orders).await,
         watched(&shop.notifications).await,
     ];
-    let [users, products, orders, notifications] = &neighbours;
+    let [users, products, orders, notifications] = &upstreams;
     let analytics = shop::analytics(
         &users.url(),
         &products.url(),
@@ -108,9 +108,9 @@ async fn a_poll_costs_the_same_whatever_the_shop_holds() {
     )
     .await;
     let asked = async || {
-        let before: usize = neighbours.iter().map(|one| one.seen().len()).sum();
+        let before: usize = upstreams.iter().map(|one| one.seen().len()).sum();
         analytics.get("/api/analytics/summary").await.expect(200);
-        neighbours.iter().map(|one| one.seen().len()).sum::<usize>() - before
+        upstreams.iter().map(|one| one.seen().len()).sum::<usize>() - before
     };
     let empty = asked().await;
     for n in 0..120 {
@@ -121,7 +121,7 @@ async fn a_poll_costs_the_same_whatever_the_shop_holds() {
             .expect(201);
     }
     assert_eq!(asked().await, empty, "as many calls as before");
-    for seen in neighbours.iter().flat_map(Fake::seen) {
+    for seen in upstreams.iter().flat_map(Fake::seen) {
         let small = seen.method == "HEAD"
             || seen.target.contains("limit=1")
             || ["/api/orders/stats", "/health"].contains(&seen.target.as_str());
@@ -142,7 +142,7 @@ fn source<'a>(summary: &'a Value, name: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn while_a_service_is_down_the_last_total_known_stands() {
+async fn while_a_service_is_down_its_last_known_total_stays() {
     let shop = Shop::start().await;
     add_user(&shop.users, "ada").await;
     add_product(&shop.products, json!(2.5), 10).await;
@@ -258,10 +258,10 @@ fn measured(samples: &[Value], n: usize, name: &str) -> Vec<f64> {
 }
 
 #[tokio::test]
-async fn what_the_four_do_shows_in_what_analytics_tells_of_them() {
+async fn analytics_reports_the_load_of_the_four() {
     let users = shop::users().await;
     let notifications = shop::notifications().await;
-    // Nobody can say whether a seller exists: product-service answers 503.
+    // The seller cannot be checked, so product-service answers 503.
     let refusing = Stub::refusing().await;
     let products = shop::products(&refusing.url()).await;
     let urls = [&users, &products, &notifications].map(Server::upstream_url);
@@ -331,7 +331,7 @@ async fn what_the_four_do_shows_in_what_analytics_tells_of_them() {
         assert_eq!(errors > 0.0, name == "product", "{name}: {errors}");
     }
 
-    // Left alone, all is quiet: what analytics asks is not counted.
+    // Without requests all rates are 0: the polls of analytics do not count.
     let quiet = loop {
         let services = analytics.get("/api/analytics/services").await.expect(200);
         if (0..4).all(|n| services[n]["request_rate"] == 0.0) {
