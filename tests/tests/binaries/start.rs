@@ -99,7 +99,7 @@ fn a_port_in_use_is_one_clear_line() {
         let ended = program::run(service, &[("PORT", &port)]);
         assert_eq!(ended.status, Some(1), "{service}: {ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{service}: {ended:?}");
-        for part in [port.as_str(), "another program has that port", "PORT"] {
+        for part in [port.as_str(), "another program uses that port", "PORT"] {
             assert!(
                 ended.stderr.contains(part),
                 "{service}: {part} is not in {:?}",
@@ -141,7 +141,7 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
             (&[("PORT", port_of(&nobody).as_str())], "does not answer"),
             (&[("PORT", port_of(&hanging).as_str())], "within 2 s"),
             (&[("PORT", port_of(&broken).as_str())], "answers 500"),
-            (&[("PORT", port_of(&strange).as_str())], "as a service does"),
+            (&[("PORT", port_of(&strange).as_str())], "like a service of the shop"),
             (&[("PORT", "0")], "PORT is 0"),
         ] {
             let ended = program::run(&format!("{service} healthcheck"), variables);

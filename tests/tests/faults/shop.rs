@@ -1,5 +1,8 @@
 //! One fault between two services of a shop, and what comes of it.
 
+mod gate;
+mod stores;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,18 +10,17 @@ use std::time::{Duration, Instant};
 
 use chassis::testkit::Got;
 use futures_util::future::join_all;
-use harness::{PATIENCE, process, raw};
+use harness::{PATIENCE, raw};
 use serde_json::{Value, json};
-use shop_tests::ask::{all, place, stock};
+use shop_tests::ask::place;
 use shop_tests::fake::Fake;
 use shop_tests::faults::good;
 use shop_tests::program::{Program, found_by, neighbours};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::{
-    AT_ONCE, BACK, ClientGets, Edge, Fault, PATIENTLY, PROMPT, QUICKLY, STOCK, count, stock_up,
-};
+use super::{AT_ONCE, BACK, ClientGets, Edge, Fault, PATIENTLY, PROMPT, QUICKLY, stock_up};
+use gate::gate;
 
 pub(super) async fn in_a_shop(edge: Edge, fault: Fault) -> Result<(), String> {
     let mut shop = Shop::open(edge, fault).await?;
@@ -276,145 +278,9 @@ impl Shop {
         }
         Ok(())
     }
-
-    /// Whether the stores hold what they should.
-    async fn stores_agree(&mut self) -> Result<(), String> {
-        let created = self.created.lock().expect("no panic").clone();
-        let there = match self.edge.caller {
-            "order-service" => all(self.caller.address(), "/api/orders").await?,
-            "product-service" => all(self.caller.address(), "/api/products").await?,
-            _ => Vec::new(),
-        };
-        let sorted = |mut records: Vec<Value>| {
-            records.sort_by_key(|one| one["id"].as_str().and_then(|id| id.parse::<u32>().ok()));
-            records
-        };
-        let created = sorted(created);
-        good(there == created, format!("{there:?}, not {created:?}"))?;
-
-        // What is in doubt is found out, and undone, before it stops.
-        self.caller.signal("TERM");
-        let ended = block_in_place(|| self.caller.ended(PATIENCE));
-        good(ended.status == Some(0), format!("{ended:?}"))?;
-        // What is slow may still be on its way.
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(fault) = self.others_agree(&created).await {
-            good(Instant::now() < deadline, fault)?;
-            sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
-    async fn others_agree(&self, created: &[Value]) -> Result<(), String> {
-        count(self.address("user-service"), "/api/users", 1).await?;
-        match self.edge.caller {
-            "order-service" => self.orders_agree(created).await,
-            "product-service" => Ok(()),
-            _ => {
-                count(self.address("product-service"), "/api/products", 1).await?;
-                count(self.address("order-service"), "/api/orders", 0).await?;
-                let notifications = self.address("notification-service");
-                count(notifications, "/api/notifications", 1).await
-            }
-        }
-    }
-
-    /// Each order has its stock, and at most one notification; nothing else has any.
-    async fn orders_agree(&self, placed: &[Value]) -> Result<(), String> {
-        let gone = |service| {
-            if self.edge.neighbour == service {
-                self.lost
-            } else {
-                0
-            }
-        };
-        let sold = 2 * (placed.len() - gone("product-service")) as u64;
-        let stock = stock(self.address("product-service"), 1).await?;
-        good(
-            stock + sold == STOCK,
-            format!("{stock} in stock and {sold} sold of {STOCK}"),
-        )?;
-
-        let told = all(self.address("notification-service"), "/api/notifications").await?;
-        let told: Vec<_> = told
-            .iter()
-            .filter_map(|one| one["message"].as_str())
-            .collect();
-        let mut missed = 0;
-        let mut doubtful = 0;
-        for order in &placed[gone("notification-service")..] {
-            let message = format!(
-                "Your order #{} has been confirmed",
-                order["id"].as_str().expect("an id")
-            );
-            let times = told.iter().filter(|one| **one == message).count();
-            let is_sent = order["notification"] == "sent";
-            missed += usize::from(is_sent && times == 0);
-            doubtful += usize::from(!is_sent && times == 1);
-            good(times <= 1, format!("{message}, {times} times"))?;
-        }
-        good(
-            missed == 0,
-            format!("{missed} were not told, of {placed:?}"),
-        )?;
-        // `failed` is what nobody knows to have been sent.
-        let does_it = matches!(self.fault, Fault::Slow | Fault::BrokenOff);
-        let is_hit = self.edge.neighbour == "notification-service";
-        good(
-            !(does_it && is_hit) || doubtful > 0,
-            "nobody was told whose order says that he was not",
-        )
-    }
 }
 
 fn find<'a>(others: &'a [(&str, Program)], name: &str) -> &'a Program {
     let found = others.iter().find(|(known, _)| *known == name);
     &found.expect("one of them").1
-}
-
-/// What does to the requests that are hit what the fault is.
-async fn gate(edge: Edge, fault: Fault, neighbour: &Program, hurts: Arc<AtomicBool>) -> Fake {
-    let (real, id) = (neighbour.address(), neighbour.id());
-    let signalled = Arc::new(Mutex::new(false));
-    Fake::start(move |request| {
-        let is_hit = request.target.ends_with(edge.hit) && hurts.load(Ordering::SeqCst);
-        let signalled = Arc::clone(&signalled);
-        let once = move |signal| {
-            // Others wait until it is done: it is nobody's last good answer.
-            block_in_place(|| {
-                let mut signalled = signalled.lock().expect("no panic");
-                if !std::mem::replace(&mut *signalled, true) {
-                    process::signal(id, signal).expect("it runs");
-                }
-            });
-        };
-        async move {
-            if !is_hit {
-                return request.pass_on(real).await;
-            }
-            match fault {
-                Fault::Killed => {
-                    request.pass_on(real).await;
-                    once("KILL");
-                    Vec::new()
-                }
-                Fault::Stopped => {
-                    once("STOP");
-                    request.pass_on(real).await
-                }
-                Fault::Slow => {
-                    sleep(Duration::from_millis(1500)).await;
-                    request.pass_on(real).await
-                }
-                Fault::Errors => raw::json("500 Internal Server Error", "", "{}"),
-                Fault::Garbage => b"\x16\x03\x01 what?\r\n\r\n".to_vec(),
-                Fault::BrokenOff => {
-                    let mut answer = request.pass_on(real).await;
-                    answer.truncate(answer.len() / 2);
-                    answer
-                }
-            }
-        }
-    })
-    .await
 }
