@@ -103,6 +103,7 @@ impl Poller {
         }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn poll(self: Arc<Self>) -> Vec<ServiceState> {
         let probes = self.probe(PROBE_TIMEOUT).await;
         self.records.lock().states(&self.services, &probes)

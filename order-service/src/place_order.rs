@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis::contract::idempotency::{Key, KeyError, Once};
+use tracing::instrument;
 
 use crate::App;
 use crate::error::OrderError;
@@ -35,6 +36,7 @@ pub async fn place_order_once(
 
 /// Places an order. The user, the product and its stock are required; the
 /// notification is best effort. All of it shares one deadline.
+#[instrument(skip_all)]
 async fn place_order(app: &App, new: NewOrder) -> Placed {
     let deadline = Instant::now() + app.deadline;
     // Both at once: neither needs the other.

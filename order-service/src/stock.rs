@@ -19,6 +19,7 @@ use chassis::values::money::Money;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::error::OrderError;
@@ -107,6 +108,7 @@ impl Products {
     ///
     /// Without a response in time the order fails, but the stock may be taken all the
     /// same. A background task then finds out and returns the stock.
+    #[instrument(skip_all)]
     pub async fn take(
         &self,
         id: Id,
@@ -173,6 +175,7 @@ impl Products {
     }
 
     /// Repeats a change until its outcome is known.
+    #[instrument(skip_all)]
     async fn settle(&self, change: &Change) -> Result<(), CallError> {
         let given_up = || {
             tracing::error!(
@@ -211,7 +214,8 @@ impl Products {
         Err(CallError::TimedOut(SETTLE_WITHIN))
     }
 
-    /// Runs `work` in the background; a shutdown waits for it.
+    /// Runs `work` in the background, as part of the current request; a shutdown waits for
+    /// it.
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.0.shutdown.spawn(Context::current().scope(work));
     }

@@ -2,6 +2,8 @@
 //! ill.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chassis::testkit::{Got, Stub};
@@ -111,24 +113,28 @@ async fn an_order_is_one_trace_over_four_services() {
     ] {
         assert_eq!(top.attributes[name], value, "{top:#?}");
     }
-    for (service, name) in [
-        ("user-service", "GET /api/users/{id}"),
-        ("product-service", "PATCH /api/products/{id}/stock"),
-        ("notification-service", "POST /api/notifications/send"),
+    // The spans of functions are nested as their calls are.
+    let placing = only(&spans, |s| s.name == "place_order");
+    let take = only(&spans, |s| s.name == "take");
+    assert_eq!(
+        (placing.kind, &placing.parent),
+        (SpanKind::Internal, &top.id)
+    );
+    assert_eq!((take.kind, &take.parent), (SpanKind::Internal, &placing.id));
+    assert!(placing.attributes.is_empty(), "{placing:#?}");
+    for (service, name, function) in [
+        ("user-service", "GET /api/users/{id}", placing),
+        ("product-service", "PATCH /api/products/{id}/stock", take),
+        (
+            "notification-service",
+            "POST /api/notifications/send",
+            placing,
+        ),
     ] {
-        let below = only(&spans, |s| s.service == service && s.name == name);
-        assert_eq!(below.kind, SpanKind::Server);
-        // Above it is the call that order-service made, and above that its request.
-        let call = only(&spans, |s| s.id == below.parent);
-        assert_eq!(
-            (call.service.as_str(), call.kind, &call.parent),
-            ("order-service", SpanKind::Client, &top.id),
-            "{call:#?}"
-        );
-        assert_eq!(call.attributes["peer.service"], service);
+        let answered = assert_called(&spans, service, name, function);
         assert!(
-            below.taken <= top.taken,
-            "{below:#?} takes longer than {top:#?}"
+            answered.taken <= top.taken,
+            "{answered:#?} takes longer than {top:#?}"
         );
     }
     let ids: BTreeSet<_> = spans.iter().map(|span| &span.id).collect();
@@ -142,6 +148,21 @@ async fn an_order_is_one_trace_over_four_services() {
         assert_eq!(request.header("content-type"), "application/x-protobuf");
         assert_eq!(request.header("x-team"), "the shop");
     }
+}
+
+/// The span of the request `name` to `service`, which `function` of order-service made.
+#[track_caller]
+fn assert_called<'a>(spans: &'a [Span], service: &str, name: &str, function: &Span) -> &'a Span {
+    let below = only(spans, |s| s.service == service && s.name == name);
+    assert_eq!(below.kind, SpanKind::Server);
+    let call = only(spans, |s| s.id == below.parent);
+    assert_eq!(
+        (call.service.as_str(), call.kind, &call.parent),
+        ("order-service", SpanKind::Client, &function.id),
+        "{call:#?}"
+    );
+    assert_eq!(call.attributes["peer.service"], service);
+    below
 }
 
 #[tokio::test]
@@ -168,6 +189,12 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
                 .await
                 .expect(503);
         }
+        if service == "analytics-service" {
+            send(&program, ("GET", "/api/analytics/services"), &[], "")
+                .await
+                .expect(200);
+        }
+        send(&program, ("GET", "/health/ready"), &[], "").await;
         // Nothing was due yet: what is queued is sent at the end.
         let ended = stop(program).await;
         assert_eq!(
@@ -198,15 +225,96 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
                 order.failed && order.attributes["error.type"] == "503",
                 "{order:#?}"
             );
-            let call = |s: &&Span| s.kind == SpanKind::Client;
-            let calls: Vec<_> = spans.iter().filter(call).collect();
-            assert!(!calls.is_empty());
-            for call in calls {
-                assert!(call.failed && call.parent == order.id, "{call:#?}");
-                assert_eq!(call.attributes["error.type"], "unreachable", "{call:#?}");
-            }
+            let placing = only(&spans, |s| s.name == "place_order");
+            assert_eq!(placing.parent, order.id);
+            assert_unreachable(&spans, placing);
+        }
+        if service == "analytics-service" {
+            let services = only(&spans, |s| s.name == "GET /api/analytics/services");
+            let look = only(&spans, |s| s.name == "look");
+            assert_eq!(look.parent, services.id);
+            assert_unreachable(&spans, look);
+        }
+        if service != "user-service" && service != "notification-service" {
+            let ready = only(&spans, |s| s.name == "GET /health/ready");
+            assert_unreachable(&spans, ready);
         }
     }
+}
+
+/// There are calls below `parent`, and all of them failed.
+#[track_caller]
+fn assert_unreachable(spans: &[Span], parent: &Span) {
+    let calls = spans.iter().filter(|span| span.parent == parent.id);
+    let calls: Vec<_> = calls.filter(|s| s.kind == SpanKind::Client).collect();
+    assert!(!calls.is_empty(), "none below {parent:#?}: {spans:#?}");
+    for call in calls {
+        assert!(call.failed && call.trace == parent.trace, "{call:#?}");
+        assert_eq!(call.attributes["error.type"], "unreachable", "{call:#?}");
+    }
+}
+
+#[tokio::test]
+async fn background_work_belongs_to_the_trace_of_its_request_and_outlives_its_span() {
+    let collector = Collector::start().await;
+    let changes = Arc::new(AtomicU32::new(0));
+    let neighbour = Fake::start({
+        let changes = Arc::clone(&changes);
+        move |request| {
+            let is_change = request.method == "PATCH";
+            // The order gives up after three attempts; its stock is then looked after
+            // in the background.
+            let fails = is_change && changes.fetch_add(1, Ordering::SeqCst) < 4;
+            async move {
+                let status = if fails {
+                    "503 Service Unavailable"
+                } else {
+                    "200 OK"
+                };
+                let body = json!({"id": "1", "name": "Ada", "price": 1, "stock": 5});
+                fake::json(status, "", &body.to_string())
+            }
+        }
+    })
+    .await;
+    let (url, endpoint) = (neighbour.url(), collector.endpoint());
+    let program = Program::start(
+        "order-service",
+        &[
+            ("USER_SERVICE_URL", url.as_str()),
+            ("PRODUCT_SERVICE_URL", url.as_str()),
+            ("NOTIFICATION_SERVICE_URL", url.as_str()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+            // The filter of the log does not apply to spans.
+            ("RUST_LOG", "off,chassis::serve::server=info"),
+        ],
+    );
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let order = r#"{"userId":"1","productId":"1","quantity":2}"#;
+    let headers = [("traceparent", parent.as_str())];
+    send(&program, ("POST", "/api/orders"), &headers, order)
+        .await
+        .expect(503);
+    // One call settles the change in doubt, the other gives the stock back.
+    let settled = |s: &Span| s.name == "settle";
+    let spans = collector
+        .wait_for(|spans| spans.iter().filter(|s| settled(s)).count() == 2)
+        .await;
+    assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
+    let server = only(&spans, |s| s.kind == SpanKind::Server);
+    for settle in spans.iter().filter(|s| settled(s)) {
+        assert_eq!(settle.parent, server.id);
+        let mut calls = spans.iter().filter(|s| s.parent == settle.id);
+        let last = calls.next_back().expect("a call below it");
+        assert!(last.kind == SpanKind::Client && !last.failed, "{last:#?}");
+        let seen = neighbour.seen();
+        let sent = seen
+            .iter()
+            .find(|seen| seen.header("traceparent").contains(&last.id));
+        assert_eq!(sent.expect("it was sent").method, "PATCH");
+    }
+    assert_eq!(stop(program).await.status, Some(0));
 }
 
 #[tokio::test]

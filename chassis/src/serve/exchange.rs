@@ -61,11 +61,15 @@ impl Exchange {
         header: impl Fn(&'static str) -> Option<&'a str>,
     ) -> Self {
         service.metrics().in_flight.inc();
+        let method = known_method(method);
+        let route = service.api().route(path);
+        let path = shortened(path).into_owned();
+        let template = route.map(|route| route.template.as_str());
         Self {
-            context: Context::received(header),
-            method: known_method(method),
-            path: shortened(path).into_owned(),
-            route: service.api().route(path),
+            context: Context::received(header, spans::server(method, template, &path)),
+            method,
+            path,
+            route,
             started: Instant::now(),
             status: AtomicU16::new(0),
             permit: OnceLock::new(),
@@ -127,14 +131,7 @@ impl Exchange {
             .metrics()
             .answered(self.method, route, status, taken);
 
-        spans::server(
-            &self.context,
-            self.method,
-            self.route.map(|route| route.template.as_str()),
-            &self.path,
-            status,
-            taken,
-        );
+        spans::end_server(self.context.span(), status);
         let duration_ms = milliseconds(taken);
         let (method, path, cause) = (self.method, self.path.as_str(), self.context.cause());
         // The formatter takes the ids from the context of the event.

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::telemetry::context::Context;
 
@@ -94,12 +95,12 @@ impl Shutdown {
     }
 
     /// Runs `work` to its end, even if the caller is cancelled because its client hangs up. A
-    /// shutdown waits for it. The work belongs to the current request.
+    /// shutdown waits for it. The work belongs to the current request and span.
     pub async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let work = Context::current().scope(work);
+        let work = Context::current().scope(work.in_current_span());
         match self.work.spawn_on(work, &self.runtime).await {
             Ok(done) => done,
             // Continue a panic in the request that it belongs to.

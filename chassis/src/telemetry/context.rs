@@ -1,39 +1,37 @@
-//! The request being answered: its id and its trace, wherever they are needed.
+//! The current request: its id, its trace and its span.
 //!
-//! The context travels with the task, not through every signature, so that a
-//! log line, an error body and an outbound call anywhere below a handler have
-//! the right ids without anybody remembering to pass them.
+//! The context travels with the task, not through every signature, so a log line, an
+//! error body and an outgoing call anywhere below a handler have the right ids without
+//! being given them.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::telemetry::export;
+use crate::telemetry::spans;
 use crate::values::headers::{REQUEST_ID, TRACEPARENT, TRACESTATE};
 
-/// As many characters as everybody has to forward, by the standard.
+/// The longest `tracestate` that the standard wants forwarded, in characters.
 const TRACESTATE_MAX: usize = 512;
-
-/// The flag that says that a trace is recorded.
-const SAMPLED: u8 = 1;
 
 tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// The ids of one request. Cheap to clone.
+/// The ids and the span of one request. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Context(Arc<Ids>);
+pub struct Context(Arc<Inner>);
 
 #[derive(Debug)]
-struct Ids {
+struct Inner {
     request_id: String,
     trace: Trace,
-    /// The span of whoever called, if they said so.
-    parent: Option<u64>,
-    /// What other tracing systems on the way have noted, as it came.
+    /// The span of the request, disabled if spans are not exported.
+    span: Span,
+    /// The entries of other tracing systems, as received.
     tracestate: Option<String>,
     cause: OnceLock<String>,
 }
@@ -48,40 +46,39 @@ pub(crate) struct Trace {
 }
 
 impl Context {
-    /// The context of a request with these headers. An id that is not 1–128
-    /// characters of `[A-Za-z0-9._-]`, or a trace that does not parse, is
-    /// replaced by a new one: it would end up in logs and other services.
+    /// The context of a request with these headers, without a span. An id that is not
+    /// 1–128 characters of `[A-Za-z0-9._-]`, or a trace that does not parse, is replaced
+    /// by a new one: it would end up in logs and other services.
     pub fn new(request_id: Option<&str>, traceparent: Option<&str>) -> Self {
-        let parent = traceparent.and_then(Trace::parse);
-        Self::below(parent, Trace::below(parent), request_id, None)
+        Self::received(
+            |name| match name {
+                REQUEST_ID => request_id,
+                TRACEPARENT => traceparent,
+                _ => None,
+            },
+            Span::none(),
+        )
     }
 
-    /// The context of a request that has come in; `header` finds a header by its
-    /// name in lower case. Whether its trace is recorded is for the sampler to
-    /// say, where spans are exported, and for the caller where they are not.
-    pub(crate) fn received<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+    /// The context of a received request; `header` finds a header by its name in lower
+    /// case, and `span` becomes a child of the caller's span. The sampler decides whether
+    /// the trace is recorded; without it, the caller's decision is passed on.
+    pub(crate) fn received<'a>(
+        header: impl Fn(&'static str) -> Option<&'a str>,
+        span: Span,
+    ) -> Self {
         let parent = header(TRACEPARENT).and_then(Trace::parse);
-        let mut trace = Trace::below(parent);
-        if let Some(exporter) = export::exporter() {
-            let sampled = exporter.samples(trace.id, parent.map(Trace::is_sampled));
-            trace.flags = trace.flags & !SAMPLED | u8::from(sampled);
-        }
         // It means nothing without the parent that it came with.
         let tracestate = parent.and_then(|_| header(TRACESTATE).and_then(bounded));
-        Self::below(parent, trace, header(REQUEST_ID), tracestate)
-    }
-
-    fn below(
-        parent: Option<Trace>,
-        trace: Trace,
-        request_id: Option<&str>,
-        tracestate: Option<&str>,
-    ) -> Self {
-        let request_id = request_id.filter(|id| is_request_id(id));
-        Self(Arc::new(Ids {
+        if let Some(parent) = parent {
+            spans::set_parent(&span, parent, tracestate);
+        }
+        let trace = spans::trace(&span).unwrap_or_else(|| Trace::below(parent));
+        let request_id = header(REQUEST_ID).filter(|id| is_request_id(id));
+        Self(Arc::new(Inner {
             request_id: request_id.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned),
             trace,
-            parent: parent.map(|parent| parent.span),
+            span,
             tracestate: tracestate.map(ToOwned::to_owned),
             cause: OnceLock::new(),
         }))
@@ -101,14 +98,16 @@ impl Context {
         CURRENT.try_with(read).ok()
     }
 
-    /// Runs `future` as part of this request.
+    /// Runs `future` as part of this request, in its span.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+        let span = self.span().clone();
+        CURRENT.scope(self, future).instrument(span)
     }
 
-    /// Runs `work` as part of this request.
+    /// Runs `work` as part of this request, in its span.
     pub fn enter<T>(self, work: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self, work)
+        let span = self.span().clone();
+        span.in_scope(|| CURRENT.sync_scope(self, work))
     }
 
     /// The id in `X-Request-Id`.
@@ -126,7 +125,7 @@ impl Context {
         self.0.trace.traceparent()
     }
 
-    /// The `tracestate` that goes along on a call to another service.
+    /// The `tracestate` that is passed on to other services.
     pub(crate) fn tracestate(&self) -> Option<&str> {
         self.0.tracestate.as_deref()
     }
@@ -135,18 +134,18 @@ impl Context {
         self.0.trace
     }
 
-    /// The span of whoever called, if they said so.
-    pub(crate) fn parent(&self) -> Option<u64> {
-        self.0.parent
+    /// The span of this request.
+    pub(crate) fn span(&self) -> &Span {
+        &self.0.span
     }
 
-    /// Leaves the cause of a failure for the request's log line; the first wins.
+    /// Records the cause of a failure for the request's log line; the first wins.
     pub fn record_cause(&self, cause: String) {
         // A second cause follows from the first.
         let _ = self.0.cause.set(cause);
     }
 
-    /// What the request failed of, if it did.
+    /// Why the request failed, if it did.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.get().map(String::as_str)
     }
@@ -156,7 +155,7 @@ struct Hex(u128);
 
 impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As two halves, which are printed faster than the whole.
+        // Two halves are printed faster than the whole.
         let (high, low) = Uuid::from_u128(self.0).as_u64_pair();
         write!(f, "{high:016x}{low:016x}")
     }
@@ -188,16 +187,12 @@ impl Trace {
         (trace.id != 0 && trace.span != 0).then_some(trace)
     }
 
-    pub(crate) fn is_sampled(self) -> bool {
-        self.flags & SAMPLED != 0
-    }
-
     pub(crate) fn traceparent(self) -> String {
         let Self { id, span, flags } = self;
         format!("00-{id:032x}-{span:016x}-{flags:02x}")
     }
 
-    /// A new span under `parent`, or at the root of a new, unsampled trace.
+    /// A new span below `parent`, or at the root of a new, unsampled trace.
     pub(crate) fn below(parent: Option<Self>) -> Self {
         let random = Uuid::new_v4();
         let root = Self {
@@ -215,9 +210,9 @@ impl Trace {
     }
 }
 
-/// As much of a `tracestate` as is forwarded: whole entries, the newest first, in
-/// at most [`TRACESTATE_MAX`] characters. Further lines of the header hold older
-/// entries; they are let go as well.
+/// The part of a `tracestate` that is forwarded: whole entries, the newest first, in at
+/// most [`TRACESTATE_MAX`] characters. Further lines of the header hold older entries and
+/// are dropped as well.
 fn bounded(tracestate: &str) -> Option<&str> {
     let printable = |b: u8| (b' '..=b'~').contains(&b);
     let kept = match tracestate.get(..=TRACESTATE_MAX) {
@@ -308,11 +303,12 @@ mod tests {
     fn a_tracestate_goes_along_as_it_came_up_to_a_bound() {
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let kept = |parent: &str, state: &str| {
-            let context = Context::received(|name| match name {
+            let header = |name| match name {
                 TRACEPARENT => Some(parent),
                 TRACESTATE => Some(state),
                 _ => None,
-            });
+            };
+            let context = Context::received(header, Span::none());
             context.tracestate().map(ToOwned::to_owned)
         };
         let (full, long) = ("a".repeat(TRACESTATE_MAX), "b".repeat(TRACESTATE_MAX));

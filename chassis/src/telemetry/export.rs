@@ -1,50 +1,55 @@
-//! Spans on their way to a collector, over OTLP/HTTP, if the standard `OTEL_*`
-//! variables name one. Nothing is contacted otherwise.
+//! Sends spans to a collector, over OTLP/HTTP, if the standard `OTEL_*` variables name
+//! one. Otherwise nothing is contacted.
 //!
-//! A request never waits for a collector: finished spans go to a queue with a
-//! bound, and a thread of the OpenTelemetry SDK sends what has gathered. What the
-//! queue has no room for is lost, and so is what the collector does not take; a
-//! log line now and then says how much.
+//! A request never waits for a collector: finished spans go to a bounded queue, and a
+//! thread of the OpenTelemetry SDK sends them in batches. Spans are lost if the queue is
+//! full or if the collector does not take them; a log line, at most once a minute, says
+//! how many.
 
 mod sampler;
 mod settings;
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
+};
 use parking_lot::Mutex;
 use reqwest::Url;
 use reqwest::redirect::Policy;
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::registry::LookupSpan;
 
-use sampler::Sampler;
 pub use settings::Export;
 
 /// How long a service that stops waits for its last spans to be sent.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// How often the log says that spans are lost, at most.
+/// The log says at most this often that spans are lost.
 const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 
-static EXPORTER: OnceLock<Exporter> = OnceLock::new();
-
 impl Export {
-    /// Begins to export the spans of this process, until the guard is dropped.
+    /// Starts to export the spans that go through the guard's layer, until the guard is
+    /// dropped.
     pub(crate) fn start(self) -> io::Result<Guard> {
         let http = reqwest::blocking::Client::builder()
-            // As for calls between the services: variables say where it goes.
+            // As for calls between the services: only `OTEL_*` says where spans go.
             .no_proxy()
             .redirect(Policy::none())
             .timeout(self.timeout);
-        // It has a runtime of its own, which must not be made on another one.
+        // The client has a runtime of its own, which cannot be made on another one.
         let http = thread::spawn(move || http.build()).join();
         let http = http.map_err(|_| io::Error::other("the client of the collector panicked"))?;
         let otlp = SpanExporter::builder()
@@ -67,9 +72,13 @@ impl Export {
             .with_scheduled_delay(self.delay)
             .with_max_queue_size(self.queue)
             .with_max_export_batch_size(self.batch);
-        let mut processor = BatchSpanProcessor::builder(sending)
-            .with_batch_config(batches.build())
-            .build();
+        let queue = Queue {
+            batches: BatchSpanProcessor::builder(sending)
+                .with_batch_config(batches.build())
+                .build(),
+            limit: self.queue,
+            backlog: Arc::clone(&backlog),
+        };
         let attributes = self.resource.into_iter().chain([
             ("service.version".into(), env!("CARGO_PKG_VERSION").into()),
             ("telemetry.sdk.name".into(), "opentelemetry".into()),
@@ -77,80 +86,99 @@ impl Export {
         ]);
         let attributes = attributes.map(|(key, value)| KeyValue::new(key, value));
         let resource = Resource::builder_empty().with_attributes(attributes);
-        processor.set_resource(&resource.build());
-
-        let exporter = Exporter {
-            sampler: self.sampler,
-            processor,
-            scope: InstrumentationScope::builder("chassis").build(),
-            queue: self.queue,
-            backlog,
-        };
-        EXPORTER
-            .set(exporter)
-            .map_err(|_| io::Error::other("spans are exported already"))?;
-        Ok(Guard(()))
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(self.sampler)
+            .with_resource(resource.build())
+            .with_span_processor(queue)
+            .build();
+        Ok(Guard { provider, backlog })
     }
 }
 
-/// The exporter of this process, if there is one.
-pub(crate) fn exporter() -> Option<&'static Exporter> {
-    EXPORTER.get()
-}
-
-/// Takes finished spans.
+/// Sends the queued spans when it is dropped, but waits only [`FLUSH`] for them.
 #[derive(Debug)]
-pub(crate) struct Exporter {
-    sampler: Sampler,
-    processor: BatchSpanProcessor,
-    pub(crate) scope: InstrumentationScope,
-    queue: usize,
+pub(crate) struct Guard {
+    provider: SdkTracerProvider,
     backlog: Arc<Backlog>,
 }
 
-/// Spans that are not sent yet, and those that never will be.
-#[derive(Debug, Default)]
-struct Backlog {
-    queued: AtomicUsize,
-    lost: AtomicU64,
-}
-
-impl Exporter {
-    pub(crate) fn samples(&self, trace: u128, parent: Option<bool>) -> bool {
-        self.sampler.samples(trace, parent)
+impl Guard {
+    /// The layer that exports spans of level `info` and above. The log has a filter of
+    /// its own.
+    pub(crate) fn layer<S>(&self) -> impl Layer<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let spans =
+            filter_fn(|metadata| metadata.is_span() && *metadata.level() <= tracing::Level::INFO)
+                .with_max_level_hint(LevelFilter::INFO);
+        tracing_opentelemetry::layer()
+            .with_tracer(self.provider.tracer("chassis"))
+            // Only the attributes that a span names itself.
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            // The current span of `tracing` is the only one.
+            .with_context_activation(false)
+            .with_filter(spans)
     }
-
-    /// Queues `span`, if there is room. Never waits.
-    pub(crate) fn take(&self, span: SpanData) {
-        // The SDK's queue has a bound as well, but does not tell what it drops.
-        if self.backlog.queued.fetch_add(1, Ordering::Relaxed) < self.queue {
-            self.processor.on_end(span);
-        } else {
-            self.backlog.queued.fetch_sub(1, Ordering::Relaxed);
-            self.backlog.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
-
-/// Sends what is queued when it is dropped, but does not wait long for it.
-#[derive(Debug)]
-pub(crate) struct Guard(());
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(exporter) = exporter() else { return };
-        // Whether all of it went out in time is plain from what is left.
-        let _ = exporter.processor.shutdown_with_timeout(FLUSH);
-        let backlog = &exporter.backlog;
-        let queued = backlog.queued.load(Ordering::Relaxed);
-        let lost = backlog.lost.load(Ordering::Relaxed) + queued.try_into().unwrap_or(0);
+        // The backlog shows whether all spans were sent in time.
+        let _ = self.provider.shutdown_with_timeout(FLUSH);
+        let queued = self.backlog.queued.load(Ordering::Relaxed);
+        let lost = self.backlog.lost.load(Ordering::Relaxed) + queued.try_into().unwrap_or(0);
         if lost > 0 {
             tracing::warn!(lost, "the last spans did not reach the collector");
         }
     }
 }
 
-/// The exporter of the SDK, and what the log says of it.
+/// How many spans are queued, and how many were lost since the log last said so.
+#[derive(Debug, Default)]
+struct Backlog {
+    queued: AtomicUsize,
+    lost: AtomicU64,
+}
+
+/// A queue of finished spans with a bound. The SDK's queue has the same bound, but does
+/// not tell how many spans it drops.
+#[derive(Debug)]
+struct Queue {
+    batches: BatchSpanProcessor,
+    limit: usize,
+    backlog: Arc<Backlog>,
+}
+
+impl SpanProcessor for Queue {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if self.backlog.queued.fetch_add(1, Ordering::Relaxed) < self.limit {
+            self.batches.on_end(span);
+        } else {
+            self.backlog.queued.fetch_sub(1, Ordering::Relaxed);
+            self.backlog.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}
+
+/// The exporter of the SDK, which counts and reports the spans that are lost.
 #[derive(Debug)]
 struct Sending {
     otlp: SpanExporter,
@@ -185,8 +213,8 @@ impl opentelemetry_sdk::trace::SpanExporter for Sending {
 }
 
 impl Sending {
-    /// Says how many spans were lost since it last said so, unless that was just
-    /// now.
+    /// Logs how many spans were lost since the last such line, at most once in
+    /// [`COMPLAIN_EVERY`].
     fn complain(&self, error: Option<&OTelSdkError>) {
         let mut complained = self.complained.lock();
         if self.backlog.lost.load(Ordering::Relaxed) == 0
@@ -196,10 +224,7 @@ impl Sending {
         }
         *complained = Some(Instant::now());
         let lost = self.backlog.lost.swap(0, Ordering::Relaxed);
-        let error = error.map_or_else(
-            || "it takes fewer than there are".to_owned(),
-            ToString::to_string,
-        );
+        let error = error.map_or_else(|| "the queue is full".to_owned(), ToString::to_string);
         tracing::warn!(lost, collector = %self.url, error, "spans do not reach the collector");
     }
 }

@@ -1,16 +1,18 @@
-//! Log lines: one JSON object each, or one short line for people. And the start and
-//! the end of what a service says about itself.
+//! Log lines: one JSON object each, or one short line for people. [`init`] starts the log
+//! and the export of spans, and the end of its [`Guard`] ends both.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 use crate::telemetry::config::{LogFormat, TelemetryConfig};
 use crate::telemetry::context::Context;
@@ -18,11 +20,12 @@ use crate::telemetry::export::{self, Export};
 use crate::telemetry::output::{DROPPED, LogGuard, Output};
 use crate::values::time::Timestamp;
 
-/// Writes out what is left to say when it is dropped, at the end of `main`.
+/// Writes the last log lines and sends the last spans when it is dropped, at the end of
+/// `main`.
 #[derive(Debug)]
 #[must_use = "dropped at once, the log ends at once"]
 pub struct Guard {
-    // In this order: the last spans may be worth a log line.
+    // In this order: the export logs the loss of its last spans.
     _spans: Option<export::Guard>,
     _log: LogGuard,
 }
@@ -38,22 +41,36 @@ pub fn init(config: &TelemetryConfig) -> io::Result<Guard> {
         colour: io::stdout().is_terminal() && !no_colour,
     };
     let (output, guard) = Output::start(io::stdout(), DROPPED.clone())?;
-    let layer = tracing_subscriber::fmt::layer()
-        .event_format(lines)
-        .with_writer(output);
-    // One filter for all there is costs less than one for each layer.
-    let lines = tracing_subscriber::registry().with(config.filter.clone());
-    lines.with(layer).init();
+    let lines = layer(lines, output, config.filter.clone());
+    let lines = tracing_subscriber::registry().with(lines);
+    let spans = config.export.clone().map(Export::start).transpose()?;
+    match &spans {
+        Some(spans) => lines.with(spans.layer()).init(),
+        // A layer that is `None` would enable all spans.
+        None => lines.init(),
+    }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place, panic = message, "panicked");
     }));
-    let spans = config.export.clone().map(Export::start).transpose()?;
     Ok(Guard {
         _spans: spans,
         _log: guard,
     })
+}
+
+/// Writes the events that `filter` lets through. It enables no span: a line shows none,
+/// and each would cost something in a service that exports no spans.
+fn layer<W>(lines: Lines, writer: W, filter: Targets) -> impl Layer<Registry>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let events = filter_fn(|metadata| !metadata.is_span()).with_max_level_hint(LevelFilter::TRACE);
+    tracing_subscriber::fmt::layer()
+        .event_format(lines)
+        .with_writer(writer)
+        .with_filter(filter.and(events))
 }
 
 struct Lines {
@@ -235,8 +252,6 @@ impl fmt::Write for Escaping<'_, '_> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing_subscriber::fmt::MakeWriter;
-
     use super::*;
 
     #[derive(Clone, Default)]
@@ -270,9 +285,8 @@ mod tests {
             format,
             colour: false,
         };
-        let layer = tracing_subscriber::fmt::layer()
-            .event_format(lines)
-            .with_writer(captured.clone());
+        let filter = Targets::new().with_default(Level::TRACE);
+        let layer = layer(lines, captured.clone(), filter);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), event);
         let bytes = captured.0.lock().expect("not poisoned").clone();
         String::from_utf8(bytes).expect("UTF-8")
@@ -311,5 +325,15 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains('\x1b'), "{line}");
+    }
+
+    #[test]
+    fn the_log_alone_enables_no_span() {
+        let line = logged(LogFormat::Pretty, || {
+            let span = tracing::error_span!("work");
+            assert!(span.is_disabled());
+            span.in_scope(|| tracing::info!("working"));
+        });
+        assert!(line.ends_with(" INFO  user-service working\n"), "{line}");
     }
 }

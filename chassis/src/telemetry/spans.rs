@@ -1,226 +1,171 @@
-//! What a trace says of a request and of a call to another service, in the words
-//! of OpenTelemetry's conventions for HTTP. Where no spans are exported, or a
-//! trace is not sampled, nothing here costs anything.
-
-use std::borrow::Cow;
-use std::time::{Duration, Instant, SystemTime};
+//! The spans of requests and of calls to other services, with the names and attributes
+//! of OpenTelemetry's conventions for HTTP.
+//!
+//! They are spans of `tracing`, so the span of a function with `#[instrument]` appears
+//! between the request and the calls that the function makes. Without a collector all
+//! spans are disabled, and making one costs next to nothing.
 
 use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+    SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{KeyValue, StringValue, Value};
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry::{Context as OtelContext, Value};
 use reqwest::{Method, RequestBuilder, Url};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::telemetry::context::{Context, Trace};
-use crate::telemetry::export::{self, Exporter};
 use crate::values::headers::{TRACEPARENT, TRACESTATE};
 
-/// Records a request that is answered.
-pub(crate) fn server(
-    context: &Context,
-    method: &'static str,
-    route: Option<&'static str>,
-    path: &str,
-    status: u16,
-    taken: Duration,
-) {
-    let Some(exporter) = recording(context) else {
-        return;
-    };
+/// The span of a request that this service answers. It begins now.
+pub(crate) fn server(method: &'static str, route: Option<&str>, path: &str) -> Span {
     let (verb, method) = match method {
         "OTHER" => ("HTTP", "_OTHER"),
         known => (known, known),
     };
-    let mut attributes = vec![
-        KeyValue::new("http.request.method", method),
-        KeyValue::new("url.path", path.to_owned()),
-        KeyValue::new("url.scheme", "http"),
-        KeyValue::new("http.response.status_code", i64::from(status)),
-    ];
-    attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
-    let name = match route {
-        Some(route) => Cow::Owned(format!("{verb} {route}")),
-        None => Cow::Borrowed(verb),
-    };
-    let trace = context.trace();
-    record(
-        exporter,
-        context,
-        Recorded {
-            trace,
-            parent: context.parent(),
-            kind: SpanKind::Server,
-            name,
-            attributes,
-            error: (status >= 500).then(|| status.to_string().into()),
-            taken,
-        },
-    );
+    tracing::info_span!(
+        parent: None,
+        "request",
+        otel.name = route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}")),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        url.path = path,
+        url.scheme = "http",
+    )
 }
 
-/// A call of a request to another service: from here until it is dropped.
+/// Makes `span` a child of the caller's span. To be called before [`trace`], which
+/// starts the span.
+pub(crate) fn set_parent(span: &Span, parent: Trace, tracestate: Option<&str>) {
+    if span.is_disabled() {
+        return;
+    }
+    let tracestate = tracestate.and_then(|state| state.parse().ok());
+    let parent = SpanContext::new(
+        TraceId::from(parent.id),
+        SpanId::from(parent.span),
+        TraceFlags::new(parent.flags),
+        true,
+        tracestate.unwrap_or(TraceState::NONE),
+    );
+    // It fails for disabled and for started spans only.
+    let _ = span.set_parent(OtelContext::new().with_remote_span_context(parent));
+}
+
+/// The ids of `span`, if spans are exported.
+pub(crate) fn trace(span: &Span) -> Option<Trace> {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context();
+    let span = context.span();
+    let ids = span.span_context();
+    ids.is_valid().then(|| Trace {
+        id: u128::from_be_bytes(ids.trace_id().to_bytes()),
+        span: u64::from_be_bytes(ids.span_id().to_bytes()),
+        flags: ids.trace_flags().to_u8(),
+    })
+}
+
+/// Ends the span of a request.
+pub(crate) fn end_server(span: &Span, status: u16) {
+    if span.is_disabled() {
+        return;
+    }
+    set_status(span, status);
+    if status >= 500 {
+        set_error(span, status.to_string());
+    }
+    // Background work may hold the span for longer than the request takes.
+    span.context().span().end();
+}
+
+/// The span of one attempt of a call to the service `peer`, from here until it is
+/// dropped.
 pub(crate) fn client(
     context: &Context,
     peer: &'static str,
     method: &Method,
     url: &Url,
 ) -> ClientSpan {
-    let call = recording(context).map(|exporter| Call {
-        exporter,
-        started: Instant::now(),
-        trace: Trace::below(Some(context.trace())),
-        peer,
-        method: method.clone(),
-        url: url.clone(),
+    // Calls that belong to no request and to no other work are not recorded.
+    let span = if Span::current().is_none() {
+        Span::none()
+    } else {
+        tracing::info_span!(
+            "call",
+            otel.name = method.as_str(),
+            otel.kind = "client",
+            http.request.method = method.as_str(),
+            url.full = url.as_str(),
+            peer.service = peer,
+            server.address = url.host_str(),
+            server.port = url.port_or_known_default().map(i64::from),
+        )
+    };
+    ClientSpan {
+        trace: trace(&span).unwrap_or_else(|| context.trace()),
+        context: context.clone(),
+        span,
         status: None,
         failure: None,
-    });
-    ClientSpan {
-        context: context.clone(),
-        call: call.map(Box::new),
     }
 }
 
-/// A call to another service, as it appears in a trace.
+/// One attempt of a call to another service.
 #[derive(Debug)]
 pub(crate) struct ClientSpan {
     context: Context,
-    /// `None` if it is not recorded.
-    call: Option<Box<Call>>,
-}
-
-#[derive(Debug)]
-struct Call {
-    exporter: &'static Exporter,
-    started: Instant,
+    span: Span,
     trace: Trace,
-    peer: &'static str,
-    method: Method,
-    url: Url,
     status: Option<u16>,
     failure: Option<&'static str>,
 }
 
 impl ClientSpan {
-    /// Tells whoever is called which trace it is part of.
+    /// Adds the headers that tell the other service its trace.
     pub(crate) fn inject(&self, request: RequestBuilder) -> RequestBuilder {
-        let trace = self.call.as_ref().map(|call| call.trace);
-        let trace = trace.unwrap_or_else(|| self.context.trace());
-        let request = request.header(TRACEPARENT, trace.traceparent());
+        let request = request.header(TRACEPARENT, self.trace.traceparent());
         match self.context.tracestate() {
             Some(tracestate) => request.header(TRACESTATE, tracestate),
             None => request,
         }
     }
 
-    /// There is an answer with this status.
+    /// The head of the response has come, with this status.
     pub(crate) fn answered(&mut self, status: u16) {
-        if let Some(call) = &mut self.call {
-            call.status = Some(status);
-        }
+        self.status = Some(status);
     }
 
-    /// The call did not bring what it was made for; `kind` is why, in one word.
+    /// The attempt failed; `kind` is the reason in one word.
     pub(crate) fn failed(&mut self, kind: &'static str) {
-        if let Some(call) = &mut self.call {
-            call.failure = Some(kind);
-        }
+        self.failure = Some(kind);
     }
 }
 
 impl Drop for ClientSpan {
     fn drop(&mut self) {
-        let Some(call) = self.call.take() else {
+        if self.span.is_disabled() {
             return;
-        };
-        let mut attributes = vec![
-            KeyValue::new("http.request.method", call.method.to_string()),
-            KeyValue::new("url.full", String::from(call.url.clone())),
-            KeyValue::new("peer.service", call.peer),
-        ];
-        attributes.extend(
-            call.url
-                .host_str()
-                .map(|host| KeyValue::new("server.address", host.to_owned())),
-        );
-        attributes.extend(
-            call.url
-                .port_or_known_default()
-                .map(|port| KeyValue::new("server.port", i64::from(port))),
-        );
-        attributes.extend(
-            call.status
-                .map(|status| KeyValue::new("http.response.status_code", i64::from(status))),
-        );
-        let error: Option<StringValue> = match (call.status, call.failure) {
-            (Some(status @ 400..), _) => Some(status.to_string().into()),
-            (_, Some(failure)) => Some(failure.into()),
-            (Some(_), None) => None,
-            // Whoever asked had no need of the answer any more.
-            (None, None) => Some("cancelled".into()),
-        };
-        record(
-            call.exporter,
-            &self.context,
-            Recorded {
-                trace: call.trace,
-                parent: Some(self.context.trace().span),
-                kind: SpanKind::Client,
-                name: Cow::Owned(call.method.to_string()),
-                attributes,
-                error,
-                taken: call.started.elapsed(),
-            },
-        );
+        }
+        if let Some(status) = self.status {
+            set_status(&self.span, status);
+        }
+        match (self.status, self.failure) {
+            (Some(status @ 400..), _) => set_error(&self.span, status.to_string()),
+            (_, Some(failure)) => set_error(&self.span, failure),
+            (Some(_), None) => {}
+            // The caller needs no response any more.
+            (None, None) => set_error(&self.span, "cancelled"),
+        }
     }
 }
 
-/// The exporter, if there is one and the trace is sampled.
-fn recording(context: &Context) -> Option<&'static Exporter> {
-    export::exporter().filter(|_| context.trace().is_sampled())
+fn set_status(span: &Span, status: u16) {
+    span.set_attribute("http.response.status_code", i64::from(status));
 }
 
-struct Recorded {
-    trace: Trace,
-    parent: Option<u64>,
-    kind: SpanKind,
-    name: Cow<'static, str>,
-    attributes: Vec<KeyValue>,
-    error: Option<StringValue>,
-    taken: Duration,
-}
-
-fn record(exporter: &'static Exporter, context: &Context, mut span: Recorded) {
-    let end_time = SystemTime::now();
-    let tracestate = context.tracestate().and_then(|state| state.parse().ok());
-    let status = match span.error {
-        Some(kind) => {
-            let kind = Value::String(kind);
-            span.attributes.push(KeyValue::new("error.type", kind));
-            Status::error("")
-        }
-        None => Status::Unset,
-    };
-    exporter.take(SpanData {
-        span_context: SpanContext::new(
-            TraceId::from(span.trace.id),
-            SpanId::from(span.trace.span),
-            TraceFlags::new(span.trace.flags),
-            false,
-            tracestate.unwrap_or(TraceState::NONE),
-        ),
-        parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from),
-        parent_span_is_remote: span.kind == SpanKind::Server && span.parent.is_some(),
-        span_kind: span.kind,
-        name: span.name,
-        start_time: end_time.checked_sub(span.taken).unwrap_or(end_time),
-        end_time,
-        attributes: span.attributes,
-        dropped_attributes_count: 0,
-        events: opentelemetry_sdk::trace::SpanEvents::default(),
-        links: opentelemetry_sdk::trace::SpanLinks::default(),
-        status,
-        instrumentation_scope: exporter.scope.clone(),
-    });
+fn set_error(span: &Span, kind: impl Into<Value>) {
+    span.set_attribute("error.type", kind);
+    span.set_status(Status::error(""));
 }

@@ -1,13 +1,17 @@
 //! Which traces are recorded.
 
+use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt, TraceId, TraceState};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
+
 use crate::env::Env;
 
-/// Which traces are recorded.
+/// Decides which traces are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sampler {
-    /// Whether the caller decides, if there is one.
+    /// Whether a trace that the caller began is recorded if the caller records it.
     follows_parent: bool,
-    /// Of 2⁵⁶ traces, how many.
+    /// How many of 2⁵⁶ traces are recorded.
     share: u64,
 }
 
@@ -49,11 +53,36 @@ impl Sampler {
         (share.unwrap_or(1.0) * Self::ALL as f64) as u64
     }
 
-    /// Whether the trace with this id is recorded, where `parent` is what the
-    /// caller does. A share is taken by the last 56 bits of the id: those are
-    /// random in every id, so that all services choose the same traces.
+    /// Whether the trace with this id is recorded; `parent` says whether the caller
+    /// records it. A share is taken by the last 56 bits of the id: they are random in
+    /// every id, so all services choose the same traces.
     pub(super) fn samples(self, trace: u128, parent: Option<bool>) -> bool {
         let chosen = trace % u128::from(Self::ALL) < u128::from(self.share);
         parent.filter(|_| self.follows_parent).unwrap_or(chosen)
+    }
+}
+
+impl ShouldSample for Sampler {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        _: &str,
+        _: &SpanKind,
+        _: &[KeyValue],
+        _: &[Link],
+    ) -> SamplingResult {
+        let parent = parent.map(|parent| parent.span().span_context().clone());
+        let parent = parent.filter(SpanContext::is_valid);
+        let sampled = parent.as_ref().map(SpanContext::is_sampled);
+        SamplingResult {
+            decision: if self.samples(u128::from_be_bytes(trace.to_bytes()), sampled) {
+                SamplingDecision::RecordAndSample
+            } else {
+                SamplingDecision::Drop
+            },
+            attributes: Vec::new(),
+            trace_state: parent.map_or(TraceState::NONE, |parent| parent.trace_state().clone()),
+        }
     }
 }
