@@ -141,7 +141,10 @@ async fn a_healthcheck_tells_by_its_exit_status_whether_the_service_is_alive() {
             (&[("PORT", port_of(&nobody).as_str())], "does not answer"),
             (&[("PORT", port_of(&hanging).as_str())], "within 2 s"),
             (&[("PORT", port_of(&broken).as_str())], "answers 500"),
-            (&[("PORT", port_of(&strange).as_str())], "like a service of the shop"),
+            (
+                &[("PORT", port_of(&strange).as_str())],
+                "like a service of the shop",
+            ),
             (&[("PORT", "0")], "PORT is 0"),
         ] {
             let ended = program::run(&format!("{service} healthcheck"), variables);
