@@ -194,7 +194,7 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
                 .expect(200);
         }
         send(&program, ("GET", "/health/ready"), &[], "").await;
-        // Nothing was due yet: what is queued is sent at the end.
+        // No batch was due yet: queued spans are sent at the end.
         let ended = stop(program).await;
         assert_eq!(
             (ended.status, ended.stderr.as_str()),
@@ -230,9 +230,9 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
         }
         if service == "analytics-service" {
             let services = only(&spans, |s| s.name == "GET /api/analytics/services");
-            let look = only(&spans, |s| s.name == "look");
-            assert_eq!(look.parent, services.id);
-            assert_unreachable(&spans, look);
+            let poll = only(&spans, |s| s.name == "poll");
+            assert_eq!(poll.parent, services.id);
+            assert_unreachable(&spans, poll);
         }
         if service != "user-service" && service != "notification-service" {
             let ready = only(&spans, |s| s.name == "GET /health/ready");
