@@ -194,7 +194,7 @@ async fn every_framework_has_spans_and_a_failure_is_one() {
                 .expect(200);
         }
         send(&program, ("GET", "/health/ready"), &[], "").await;
-        // Nothing was due yet: what is queued is sent at the end.
+        // No batch was due yet: queued spans are sent at the end.
         let ended = stop(program).await;
         assert_eq!(
             (ended.status, ended.stderr.as_str()),
