@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chassis::serve::run::RunError;
-use chassis::upstream::client::{Upstream, connections};
+use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::error::CallError;
 use chassis::upstream::url::UpstreamUrl;
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub struct Upstreams {
 impl Upstreams {
     /// Clients for the base URLs in `config`.
     pub fn connect(config: &Config) -> Result<Self, RunError> {
-        let http = connections()?;
+        let http = Connections::new();
         let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
         let users = upstream("user-service", &config.user_service);
         let products = upstream("product-service", &config.product_service);

@@ -11,6 +11,7 @@ pub use harness::Got;
 use harness::TIMEOUT;
 use harness::raw::{self, Request};
 use reqwest::Method;
+use reqwest::redirect::Policy;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -19,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::env::Env;
 use crate::serve::run::RunError;
 use crate::serve::shutdown::Shutdown;
-use crate::upstream::client::{Upstream, connections};
+use crate::upstream::client::{Connections, Upstream};
 use crate::upstream::resilience::Resilience;
 use crate::upstream::url::UpstreamUrl;
 
@@ -44,7 +45,7 @@ impl Server {
         let task = tokio::spawn(serve(listener, shutdown.clone()));
         Self {
             address,
-            http: connections().expect("a client"),
+            http: client(),
             shutdown,
             task,
         }
@@ -115,6 +116,14 @@ pub fn env<'a>(variables: &'a [(&'a str, String)]) -> Env<'a> {
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value.clone())
     })
+}
+
+/// A client that sends what a test says: no proxy, no redirects.
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(Policy::none());
+    client.build().expect("a client without TLS")
 }
 
 /// A stub of another service.
@@ -219,8 +228,7 @@ impl Stub {
 
     /// An upstream that calls it with `resilience`.
     pub fn upstream_with(&self, resilience: Resilience) -> Upstream {
-        let http = connections().expect("a client");
-        Upstream::new("stub-service", &self.url(), http, resilience)
+        Upstream::new("stub-service", &self.url(), Connections::new(), resilience)
     }
 }
 

@@ -19,7 +19,7 @@ use chassis::contract::idempotency::Keys;
 use chassis::serve::run::RunError;
 use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
-use chassis::upstream::client::{Upstream, connections};
+use chassis::upstream::client::{Connections, Upstream};
 
 use clients::{Notifier, Users};
 pub use config::Config;
@@ -45,7 +45,7 @@ pub struct App {
 impl App {
     /// A service that has no orders yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
-        let http = connections()?;
+        let http = Connections::new();
         let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
         let users = upstream("user-service", &config.user_service);
         let products = upstream("product-service", &config.product_service);

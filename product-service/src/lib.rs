@@ -16,7 +16,7 @@ use chassis::contract::idempotency::Keys;
 use chassis::serve::run::RunError;
 use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
-use chassis::upstream::client::{Upstream, connections};
+use chassis::upstream::client::{Connections, Upstream};
 
 use clients::Sellers;
 pub use config::Config;
@@ -37,7 +37,7 @@ pub struct App {
 impl App {
     /// A service that has no products yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
-        let http = connections()?;
+        let http = Connections::new();
         let users = Upstream::new(
             "user-service",
             &config.user_service,

@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::serve::config::ServiceConfig;
-use crate::upstream::client::connections;
+use crate::upstream::client::{Connections, Upstream};
+use crate::upstream::error::CallError;
+use crate::upstream::resilience::Resilience;
+use crate::upstream::url::UpstreamUrl;
 
 /// How long the service may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,33 +34,36 @@ pub(crate) async fn check(config: &ServiceConfig) -> Result<String, String> {
                 .to_owned(),
         );
     }
-    let url = format!("http://{}/health", local_address(config.listen));
+    let address = local_address(config.listen);
+    let url = format!("http://{address}/health");
     let unhealthy = |cause: String| format!("{name} is not healthy: {url} {cause}");
-    let request = async {
-        let http = connections().map_err(|error| format!("cannot be requested: {error}"))?;
-        let answer = http.get(&url).send().await;
-        let answer = answer.map_err(|_| "does not answer".to_owned())?;
-        let status = answer.status().as_u16();
-        if status != 200 {
-            return Err(format!("answers {status}"));
-        }
-        let health = answer.json::<Health>().await;
-        let health = health.map_err(|_| "does not answer like a service of the shop".to_owned())?;
-        if health.service != *name {
-            return Err(format!("is answered by {}", health.service));
-        }
-        Ok(())
-    };
-    match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(())) => Ok(format!("{name} is healthy")),
-        Ok(Err(cause)) => Err(unhealthy(cause)),
-        Err(_) => Err(unhealthy(format!(
+    let upstream = Upstream::new(
+        "healthcheck",
+        &UpstreamUrl::of(address),
+        Connections::new(),
+        Resilience {
+            timeout: TIMEOUT,
+            deadline: TIMEOUT,
+            retries: 0,
+            ..Resilience::default()
+        },
+    );
+    match upstream.get("/health").json::<Health>().await {
+        Ok(health) if health.service == *name => Ok(format!("{name} is healthy")),
+        Ok(health) => Err(unhealthy(format!("is answered by {}", health.service))),
+        Err(CallError::TimedOut(_)) => Err(unhealthy(format!(
             "does not answer within {} s",
             TIMEOUT.as_secs()
         ))),
+        Err(CallError::Failed(status) | CallError::Refused { status, .. }) => {
+            Err(unhealthy(format!("answers {status}")))
+        }
+        Err(CallError::Unusable(_)) => Err(unhealthy(
+            "does not answer like a service of the shop".to_owned(),
+        )),
+        Err(_) => Err(unhealthy("does not answer".to_owned())),
     }
 }
-
 /// The address at which the same machine reaches a service that listens on `address`.
 fn local_address(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {

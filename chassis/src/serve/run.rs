@@ -60,12 +60,6 @@ impl From<io::Error> for RunError {
     }
 }
 
-impl From<reqwest::Error> for RunError {
-    fn from(error: reqwest::Error) -> Self {
-        Self::Start(format!("cannot set up calls to other services: {error}"))
-    }
-}
-
 /// Runs the command of the command line. Without an argument, `read` reads the configuration
 /// and `serve` runs the service until it stops. `healthcheck` asks a running service whether it
 /// is alive.

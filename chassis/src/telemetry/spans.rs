@@ -5,11 +5,12 @@
 //! between the request and the calls that the function makes. Without a collector all
 //! spans are disabled, and making one costs next to nothing.
 
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::{Method, Uri};
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
 };
 use opentelemetry::{Context as OtelContext, Value};
-use reqwest::{Method, RequestBuilder, Url};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -86,7 +87,7 @@ pub(crate) fn client(
     context: &Context,
     peer: &'static str,
     method: &Method,
-    url: &Url,
+    uri: &Uri,
 ) -> ClientSpan {
     // Calls that belong to no request and to no other work are not recorded.
     let span = if Span::current().is_none() {
@@ -97,10 +98,10 @@ pub(crate) fn client(
             otel.name = method.as_str(),
             otel.kind = "client",
             http.request.method = method.as_str(),
-            url.full = url.as_str(),
+            url.full = %uri,
             peer.service = peer,
-            server.address = url.host_str(),
-            server.port = url.port_or_known_default().map(i64::from),
+            server.address = uri.host(),
+            server.port = uri.port_u16().map_or(80, i64::from),
         )
     };
     ClientSpan {
@@ -124,11 +125,21 @@ pub(crate) struct ClientSpan {
 
 impl ClientSpan {
     /// Adds the headers that tell the other service its trace.
-    pub(crate) fn inject(&self, request: RequestBuilder) -> RequestBuilder {
-        let request = request.header(TRACEPARENT, self.trace.traceparent());
-        match self.context.tracestate() {
-            Some(tracestate) => request.header(TRACESTATE, tracestate),
-            None => request,
+    pub(crate) fn inject(&self, headers: &mut HeaderMap) {
+        let tracestate = self.context.tracestate();
+        for (name, value) in [
+            (
+                TRACEPARENT,
+                HeaderValue::try_from(self.trace.traceparent()).ok(),
+            ),
+            (
+                TRACESTATE,
+                tracestate.and_then(|state| HeaderValue::from_str(state).ok()),
+            ),
+        ] {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
         }
     }
 

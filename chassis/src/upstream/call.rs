@@ -7,11 +7,14 @@
 //! A call is repeated before its deadline where that is safe and may help. The
 //! settings are [`Resilience`](crate::upstream::resilience::Resilience).
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Method, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -235,29 +238,23 @@ impl<'a> Call<'a> {
     /// Sends the request and reads the response within `limit`.
     pub(super) async fn exchange(&self, limit: Duration) -> Result<Answer, CallError> {
         let context = Context::current();
-        let path = self.path;
-        // Setting path and query costs less than `Url::join`, which parses the host again.
-        let mut url = self.upstream.guarded.base.clone();
-        let (only_path, query) = match path.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (path, None),
-        };
-        url.set_path(only_path);
-        url.set_query(query);
-        let mut span = spans::client(&context, self.upstream.name(), &self.method, &url);
-        let mut request = span
-            .inject(self.upstream.http.request(self.method.clone(), url))
-            .header(REQUEST_ID, context.request_id());
+        let mut request = Request::new(Full::from(self.body.clone().unwrap_or_default()));
+        *request.method_mut() = self.method.clone();
+        let uri = self.upstream.guarded.url.join(self.path);
+        *request.uri_mut() = uri.map_err(|cause| self.malformed("path", self.path, &cause))?;
+        let mut span = spans::client(&context, self.upstream.name(), &self.method, request.uri());
+        let headers = request.headers_mut();
+        span.inject(headers);
+        headers.insert(REQUEST_ID, self.header(context.request_id())?);
         if let Some(key) = self.key {
-            request = request.header(IDEMPOTENCY_KEY, key);
+            headers.insert(IDEMPOTENCY_KEY, self.header(key)?);
         }
-        if let Some(body) = &self.body {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
+        if self.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let answering = async {
-            let response = request.send().await.map_err(CallError::from_reqwest)?;
+            let response = self.upstream.http.0.request(request).await;
+            let response = response.map_err(|error| CallError::from_client(&error))?;
             span.answered(response.status().as_u16());
             read(response).await
         };
@@ -268,6 +265,18 @@ impl<'a> Call<'a> {
         }
         result
     }
+
+    fn header(&self, value: &str) -> Result<HeaderValue, CallError> {
+        HeaderValue::from_str(value).map_err(|cause| self.malformed("header", value, &cause))
+    }
+
+    /// The error for a request that cannot be sent: a bug of the caller.
+    fn malformed(&self, what: &str, value: &str, cause: &dyn Error) -> CallError {
+        let method = &self.method;
+        CallError::Unreachable(format!(
+            "{method} with the {what} {value:?} cannot be sent: {cause}"
+        ))
+    }
 }
 
 /// The fields of the contract's error that a caller needs.
@@ -277,19 +286,21 @@ struct Refusal {
     code: String,
 }
 
-async fn read(mut response: Response) -> Result<Answer, CallError> {
-    let status = response.status();
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(CallError::from_reqwest)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(CallError::Unusable(format!("more than {MAX_ANSWER} bytes")));
+async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
+    let (head, body) = response.into_parts();
+    let status = head.status;
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| match error.downcast_ref() {
+        Some(LengthLimitError { .. }) => {
+            CallError::Unusable(format!("more than {MAX_ANSWER} bytes"))
         }
-        body.extend_from_slice(&chunk);
-    }
+        None => CallError::broken(&*error),
+    })?;
+    let body = body.to_bytes();
     if status.is_success() {
         return Ok(Answer {
-            headers: std::mem::take(response.headers_mut()),
-            body: body.freeze(),
+            headers: head.headers,
+            body,
         });
     }
     if status.is_server_error() {

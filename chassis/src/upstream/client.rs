@@ -4,8 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::redirect::Policy;
-use reqwest::{Method, Url};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Method;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -28,14 +32,14 @@ const IDLE: Duration = Duration::from_secs(15);
 /// bulkhead and the metrics.
 ///
 /// ```no_run
-/// use chassis::upstream::client::{Upstream, connections};
+/// use chassis::upstream::client::{Connections, Upstream};
 /// use chassis::upstream::resilience::Resilience;
 /// use chassis::upstream::url::UpstreamUrl;
 /// # #[derive(serde::Deserialize)] struct User { name: String }
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let url = UpstreamUrl::local(8001);
-/// let users = Upstream::new("user-service", &url, connections()?, Resilience::default());
+/// let users = Upstream::new("user-service", &url, Connections::new(), Resilience::default());
 /// match users.get("/api/users/7").find::<User>().await? {
 ///     Some(user) => println!("user 7 is {}", user.name),
 ///     None => println!("there is no user 7"),
@@ -46,7 +50,7 @@ const IDLE: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub(super) guarded: Arc<Guarded>,
-    pub(super) http: reqwest::Client,
+    pub(super) http: Connections,
     pub(super) timeout: Duration,
     pub(super) deadline: Option<Instant>,
 }
@@ -55,24 +59,39 @@ pub struct Upstream {
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(super) name: &'static str,
-    pub(super) base: Url,
+    pub(super) url: UpstreamUrl,
     pub(super) resilience: Resilience,
     pub(super) breaker: Option<Breaker>,
     pub(super) bulkhead: Option<Semaphore>,
     pub(super) metrics: CallMetrics,
 }
 
-/// A connection pool, which one service uses for all services that it calls.
-pub fn connections() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        // Addresses come from the services' own variables, never from HTTP_PROXY, and no
-        // service redirects.
-        .no_proxy()
-        .redirect(Policy::none())
-        .tcp_nodelay(true)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(256)
-        .build()
+/// A connection pool, which one service uses for all services that it calls. Cheap to
+/// clone; clones share the pool.
+///
+/// hyper's own pool, without the conveniences of `reqwest`: a request here has a fixed
+/// address, no proxy, no redirect and no cookie, and `reqwest` costs a third more for it.
+#[derive(Clone, Debug)]
+pub struct Connections(pub(super) Client<HttpConnector, Full<Bytes>>);
+
+impl Connections {
+    /// A pool without connections.
+    pub fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let pool = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(256)
+            .build(connector);
+        Self(pool)
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Upstream {
@@ -80,13 +99,13 @@ impl Upstream {
     pub fn new(
         name: &'static str,
         url: &UpstreamUrl,
-        http: reqwest::Client,
+        http: Connections,
         resilience: Resilience,
     ) -> Self {
         Self {
             guarded: Arc::new(Guarded {
                 name,
-                base: url.origin().clone(),
+                url: url.clone(),
                 resilience,
                 breaker: resilience.circuit.map(Breaker::new),
                 bulkhead: resilience
@@ -118,7 +137,7 @@ impl Upstream {
 
     /// The same over another connection pool.
     #[must_use]
-    pub fn over(&self, http: reqwest::Client) -> Self {
+    pub fn over(&self, http: Connections) -> Self {
         Self {
             http,
             ..self.clone()

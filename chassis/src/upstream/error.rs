@@ -1,7 +1,10 @@
 //! Why a call to another service failed, and what is known about its effect.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
+
+use hyper_util::client::legacy;
 
 /// Why a call failed. All but the first, the second and the last two are ambiguous: the
 /// request may have taken effect ([`CallError::in_doubt`]).
@@ -58,7 +61,7 @@ impl fmt::Display for CallError {
     }
 }
 
-impl std::error::Error for CallError {}
+impl Error for CallError {}
 
 impl CallError {
     /// Whether the service processed the request and refused it.
@@ -103,18 +106,23 @@ impl CallError {
         }
     }
 
-    pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
-        let connect = error.is_connect();
-        // reqwest's own message repeats the URL; the last source in the chain is the cause.
-        let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        if connect {
-            Self::Unreachable(cause.to_string())
+    pub(super) fn from_client(error: &legacy::Error) -> Self {
+        if error.is_connect() {
+            Self::Unreachable(root_cause(error))
         } else {
-            Self::Broken(cause.to_string())
+            Self::broken(error)
         }
     }
+
+    pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
+        Self::Broken(root_cause(error))
+    }
+}
+
+/// The last source in the chain: what comes before says only that a request failed.
+fn root_cause(mut error: &(dyn Error + 'static)) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }

@@ -2,33 +2,44 @@
 
 use std::net::SocketAddr;
 
+use hyper::Uri;
+use hyper::http::uri::{Authority, InvalidUri, Parts, PathAndQuery, Scheme};
 use reqwest::Url;
 
 use crate::env::Parameter;
 
 /// The origin of another service: `http://host:port`, checked at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamUrl(Url);
+pub struct UpstreamUrl {
+    url: Url,
+    /// Host and port, parsed once for all calls.
+    authority: Authority,
+}
 
 impl UpstreamUrl {
     /// A service on this machine.
     pub fn local(port: u16) -> Self {
         let url = format!("http://127.0.0.1:{port}");
-        Self(Url::parse(&url).expect("a loopback URL parses"))
+        Self::parse(&url).expect("a loopback URL parses")
     }
 
     /// The URL of an address, for tests that start a service on a free port.
     pub fn of(address: SocketAddr) -> Self {
-        Self(Url::parse(&format!("http://{address}")).expect("a socket address makes a URL"))
+        Self::parse(&format!("http://{address}")).expect("a socket address makes a URL")
     }
 
-    pub(crate) fn origin(&self) -> &Url {
-        &self.0
+    /// The URI of `path`, which may have a query.
+    pub(super) fn join(&self, path: &str) -> Result<Uri, InvalidUri> {
+        let mut parts = Parts::default();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::try_from(path)?);
+        Ok(Uri::from_parts(parts).expect("a scheme, an authority and a path make a URI"))
     }
 
     /// The URL without a slash at its end.
     pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
+        self.url.as_str().trim_end_matches('/')
     }
 }
 
@@ -43,7 +54,9 @@ impl Parameter for UpstreamUrl {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none();
-        plain.then_some(Self(url))
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        let authority = format!("{host}:{port}").parse().ok()?;
+        plain.then_some(Self { url, authority })
     }
 }
 
