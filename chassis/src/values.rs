@@ -5,3 +5,4 @@ pub mod id;
 pub mod money;
 pub(crate) mod path;
 pub mod time;
+pub(crate) mod uri;

@@ -142,7 +142,10 @@ fn a_framework_is_named_by_its_service_and_its_crate_alone() {
 fn a_service_contains_nothing_of_the_tests() {
     let optional = "harness = { workspace = true, optional = true }\n";
     let chassis = read("chassis/Cargo.toml");
-    assert!(chassis.contains(optional) && chassis.contains("testkit = [\"dep:harness\"]\n"));
+    assert!(
+        chassis.contains(optional)
+            && chassis.contains("testkit = [\"dep:harness\", \"dep:reqwest\"]\n")
+    );
     for member in SERVICES
         .into_iter()
         .chain(FRAMEWORKS.map(|(_, adapter)| adapter))

@@ -13,11 +13,18 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -25,8 +32,8 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
 };
 use parking_lot::Mutex;
-use reqwest::Url;
-use reqwest::redirect::Policy;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -37,6 +44,9 @@ pub use settings::Export;
 /// How long a service that stops waits for its last spans to be sent.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// The largest response of a collector that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
 /// The log says at most this often that spans are lost.
 const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 
@@ -44,17 +54,14 @@ impl Export {
     /// Starts to export the spans that go through the guard's layer, until the guard is
     /// dropped.
     pub(crate) fn start(self) -> io::Result<Guard> {
-        let http = reqwest::blocking::Client::builder()
-            // As for calls between the services: only `OTEL_*` says where spans go.
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(self.timeout);
-        // The client has a runtime of its own, which cannot be made on another one.
-        let http = thread::spawn(move || http.build()).join();
-        let http = http.map_err(|_| io::Error::other("the client of the collector panicked"))?;
+        let transport = Transport {
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            runtime: Handle::try_current().map_err(io::Error::other)?,
+            timeout: self.timeout,
+        };
         let otlp = SpanExporter::builder()
             .with_http()
-            .with_http_client(http.map_err(io::Error::other)?)
+            .with_http_client(transport)
             .with_endpoint(self.url.as_str())
             .with_timeout(self.timeout)
             .with_headers(self.headers)
@@ -92,6 +99,30 @@ impl Export {
             .with_span_processor(queue)
             .build();
         Ok(Guard { provider, backlog })
+    }
+}
+
+/// Sends the batches. The SDK calls it on a thread without a runtime, so requests run on
+/// the runtime of the service.
+#[derive(Debug)]
+struct Transport {
+    http: Client<HttpConnector, Full<Bytes>>,
+    runtime: Handle,
+    timeout: Duration,
+}
+
+#[async_trait]
+impl HttpClient for Transport {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let response = self.http.request(request.map(Full::new));
+        let exchange = async {
+            let (head, body) = response.await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        self.runtime
+            .spawn(timeout(self.timeout, exchange))
+            .await??
     }
 }
 
@@ -182,7 +213,7 @@ impl SpanProcessor for Queue {
 #[derive(Debug)]
 struct Sending {
     otlp: SpanExporter,
-    url: Url,
+    url: String,
     backlog: Arc<Backlog>,
     complained: Mutex<Option<Instant>>,
 }

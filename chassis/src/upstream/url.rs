@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use hyper::Uri;
 use hyper::http::uri::{Authority, InvalidUri, Parts, PathAndQuery, Scheme};
-use reqwest::Url;
 
 use crate::env::Parameter;
+use crate::values::uri::plain_http;
 
 /// The origin of another service: `http://host:port`, checked at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamUrl {
-    url: Url,
+    url: String,
     /// Host and port, parsed once for all calls.
     authority: Authority,
 }
@@ -39,24 +39,19 @@ impl UpstreamUrl {
 
     /// The URL without a slash at its end.
     pub fn as_str(&self) -> &str {
-        self.url.as_str().trim_end_matches('/')
+        &self.url
     }
 }
 
 impl Parameter for UpstreamUrl {
     const EXPECTED: &'static str = "a URL such as http://127.0.0.1:8001, with no path";
     fn parse(value: &str) -> Option<Self> {
-        let url = Url::parse(value).ok()?;
-        let plain = url.scheme() == "http"
-            && url.has_host()
-            && url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
-        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-        let authority = format!("{host}:{port}").parse().ok()?;
-        plain.then_some(Self { url, authority })
+        let uri = plain_http(value).filter(|uri| uri.path() == "/" && uri.query().is_none())?;
+        let authority = uri.authority()?.clone();
+        Some(Self {
+            url: format!("http://{authority}"),
+            authority,
+        })
     }
 }
 

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use hyper::header::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
 
 use super::sampler::Sampler;
 use crate::env::Env;
+use crate::values::uri::plain_http;
 
 const PAIRS: &str = "key=value pairs such as team=shop,stage=test, with %XX for special characters";
 
 /// Where spans go, and which: what the `OTEL_*` variables say.
 #[derive(Clone, Debug)]
 pub struct Export {
-    pub(super) url: Url,
+    /// The whole URL that spans are sent to.
+    pub(super) url: String,
     pub(super) headers: HashMap<String, String>,
     pub(super) timeout: Duration,
     pub(super) sampler: Sampler,
@@ -90,21 +91,15 @@ fn otlp<T>(
 
 /// Where the collector takes spans. The variable for traces has the whole URL,
 /// that for all kinds of telemetry what it begins with.
-fn collector(env: &mut Env<'_>) -> Option<Url> {
+fn collector(env: &mut Env<'_>) -> Option<String> {
     let expected = "a URL such as http://127.0.0.1:4318; https is not built in";
-    let parse = |value: &str| {
-        let url = Url::parse(value).ok()?;
-        // The log has the URL: a password belongs into the headers.
-        let plain = url.username().is_empty() && url.password().is_none();
-        (plain && url.scheme() == "http" && url.has_host()).then_some(url)
-    };
-    env.parsed("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", expected, parse)
-        .or_else(|| {
-            let mut url = env.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", expected, parse)?;
-            let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
-            url.set_path(&path);
-            Some(url)
-        })
+    let traces = env.parsed("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", expected, plain_http);
+    if let Some(whole) = traces {
+        return Some(whole.to_string());
+    }
+    let base = env.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", expected, plain_http)?;
+    let path = base.path().trim_end_matches('/');
+    Some(format!("http://{}{path}/v1/traces", base.authority()?))
 }
 
 /// Headers for the collector. They may hold a secret, which an error must not
