@@ -114,15 +114,15 @@ struct Transport {
 #[async_trait]
 impl HttpClient for Transport {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let response = self.http.request(request.map(Full::new));
-        let exchange = async {
-            let (head, body) = response.await?.into_parts();
+        let (http, limit) = (self.http.clone(), self.timeout);
+        let exchange = async move {
+            let (head, body) = http.request(request.map(Full::new)).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await?;
             Ok(Response::from_parts(head, body.to_bytes()))
         };
-        self.runtime
-            .spawn(timeout(self.timeout, exchange))
-            .await??
+        // A timer can only be made on a runtime.
+        let in_time = async move { timeout(limit, exchange).await? };
+        self.runtime.spawn(in_time).await?
     }
 }
 
