@@ -1,7 +1,9 @@
-//! One request and its answer: what is logged, counted, added and refused, the
-//! same on all five frameworks. Their middleware calls [`Exchange::begin`],
-//! [`Exchange::run`] and [`Exchange::answered`], in this order, and lets the response
-//! body hold the exchange: it is over when it is dropped.
+//! One request and its response: the limit on requests in flight, the headers of every
+//! response, the metrics, the span and the log line, the same on all five frameworks.
+//!
+//! The middleware of each framework calls [`Exchange::begin`], [`Exchange::run`] and
+//! [`Exchange::answered`], in this order. Then it gives the exchange to the response body:
+//! dropped with the body, the exchange ends.
 
 use std::any::Any;
 use std::future::Future;
@@ -22,12 +24,11 @@ use crate::telemetry::spans;
 use crate::values::path::shortened;
 use crate::values::time::milliseconds;
 
-/// The status in the log when the client was gone before its answer was ready.
-/// Not in any standard; nginx has made it known.
+/// The status in the log when the client disconnected before the response was ready. No
+/// standard has it; nginx made it known.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// The headers on every response, in lower case; the request's own id is added
-/// to them.
+/// The headers on every response, in lower case. The id of the request is added to them.
 pub const STANDARD_HEADERS: [(&str, &str); 2] = [
     ("access-control-allow-origin", "*"),
     (
@@ -36,14 +37,14 @@ pub const STANDARD_HEADERS: [(&str, &str); 2] = [
     ),
 ];
 
-/// One request being answered. When it is dropped, it is counted and logged: after its
-/// body has been sent or has failed, or when the client has gone away before.
+/// One request in progress. Dropped, it is counted and logged: when its response body has
+/// been sent or has failed, or when the client disconnects earlier.
 #[derive(Debug)]
 pub struct Exchange {
     service: Arc<Service>,
     context: Context,
     method: &'static str,
-    /// As it is logged.
+    /// The path in the log, cut to its bound.
     path: String,
     route: Option<&'static Route>,
     started: Instant,
@@ -53,7 +54,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request has come in. `header` finds a header by its name in lower case.
+    /// Begins with a request that has arrived. `header` finds a header by its name in lower
+    /// case.
     pub fn begin<'a>(
         service: &Arc<Service>,
         method: &str,
@@ -82,15 +84,15 @@ impl Exchange {
         &self.context
     }
 
-    /// Whether the contract has a route for this path. Some frameworks are
-    /// lenient with slashes and would answer for another one.
+    /// Whether the contract has a route for this path. Some frameworks ignore slashes and
+    /// would serve another route.
     pub fn has_route(&self) -> bool {
         self.route.is_some()
     }
 
-    /// Runs the handler as part of this request, unless as many are at work as
-    /// may be: then it is refused, before its body is read. A panic in the
-    /// handler is an error of this request alone.
+    /// Runs the handler as part of this request. If the limit on requests in flight is
+    /// reached, returns the refusal instead, before the body is read. A panic in the handler
+    /// becomes an error of this request alone.
     pub async fn run<F: Future>(&self, handler: F) -> Result<F::Output, Reply> {
         if self.route.is_some_and(|route| !route.is_always_open()) {
             self.acquire_permit()?;
@@ -136,7 +138,7 @@ impl Exchange {
         let (method, path, cause) = (self.method, self.path.as_str(), self.context.cause());
         // The formatter takes the ids from the context of the event.
         self.context.clone().enter(|| {
-            // A stream that fails has sent a good status before.
+            // A stream that fails has sent its status before.
             if status >= 500 || cause.is_some() {
                 tracing::error!(
                     method,
@@ -177,8 +179,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// The method as a label. A client can invent methods; a label may not grow
-/// with them.
+/// The method as a label. Clients can invent methods, and labels must not grow with them.
 fn known_method(method: &str) -> &'static str {
     match method {
         "GET" => "GET",

@@ -1,8 +1,8 @@
-//! Standard output for log lines: gathered for a moment, then written at once.
+//! Writes log lines to standard output in batches.
 //!
-//! A system call for each line costs about as much as the rest of the line. A
-//! thread of its own writes what has gathered, so that no request waits for a slow
-//! terminal or disk. If nobody reads the log, the buffer fills up, and further lines
+//! A system call for each line costs about as much as the rest of the line. So lines wait
+//! in a buffer for a moment, and a thread writes them together; no request waits for a slow
+//! terminal or disk. If standard output is not read, the buffer fills up, and further lines
 //! are dropped and counted.
 
 use std::io::{self, Write};
@@ -15,19 +15,19 @@ use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long lines gather. Too short to notice in `tail -f`.
+/// How long lines wait in the buffer: too short to notice in `tail -f`.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How much may gather, in bytes. As much again may be on its way out.
+/// The size of the buffer, in bytes. As much again may be in the middle of a write.
 const CAPACITY: usize = 1024 * 1024;
 
-/// How long the end of the process waits for the last lines to be written.
+/// How long the end of the process waits for the last write.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// The log lines that this process has dropped.
 pub(crate) static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Lines on their way out. Cheap to clone.
+/// The buffer and its thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Output(Arc<Shared>);
 
@@ -42,11 +42,11 @@ struct Shared {
 struct Gathered {
     lines: Vec<u8>,
     closed: bool,
-    /// Lines dropped since the log last said so.
+    /// Lines dropped since the last warning about it.
     dropped: u64,
 }
 
-/// Writes out what has gathered when it is dropped, at the end of `main`.
+/// Writes the rest of the buffer when it is dropped, at the end of `main`.
 #[derive(Debug)]
 #[must_use = "dropped at once, the log ends at once"]
 pub(crate) struct LogGuard {
@@ -83,7 +83,7 @@ impl Output {
 impl Shared {
     /// Writes until the log is closed; `_writing` is dropped then.
     fn write_to(&self, sink: &mut impl Write, _writing: Sender<()>) {
-        // Two buffers change places, so that nothing is allocated in the long run.
+        // Two buffers are swapped, so that none is allocated again.
         let mut writing = Vec::new();
         let mut works = true;
         loop {
@@ -107,7 +107,7 @@ impl Shared {
             };
             drop(gathered);
             if dropped > 0 {
-                // The buffer is empty now: this line has room.
+                // The buffer is empty now, so this line fits.
                 tracing::warn!(
                     dropped,
                     "log lines were dropped: standard output was not read in time"
@@ -145,7 +145,7 @@ impl Write for Output {
         Ok(line.len())
     }
 
-    /// The thread does.
+    /// Does nothing: the thread flushes.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         self.output.0.gathered.lock().closed = true;
         self.output.0.more.notify_one();
-        // An error says that the thread has ended, or that nobody reads the log.
+        // An error means that the thread has ended, or that standard output is not read.
         let _ = self.written.recv_timeout(FLUSH);
     }
 }
