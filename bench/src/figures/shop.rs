@@ -51,6 +51,17 @@ impl Shop {
 
     /// Starts a shop with `RESILIENCE` on or off.
     pub(crate) fn start(lab: &Lab, name: &str, resilience: &'static str) -> Result<Self, Failed> {
+        let mut attempts = 1;
+        loop {
+            match Self::try_start(lab, name, resilience) {
+                // Another program took a port after it was found free.
+                Err(error) if attempts < 3 && error.to_string().contains("in use") => attempts += 1,
+                result => return result,
+            }
+        }
+    }
+
+    fn try_start(lab: &Lab, name: &str, resilience: &'static str) -> Result<Self, Failed> {
         let log = lab.log(name);
         lab::empty(&log)?;
         let mut shop = Self {

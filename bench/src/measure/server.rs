@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub struct Started {
     pub address: SocketAddr,
     /// From its start to its first 200 of `GET /health`.
     pub ready_after: Duration,
+    /// Where its errors are.
+    log: PathBuf,
 }
 
 impl Started {
@@ -38,7 +40,8 @@ impl Started {
         let deadline = Instant::now() + TIMEOUT;
         while !is_alive(self.address) {
             if let Some(status) = self.process.status() {
-                return Err(format!("the server at {} ended ({status})", self.address).into());
+                let (address, said) = (self.address, last_line(&self.log));
+                return Err(format!("the server at {address} ended ({status}): {said}").into());
             }
             if Instant::now() > deadline {
                 let address = self.address;
@@ -68,14 +71,14 @@ pub fn start(mut command: Command, errors: &Path) -> Result<Started, Failed> {
     command.stdout(Stdio::piped()).stderr(File::create(errors)?);
     let began = Instant::now();
     let process = Process::start(&mut command)?;
-    let address = process.wait_for(address_in, TIMEOUT).map_err(|fault| {
-        let said = std::fs::read_to_string(errors).unwrap_or_default();
-        format!("{command:?} {fault}: {}", said.trim())
-    })?;
+    let address = process
+        .wait_for(address_in, TIMEOUT)
+        .map_err(|fault| format!("{command:?} {fault}: {}", last_line(errors)))?;
     let mut started = Started {
         process,
         address,
         ready_after: Duration::ZERO,
+        log: errors.to_owned(),
     };
     started.wait_until_ready()?;
     started.ready_after = began.elapsed();
@@ -85,13 +88,19 @@ pub fn start(mut command: Command, errors: &Path) -> Result<Started, Failed> {
 /// Starts a server that was told this address, without waiting for it. What it says
 /// goes to the end of the file `log`.
 pub fn start_at(mut command: Command, address: SocketAddr, log: &Path) -> Result<Started, Failed> {
-    let log = File::options().create(true).append(true).open(log)?;
-    command.stdout(log.try_clone()?).stderr(log);
+    let file = File::options().create(true).append(true).open(log)?;
+    command.stdout(file.try_clone()?).stderr(file);
     Ok(Started {
         process: Process::start(&mut command)?,
         address,
         ready_after: Duration::ZERO,
+        log: log.to_owned(),
     })
+}
+
+fn last_line(log: &Path) -> String {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    said.trim().lines().last().unwrap_or_default().to_owned()
 }
 
 // Not by `harness::raw`: the start of a server is measured to its first answer, every 0.2 ms
