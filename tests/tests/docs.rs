@@ -21,7 +21,9 @@ fn documents() -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
             let (path, name) = (entry.path(), entry.file_name());
-            let ours = name != "target" && !name.to_string_lossy().starts_with('.');
+            // What builds and runs leave behind is not ours.
+            let hidden = name.to_string_lossy().starts_with('.');
+            let ours = name != "target" && name != "run" && !hidden;
             if path.is_dir() && ours {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "md") {

@@ -191,6 +191,7 @@ fn for_people(results: &Results) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Quantity;
 
     /// After a change to the texts, `UPDATE_RESULTS=1` writes the pages anew from the same
     /// figures.
@@ -206,6 +207,33 @@ mod tests {
             assert!(
                 read(&name) == text,
                 "docs/frameworks/{name} differs; run UPDATE_RESULTS=1 cargo test -p bench"
+            );
+        }
+    }
+    /// docs/frameworks/choosing.md quotes the results.
+    #[test]
+    fn the_advice_quotes_the_figures() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/frameworks");
+        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("a file");
+        let results: Results = serde_json::from_str(&read("results.json")).expect("figures");
+        let ranked = 5;
+        let throughput = results.figures.iter();
+        let throughput = throughput.filter(|figure| figure.key.quantity == Quantity::Throughput);
+        let (mut pairs, mut differ, mut rocket) = (0, 0, 0);
+        for figure in throughput {
+            pairs += ranked * (ranked - 1) / 2;
+            let slower = figure.servers.iter().flat_map(|server| &server.ahead_of);
+            differ += slower.clone().count();
+            rocket += slower.filter(|name| *name == "rocket").count();
+        }
+        let advice = read("choosing.md").replace("\n  ", " ");
+        for quoted in [
+            format!("{differ} of {pairs} pairs differ"),
+            format!("in {rocket} of them the slower one is Rocket"),
+        ] {
+            assert!(
+                advice.contains(&quoted),
+                "choosing.md does not say {quoted:?}"
             );
         }
     }
