@@ -34,6 +34,8 @@ pub async fn summary(app: &App) -> Result<Reply, ApiError> {
 }
 
 /// How many users there are
+///
+/// While user-service is down, the total is the last known one: `status` and `as_of` say so.
 #[utoipa::path(get, path = "/api/analytics/users", tag = "analytics",
     responses((status = 200, description = "The last known total", body = Total)))]
 pub async fn users(app: &App) -> Result<Reply, ApiError> {
@@ -42,6 +44,8 @@ pub async fn users(app: &App) -> Result<Reply, ApiError> {
 }
 
 /// How many products there are
+///
+/// While product-service is down, the total is the last known one: `status` and `as_of` say so.
 #[utoipa::path(get, path = "/api/analytics/products", tag = "analytics",
     responses((status = 200, description = "The last known total", body = Total)))]
 pub async fn products(app: &App) -> Result<Reply, ApiError> {
@@ -50,6 +54,8 @@ pub async fn products(app: &App) -> Result<Reply, ApiError> {
 }
 
 /// How many orders there are, and their value
+///
+/// While order-service is down, the totals are the last known ones: `status` and `as_of` say so.
 #[utoipa::path(get, path = "/api/analytics/orders", tag = "analytics",
     responses((status = 200, description = "The last known totals", body = OrderTotals)))]
 pub async fn orders(app: &App) -> Result<Reply, ApiError> {
@@ -58,6 +64,9 @@ pub async fn orders(app: &App) -> Result<Reply, ApiError> {
 }
 
 /// How many notifications there are
+///
+/// While notification-service is down, the total is the last known one: `status` and `as_of`
+/// say so.
 #[utoipa::path(get, path = "/api/analytics/notifications", tag = "analytics",
     responses((status = 200, description = "The last known total", body = Total)))]
 pub async fn notifications(app: &App) -> Result<Reply, ApiError> {

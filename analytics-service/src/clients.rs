@@ -14,6 +14,9 @@ use crate::config::Config;
 use crate::counters::{Counters, Increase};
 use crate::model::OrderStats;
 
+/// The longest framework or version that is kept, in bytes.
+const MAX_TEXT: usize = 100;
+
 /// The clients for the four services. They share a connection pool.
 #[derive(Clone, Debug)]
 pub struct Upstreams {
@@ -141,6 +144,7 @@ impl Probe {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {
+    service: String,
     framework: Option<String>,
     version: Option<String>,
     uptime_seconds: Option<u64>,
@@ -157,17 +161,20 @@ impl Operations {
         &self.url
     }
 
-    /// Requests `/health`, then `/metrics`, both within `limit`. `None` if `/health` fails.
+    /// Requests `/health`, then `/metrics`, both within `limit`. `None` if `/health` fails, or
+    /// if another service answers.
     pub async fn probe(&self, limit: Duration) -> Option<Probe> {
         let started = Instant::now();
         let deadline = started + limit;
         let upstream = self.upstream.before(deadline.into_std());
         let health: Health = upstream.get("/health").json().await.ok()?;
         let latency = started.elapsed();
+        upstream.check_name(&health.service).ok()?;
+        let short = |text: &String| text.len() <= MAX_TEXT;
         Some(Probe {
             latency,
-            framework: health.framework,
-            version: health.version,
+            framework: health.framework.filter(short),
+            version: health.version.filter(short),
             uptime_seconds: health.uptime_seconds,
             counters: counters(&upstream).await,
             at: Instant::now(),

@@ -15,7 +15,6 @@ use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
 use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
-use chassis::upstream::client::Connections;
 
 use clients::Upstreams;
 pub use config::Config;
@@ -38,11 +37,8 @@ impl App {
     ///
     /// Outside of a tokio runtime: the polls run on it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
-        // Readiness checks run on actix's workers. Each worker is a runtime of its own, and
-        // closes its connections when it stops. So the polls have their own connections.
-        let (polled, http) = (Upstreams::connect(config)?, Connections::new());
-        let dependencies = polled.clone().upstreams().map(|one| one.over(http.clone()));
-        let dependencies = dependencies.map(Dependency::optional).into();
+        let polled = Upstreams::connect(config)?;
+        let dependencies = polled.clone().upstreams().map(Dependency::optional).into();
         let watch = Watch::new(
             polled.operations.clone(),
             config.poll_interval,

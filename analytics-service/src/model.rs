@@ -49,6 +49,11 @@ impl<T: Copy> Reading<T> {
     pub fn value(&self) -> Option<T> {
         self.last.map(|(value, _)| value)
     }
+
+    /// The time of the last known value, if any.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.last.map(|(_, begun)| begun)
+    }
 }
 
 /// The totals of order-service.
@@ -67,10 +72,15 @@ pub struct OrderStats {
 /// The answer of the routes for users, products and notifications.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Total {
-    /// How many there are; null if never known.
+    /// How many there are, or were when last known; null if never known.
     total: Option<u64>,
     /// The time of this answer.
     timestamp: Timestamp,
+    /// Whether the service that has them answers. If it is down, the total is the last known
+    /// one.
+    status: UpDown,
+    /// The time of the total, which includes every write before it. Null if never known.
+    as_of: Option<Timestamp>,
 }
 
 impl From<Reading<u64>> for Total {
@@ -78,6 +88,8 @@ impl From<Reading<u64>> for Total {
         Self {
             total: reading.value(),
             timestamp: Timestamp::now(),
+            status: reading.status,
+            as_of: reading.as_of(),
         }
     }
 }
@@ -97,6 +109,10 @@ pub struct OrderTotals {
     average_order_value: Option<Money>,
     /// The time of this answer.
     timestamp: Timestamp,
+    /// Whether order-service answers. If it is down, the numbers are the last known ones.
+    status: UpDown,
+    /// The time of the numbers, which include every write before it. Null if never known.
+    as_of: Option<Timestamp>,
 }
 
 impl From<Reading<OrderStats>> for OrderTotals {
@@ -109,6 +125,8 @@ impl From<Reading<OrderStats>> for OrderTotals {
             revenue: stats.map(|stats| stats.revenue),
             average_order_value: stats.map(|stats| stats.revenue.average_over(stats.confirmed)),
             timestamp: Timestamp::now(),
+            status: reading.status,
+            as_of: reading.as_of(),
         }
     }
 }
@@ -144,11 +162,11 @@ pub struct Source {
 
 impl Source {
     /// The source called `name`, in the state of `reading`.
-    pub fn new<T>(name: &'static str, reading: &Reading<T>) -> Self {
+    pub fn new<T: Copy>(name: &'static str, reading: &Reading<T>) -> Self {
         Self {
             name,
             status: reading.status,
-            as_of: reading.last.as_ref().map(|(_, moment)| *moment),
+            as_of: reading.as_of(),
         }
     }
 }

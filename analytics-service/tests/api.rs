@@ -44,7 +44,7 @@ async fn shop() -> Stub {
             "HEAD /api/products?limit=1" => total(5),
             "HEAD /api/notifications?limit=1" => total(7),
             "GET /api/orders/stats" => json_answer(&stats("300.30", 3)),
-            "GET /health" => json_answer("{}"),
+            "GET /health" => json_answer(r#"{"service":"stub-service"}"#),
             _ => String::new(),
         },
     )
@@ -116,14 +116,21 @@ async fn all_totals_are_reported_while_all_services_are_up() {
     ] {
         let answer = analytics.get(path).await.expect(200);
         assert_eq!(answer["total"], expected, "{path}");
-        assert!(answer["timestamp"].is_string(), "{path}");
+        assert_eq!(answer["status"], "up", "{path}");
+        assert!(
+            answer["as_of"].is_string() && answer["as_of"].as_str() <= answer["timestamp"].as_str(),
+            "{path}"
+        );
     }
     let orders = analytics.get("/api/analytics/orders").await.expect(200);
     assert_eq!(
         json!([orders["total"], orders["confirmed"], orders["cancelled"]]),
         json!([10, 3, 7])
     );
-    assert!(orders["timestamp"].is_string());
+    assert_eq!(orders["status"], "up");
+    assert!(
+        orders["as_of"].is_string() && orders["as_of"].as_str() <= orders["timestamp"].as_str()
+    );
 
     let ready = analytics.get("/health/ready").await.expect(200);
     assert_eq!(ready["status"], "ready");
@@ -214,9 +221,11 @@ async fn a_service_that_is_down_has_no_total_if_none_was_ever_known() {
             "cancelled",
             "revenue",
             "average_order_value",
+            "as_of",
         ] {
             assert_eq!(orders[field], Value::Null, "{field}: {reason}");
         }
+        assert_eq!(orders["status"], "down", "{reason}");
     }
 }
 
@@ -256,7 +265,10 @@ async fn a_service_that_goes_down_keeps_its_last_total_and_its_time() {
         assert_eq!((last, &now["status"]), (json!(3), &json!("down")));
         assert_eq!(now["as_of"], source["as_of"]);
         let answer = analytics.get("/api/analytics/users").await.expect(200);
-        assert_eq!(answer["total"], 3);
+        assert_eq!(
+            (&answer["total"], &answer["status"], &answer["as_of"]),
+            (&json!(3), &json!("down"), &source["as_of"])
+        );
     }
     let ready = analytics.get("/health/ready").await.expect(200);
     assert_eq!(ready["status"], "degraded", "all upstreams are optional");

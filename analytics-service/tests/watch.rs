@@ -220,6 +220,19 @@ async fn the_current_state_is_reported() {
 }
 
 #[tokio::test]
+async fn a_service_at_the_address_of_another_is_not_up() {
+    let products = Stub::answering(
+        "200 OK",
+        r#"{"status":"healthy","service":"product-service","framework":"rocket"}"#,
+    )
+    .await;
+    let analytics = start([&products; 4], 60_000).await;
+    let services = services(&analytics).await;
+    let up: Vec<_> = services.iter().map(|one| one["status"] == "up").collect();
+    assert_eq!(up, [false, true, false, false], "{services:?}");
+}
+
+#[tokio::test]
 async fn rates_and_percentiles_are_of_the_requests_between_two_samples() {
     let observed = Observed::showing(12, &metrics(1000, 50)).await;
     let analytics = start([&observed.stub; 4], 500).await;
@@ -371,11 +384,11 @@ async fn an_invalid_answer_makes_only_its_own_values_unknown() {
         ),
         (health(1), Some(&*long), true, false, "too large"),
         (
-            "{}".to_owned(),
+            r#"{"service":"a"}"#.to_owned(),
             Some(&*metrics(1, 0)),
             false,
             true,
-            "an empty health",
+            "a health with nothing but a name",
         ),
     ] {
         let observed = Observed::showing(1, "").await;

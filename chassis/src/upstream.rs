@@ -2,6 +2,8 @@
 //! their caller along.
 
 pub mod breaker;
+pub mod budget;
+pub mod bulkhead;
 pub mod call;
 pub mod client;
 pub mod error;

@@ -10,6 +10,7 @@ use chassis::values::id::Id;
 use utoipa::OpenApi;
 
 use crate::App;
+use crate::error::ProductError;
 use crate::model::{
     Change, ChangeBody, NewProduct, NewProductBody, Product, ProductId, StockBody, StockChange,
 };
@@ -103,8 +104,12 @@ pub async fn change_stock(
     body: StockBody,
 ) -> Result<Reply, ApiError> {
     let change = StockChange::parse(id, body)?;
-    // Every result is final: no error here is transient.
-    let changing = async || (app.products.change_stock(change), true);
+    let changing = async || {
+        let changed = app.products.change_stock(change);
+        // What does not fit now may fit later, so this refusal is not tied to the key.
+        let is_final = !matches!(changed, Err(ProductError::TooMuchStock { .. }));
+        (changed, is_final)
+    };
     let changed = app.stock_changes.once(key, change, changing).await?;
     Ok(changed.reply(|changed| match changed {
         Ok(product) => Reply::json(200, &product),

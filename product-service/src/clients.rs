@@ -30,10 +30,7 @@ impl Sellers {
         let path = format!("/api/users/{id}");
         match self.0.get(&path).find::<User>().await {
             Ok(Some(user)) if user.id == id => Ok(()),
-            Ok(Some(other)) => Err(self.unavailable(CallError::Unusable(format!(
-                "asked for user {id}, got {}",
-                other.id
-            )))),
+            Ok(Some(other)) => Err(self.unavailable(CallError::other_record(id, other.id))),
             Ok(None) => Err(ProductError::UnknownSeller),
             Err(cause) => Err(self.unavailable(cause)),
         }

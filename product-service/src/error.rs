@@ -27,7 +27,8 @@ pub enum ProductError {
         /// The stock after the change.
         total: i64,
     },
-    /// 503: a required service does not answer, or fails.
+    /// 503: a required service does not answer, or fails, or this service is at its limit of
+    /// calls to it.
     Unavailable(&'static str, CallError),
 }
 
@@ -45,9 +46,7 @@ impl From<ProductError> for ApiError {
                 "delta",
                 format!("delta would bring the stock to {total}; the most is {MAX_STOCK}"),
             )]),
-            ProductError::Unavailable(service, cause) => {
-                Self::dependency_unavailable(service, cause)
-            }
+            ProductError::Unavailable(service, cause) => cause.for_client(service),
         }
     }
 }

@@ -19,6 +19,7 @@ use utoipa::{OpenApi as _, ToSchema};
 use crate::contract::error::{ApiError, ErrorBody};
 use crate::contract::operations::Operations;
 use crate::contract::reply::Reply;
+use crate::values::headers::NOT_FOUND;
 use crate::values::path::{decode_unreserved, shortened};
 
 /// Request headers that a page from another origin may send.
@@ -106,7 +107,9 @@ impl Api {
                 "There is nothing at {}; GET /docs lists what there is",
                 shortened(path)
             ))
-            .reply(),
+            .reply()
+            // So that a caller with a wrong address does not believe that a record is gone.
+            .with_header(NOT_FOUND, "route"),
             Some(route) if method == "OPTIONS" => Reply::no_content()
                 .with_header("allow", route.allow.clone())
                 .with_header("access-control-allow-methods", route.allow.clone())
@@ -306,6 +309,9 @@ fn add_headers(operation: &mut Operation) {
         add("X-Request-Id", "The id of the request, as in the log");
         if status == "201" {
             add("Location", "Where the new record is");
+        }
+        if status == "202" {
+            add("Location", "Where the outcome will be");
         }
         if status == "200" && is_list {
             add(

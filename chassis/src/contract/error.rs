@@ -195,6 +195,14 @@ impl ApiError {
         Self::new(503, "overloaded", message)
     }
 
+    /// 503: `limit` calls to `service` are in flight, the most that this service makes.
+    pub fn too_many_calls(limit: u32, service: &str) -> Self {
+        let message = format!(
+            "This service is at its limit of {limit} concurrent calls to {service}; nothing was changed, try again in a moment"
+        );
+        Self::new(503, "overloaded", message)
+    }
+
     /// 507: the store holds `limit` records, the most allowed.
     pub fn store_full(limit: usize) -> Self {
         let message = format!(

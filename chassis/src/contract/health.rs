@@ -46,12 +46,13 @@ pub(crate) enum Readied {
     Unavailable,
 }
 
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DependencyState {
     pub(crate) name: &'static str,
     /// Whether the service cannot do its work without it.
     pub(crate) required: bool,
+    /// `down` also if another service answers at its address.
     pub(crate) status: UpDown,
     /// What the circuit breaker does with calls to it.
     pub(crate) circuit: CircuitState,

@@ -102,6 +102,12 @@ impl Reply {
         Self::json(201, record).with_header("location", location)
     }
 
+    /// A record whose change goes on, and the `Location` where its outcome will be, status
+    /// 202.
+    pub fn accepted(location: String, record: &impl Serialize) -> Self {
+        Self::json(202, record).with_header("location", location)
+    }
+
     /// A page of the list at `path`, with `X-Total-Count` and, while more records follow,
     /// a `Link` to the next page.
     pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {

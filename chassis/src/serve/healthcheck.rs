@@ -55,9 +55,11 @@ pub(crate) async fn check(config: &ServiceConfig) -> Result<String, String> {
             "does not answer within {} s",
             TIMEOUT.as_secs()
         ))),
-        Err(CallError::Failed(status) | CallError::Refused { status, .. }) => {
-            Err(unhealthy(format!("answers {status}")))
-        }
+        Err(
+            CallError::Failed { status, .. }
+            | CallError::Refused { status, .. }
+            | CallError::TurnedAway { status, .. },
+        ) => Err(unhealthy(format!("answers {status}"))),
         Err(CallError::Unusable(_)) => Err(unhealthy(
             "does not answer like a service of the shop".to_owned(),
         )),

@@ -21,6 +21,7 @@ use crate::telemetry::context::Context;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::client::Upstream;
 use crate::upstream::metrics::Calls;
+use crate::upstream::shared_poll::SharedPoll;
 use crate::values::time::{Timestamp, milliseconds};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,7 +59,9 @@ pub struct Service {
     name: String,
     api: &'static Api,
     metrics: Metrics,
-    dependencies: Vec<Dependency>,
+    /// One check of all dependencies for all who ask at the same time: `/health/ready` is
+    /// open to everyone, and exempt from the limit on requests.
+    dependencies: SharedPoll<Vec<DependencyState>>,
     shutdown: Shutdown,
     limits: Limits,
     permits: Arc<Semaphore>,
@@ -66,7 +69,7 @@ pub struct Service {
 }
 
 /// A service that this one calls.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dependency {
     /// The upstream to call.
     pub upstream: Upstream,
@@ -76,6 +79,10 @@ pub struct Dependency {
 
 impl Service {
     /// A service that has just started.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the checks of its dependencies run on it.
     pub fn new(
         config: &ServiceConfig,
         api: &'static Api,
@@ -88,7 +95,9 @@ impl Service {
             name: config.name.clone(),
             api,
             metrics: Metrics::new(&config.name, config.limits.records, Box::new(calls)),
-            dependencies,
+            dependencies: SharedPoll::new(Vec::new(), move |before| {
+                check(dependencies.clone(), before)
+            }),
             shutdown,
             permits: Arc::new(Semaphore::new(config.limits.in_flight as usize)),
             limits: config.limits,
@@ -141,9 +150,12 @@ impl Service {
     }
 
     /// `GET /health/ready`: whether the service can do its work. Calls all dependencies
-    /// concurrently.
+    /// concurrently, once for all who ask at the same time.
     pub async fn ready(&self) -> Reply {
-        let dependencies = join_all(self.dependencies.iter().map(Dependency::state)).await;
+        let dependencies = match self.dependencies.fresh().await {
+            Ok(dependencies) => dependencies,
+            Err(bug) => return ApiError::from(bug).reply(),
+        };
         let down = |required| {
             dependencies
                 .iter()
@@ -214,18 +226,37 @@ impl Dependency {
         }
     }
 
-    async fn state(&self) -> DependencyState {
-        let latency = self.upstream.ping().await.ok();
+    /// The state now. `before` is the one before, if there is one.
+    async fn state(&self, before: Option<UpDown>) -> DependencyState {
+        let (upstream, pinged) = (self.upstream.name(), self.upstream.ping().await);
+        match (&pinged, before) {
+            // One line when it goes down, not one for each check.
+            (Err(_), Some(UpDown::Down)) | (Ok(_), None | Some(UpDown::Up)) => {}
+            (Err(error), _) => tracing::warn!(upstream, %error, "not ready: it is down"),
+            (Ok(_), Some(UpDown::Down)) => tracing::info!(upstream, "it is up again"),
+        }
         DependencyState {
-            name: self.upstream.name(),
+            name: upstream,
             required: self.required,
-            status: if latency.is_some() {
+            status: if pinged.is_ok() {
                 UpDown::Up
             } else {
                 UpDown::Down
             },
             circuit: self.upstream.circuit(),
-            latency_ms: latency.map(milliseconds),
+            latency_ms: pinged.ok().map(milliseconds),
         }
     }
+}
+
+/// The states of all dependencies. `before` are the ones before, none at first.
+async fn check(
+    dependencies: Vec<Dependency>,
+    before: Vec<DependencyState>,
+) -> Vec<DependencyState> {
+    let states = dependencies.iter().enumerate().map(|(n, dependency)| {
+        let before = before.get(n).map(|state| state.status);
+        dependency.state(before)
+    });
+    join_all(states).await
 }

@@ -1,7 +1,8 @@
-//! A circuit breaker: after failures in a row, a service gets no calls for a while.
+//! A circuit breaker: a service that keeps failing gets no calls for a while.
 //!
 //! ```text
-//!              N failures in a row
+//!          N failures in a row, or a
+//!          share of the latest 64 calls
 //!   closed ───────────────────────────▶ open ◀───────────┐
 //!     ▲                                   │ after a while │ it failed
 //!     │            it did not             ▼               │
@@ -9,7 +10,9 @@
 //! ```
 //!
 //! It spares a failing service calls that it cannot answer, and its caller the wait for
-//! them. The breaker itself makes no calls: it counts the outcomes that it is told.
+//! them. Failures in a row show a service that is down, after very few calls. The share
+//! shows one that fails often, but never long enough in a row. The breaker itself makes no
+//! calls: it counts the outcomes that it is told.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +30,7 @@ use crate::upstream::resilience::Circuit;
 /// use chassis::upstream::resilience::Circuit;
 ///
 /// let open = Duration::from_secs(3);
-/// let breaker = Breaker::new(Circuit { failures: 1, open });
+/// let breaker = Breaker::new(Circuit { failures: 1, open, ..Circuit::default() });
 /// let now = Instant::now();
 /// breaker.admit(now).unwrap().failed(now);
 /// assert!(breaker.admit(now).is_err());
@@ -41,12 +44,33 @@ pub struct Breaker {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Calls pass; this many in a row have failed.
-    Closed { failures: u32 },
+    /// Calls pass.
+    Closed(Outcomes),
     /// No call passes until then.
     Open { until: Instant },
     /// One call is in flight to find out whether the service is back.
     Probing,
+}
+
+/// What became of the latest calls: a bit for each of 64, the newest is the lowest, and a 1
+/// is a failure. Calls that were never made count as good.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcomes(u64);
+
+impl Outcomes {
+    fn add(&mut self, failed: bool) {
+        self.0 = self.0 << 1 | u64::from(failed);
+    }
+
+    /// The number of failures since the last success.
+    fn failed_in_a_row(self) -> u32 {
+        self.0.trailing_ones()
+    }
+
+    /// The number of failures among all of them.
+    fn failed(self) -> u32 {
+        self.0.count_ones()
+    }
 }
 
 /// A call that the breaker admitted. Report its outcome; dropped without one, it does
@@ -74,7 +98,7 @@ impl Breaker {
     pub fn new(circuit: Circuit) -> Self {
         Self {
             circuit,
-            state: Mutex::new(State::Closed { failures: 0 }),
+            state: Mutex::new(State::Closed(Outcomes::default())),
         }
     }
 
@@ -82,7 +106,7 @@ impl Breaker {
     pub fn admit(&self, now: Instant) -> Result<Pass<'_>, Duration> {
         let mut state = self.state.lock();
         let probe = match *state {
-            State::Closed { .. } => false,
+            State::Closed(_) => false,
             State::Open { until } if now < until => return Err(until - now),
             State::Open { .. } => {
                 *state = State::Probing;
@@ -97,13 +121,27 @@ impl Breaker {
         })
     }
 
+    /// How much longer the circuit is open at `now`, if it is.
+    pub fn open_for(&self, now: Instant) -> Option<Duration> {
+        match *self.state.lock() {
+            State::Open { until } if now < until => Some(until - now),
+            _ => None,
+        }
+    }
+
     /// The state at `now`.
     pub fn state(&self, now: Instant) -> CircuitState {
         match *self.state.lock() {
-            State::Closed { .. } => CircuitState::Closed,
+            State::Closed(_) => CircuitState::Closed,
             State::Open { until } if now < until => CircuitState::Open,
             State::Open { .. } | State::Probing => CircuitState::HalfOpen,
         }
+    }
+
+    /// Whether these outcomes open the circuit.
+    fn is_too_much(&self, outcomes: Outcomes) -> bool {
+        outcomes.failed_in_a_row() >= self.circuit.failures
+            || outcomes.failed() * 100 >= self.circuit.failure_rate * u64::BITS
     }
 }
 
@@ -112,35 +150,34 @@ impl Pass<'_> {
     pub fn succeeded(mut self) -> Change {
         let mut state = self.breaker.state.lock();
         if std::mem::take(&mut self.probe) {
-            *state = State::Closed { failures: 0 };
+            *state = State::Closed(Outcomes::default());
             return Change::Closed;
         }
         // A call admitted before the circuit opened says nothing about the current state.
-        if let State::Closed { failures } = &mut *state {
-            *failures = 0;
+        if let State::Closed(outcomes) = &mut *state {
+            outcomes.add(false);
         }
         Change::None
     }
 
     /// The service did not answer, or failed.
     pub fn failed(mut self, now: Instant) -> Change {
-        let Circuit {
-            failures: most,
-            open,
-        } = self.breaker.circuit;
         let mut state = self.breaker.state.lock();
-        let probe = std::mem::take(&mut self.probe);
-        match &mut *state {
-            State::Closed { failures } if *failures + 1 < most => {
-                *failures += 1;
-                Change::None
-            }
-            State::Open { .. } | State::Probing if !probe => Change::None,
-            state => {
-                *state = State::Open { until: now + open };
-                if probe { Change::None } else { Change::Opened }
+        let open = State::Open {
+            until: now + self.breaker.circuit.open,
+        };
+        if std::mem::take(&mut self.probe) {
+            *state = open;
+            return Change::None;
+        }
+        if let State::Closed(outcomes) = &mut *state {
+            outcomes.add(true);
+            if self.breaker.is_too_much(*outcomes) {
+                *state = open;
+                return Change::Opened;
             }
         }
+        Change::None
     }
 }
 
@@ -164,6 +201,7 @@ mod tests {
     fn breaker() -> Breaker {
         Breaker::new(Circuit {
             failures: 3,
+            failure_rate: 50,
             open: OPEN,
         })
     }
@@ -193,11 +231,42 @@ mod tests {
             assert_eq!(breaker.state(now), CircuitState::Closed);
             succeed(&breaker, now);
         }
+        assert_eq!(breaker.open_for(now), None);
         let breaker = opened(now);
         assert_eq!(breaker.state(now), CircuitState::Open);
         assert_eq!(breaker.admit(now).err(), Some(OPEN));
         let later = now + Duration::from_secs(2);
         assert_eq!(breaker.admit(later).err(), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn it_opens_when_half_of_the_latest_calls_failed_though_never_many_in_a_row() {
+        let (breaker, now) = (breaker(), Instant::now());
+        for _ in 0..31 {
+            assert_eq!(fail(&breaker, now), Change::None);
+            succeed(&breaker, now);
+        }
+        // A good time in between: the failures from before it no longer count.
+        for _ in 0..64 {
+            succeed(&breaker, now);
+        }
+        for _ in 0..31 {
+            assert_eq!(fail(&breaker, now), Change::None);
+            succeed(&breaker, now);
+        }
+        assert_eq!(fail(&breaker, now), Change::Opened, "32 of 64");
+        assert_eq!(breaker.open_for(now), Some(OPEN));
+        assert_eq!(breaker.open_for(now + OPEN), None);
+    }
+
+    #[test]
+    fn it_stays_closed_while_a_third_of_the_calls_fail() {
+        let (breaker, now) = (breaker(), Instant::now());
+        for _ in 0..500 {
+            assert_eq!(fail(&breaker, now), Change::None);
+            succeed(&breaker, now);
+            succeed(&breaker, now);
+        }
     }
 
     #[test]

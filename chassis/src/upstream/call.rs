@@ -1,11 +1,12 @@
 //! One call to another service: one or more attempts, each of them
 //!
 //! ```text
-//! a bulkhead permit ▸ admission by the circuit breaker ▸ a time-out ▸ HTTP
+//! a place in the bulkhead ▸ admission by the circuit breaker ▸ a time-out ▸ HTTP
 //! ```
 //!
-//! A call is repeated before its deadline where that is safe and may help. The
-//! settings are [`Resilience`](crate::upstream::resilience::Resilience).
+//! A call is repeated before its deadline where that is safe and may help, and where the
+//! retry budget allows it. The settings are
+//! [`Resilience`](crate::upstream::resilience::Resilience).
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -13,22 +14,26 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::telemetry::context::Context;
 use crate::telemetry::spans;
 use crate::upstream::breaker::{Change, Pass};
+use crate::upstream::bulkhead::{self, Bulkhead, Place};
 use crate::upstream::client::{Guarded, Upstream};
 use crate::upstream::error::CallError;
-use crate::values::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
+use crate::values::headers::{IDEMPOTENCY_KEY, NOT_FOUND, REQUEST_ID};
+use crate::values::path::shortened;
 
 /// The largest response body that is read, in bytes; the shop's own are far smaller.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The longest `Retry-After` that is told apart from longer ones.
+const A_LONG_TIME: Duration = Duration::from_hours(1);
 
 /// A call, not made yet. [`done`](Self::done), [`json`](Self::json) and the other async
 /// methods make it.
@@ -40,6 +45,7 @@ pub struct Call<'a> {
     path: &'a str,
     body: Option<Bytes>,
     key: Option<&'a str>,
+    once: bool,
 }
 
 /// A 2xx response, read to its end.
@@ -50,7 +56,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
         serde_json::from_slice(&self.body)
             .map_err(|cause| CallError::Unusable(format!("not the JSON expected: {cause}")))
     }
@@ -74,6 +80,7 @@ impl<'a> Call<'a> {
             path,
             body: None,
             key: None,
+            once: false,
         }
     }
 
@@ -91,6 +98,11 @@ impl<'a> Call<'a> {
             key: Some(key),
             ..self
         }
+    }
+
+    /// The same in one attempt, for a caller that repeats it in its own way.
+    pub fn once(self) -> Self {
+        Self { once: true, ..self }
     }
 
     /// Makes the call and ignores the body of the response.
@@ -112,8 +124,9 @@ impl<'a> Call<'a> {
         .await
     }
 
-    /// Makes the call and reads the record in the response, or `None` if the service
-    /// answers 404 in the contract's own format.
+    /// Makes the call and reads the record in the response, or `None` if the service says
+    /// that there is no such record. A 404 of anything else is an error: of another program
+    /// at that address, or of a service without such a route.
     pub async fn find<T: DeserializeOwned>(self) -> Result<Option<T>, CallError> {
         match self.json().await {
             Ok(record) => Ok(Some(record)),
@@ -132,27 +145,33 @@ impl<'a> Call<'a> {
         let Guarded {
             name,
             resilience,
+            budget,
             metrics,
             ..
         } = &*self.upstream.guarded;
         let deadline = self.upstream.deadline;
         let deadline = deadline.unwrap_or_else(|| Instant::now() + resilience.deadline);
-        let repeatable = self.method.is_safe() || self.key.is_some();
+        let repeatable = (self.method.is_safe() || self.key.is_some()) && !self.once;
         // If an earlier attempt may have taken effect and the last one was never
         // sent, return the earlier, ambiguous error.
         let mut in_doubt = None;
         let mut tried = 0;
         let error = loop {
-            let error = match self.attempt(deadline, &read).await {
+            let error = match self.attempt(tried, deadline, &read).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let pause = resilience.pause(tried);
+            let pause = error.retry_after().unwrap_or_default() + resilience.pause(tried);
+            let now = Instant::now();
             let again = repeatable
                 && error.is_transient()
                 && tried < resilience.retries
-                && Instant::now() + pause < deadline;
+                && pause < deadline.saturating_duration_since(now);
             if !again {
+                break error;
+            }
+            if !budget.withdraw(now) {
+                metrics.retries_denied.inc();
                 break error;
             }
             if error.in_doubt() {
@@ -170,68 +189,106 @@ impl<'a> Call<'a> {
         Err(error)
     }
 
-    /// One attempt, if bulkhead, circuit breaker and deadline allow it.
+    /// One attempt, if bulkhead, circuit breaker and deadline allow it; `tried` retries were
+    /// made before.
     async fn attempt<T>(
         &self,
+        tried: u32,
         deadline: Instant,
         read: impl Fn(&Answer) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let Guarded {
-            resilience,
             breaker,
             bulkhead,
+            budget,
             metrics,
             ..
         } = &*self.upstream.guarded;
-        let began = Instant::now();
-        let _permit = match bulkhead.as_ref().map(Semaphore::try_acquire) {
-            Some(Err(_)) => {
-                let full = CallError::BulkheadFull(resilience.bulkhead.unwrap_or_default());
-                metrics.ended(Some(&full));
-                return Err(full);
-            }
-            permit => permit,
+        let not_sent = |error: CallError| {
+            metrics.ended(Some(&error));
+            error
         };
+        let _place = match bulkhead {
+            Some(bulkhead) => Some(self.place(bulkhead, deadline).await.map_err(not_sent)?),
+            None => None,
+        };
+        // Only now: waiting for a place is no time of the service.
+        let began = Instant::now();
         let pass = match breaker.as_ref().map(|breaker| breaker.admit(began)) {
-            Some(Err(rest)) => {
-                let open = CallError::CircuitOpen(rest);
-                metrics.ended(Some(&open));
-                return Err(open);
-            }
+            Some(Err(rest)) => return Err(not_sent(CallError::CircuitOpen(rest))),
             Some(Ok(pass)) => Some(pass),
             None => None,
         };
-        let left = deadline.saturating_duration_since(began);
-        let limit = self.upstream.timeout.min(left);
+        let limit = self
+            .upstream
+            .timeout
+            .min(deadline.saturating_duration_since(began));
+        if tried == 0 {
+            budget.deposit(began);
+        }
         let in_flight = metrics.begin();
         let answered = self.exchange(limit).await;
         drop(in_flight);
+        let taken = began.elapsed();
         let result = answered.and_then(|answer| read(&answer));
-        // An attempt that had less than its own time-out says nothing about the service.
-        let cut_by_deadline =
-            limit < self.upstream.timeout && matches!(result, Err(CallError::TimedOut(_)));
-        if let Some(pass) = pass.filter(|_| !cut_by_deadline) {
-            self.judge(pass, result.as_ref().err());
+        if let Some(pass) = pass {
+            self.judge(pass, result.as_ref().err(), limit, taken);
         }
-        metrics.attempted(result.as_ref().err(), began.elapsed());
+        metrics.attempted(result.as_ref().err(), taken);
         result
     }
 
-    /// Reports the outcome to the breaker. A 4xx is an answer, not a failure.
-    fn judge(&self, pass: Pass<'_>, error: Option<&CallError>) {
+    /// A place in the bulkhead. Waits for one as long as it leaves a fair chance; but not while
+    /// the circuit is open, because then the place is of no use.
+    async fn place<'b>(
+        &self,
+        bulkhead: &'b Bulkhead,
+        deadline: Instant,
+    ) -> Result<Place<'b>, CallError> {
+        if let Ok(place) = bulkhead.try_enter() {
+            return Ok(place);
+        }
+        let breaker = self.upstream.guarded.breaker.as_ref();
+        if let Some(rest) = breaker.and_then(|breaker| breaker.open_for(Instant::now())) {
+            return Err(CallError::CircuitOpen(rest));
+        }
+        let latest = deadline.checked_sub(self.fair_chance());
+        let place = bulkhead.enter(latest.unwrap_or(deadline)).await;
+        place.map_err(|bulkhead::Full(most)| CallError::BulkheadFull(most))
+    }
+
+    /// The least time for an attempt: half of its time-out. One that had less, because the
+    /// deadline was near, and timed out says nothing about the service.
+    fn fair_chance(&self) -> Duration {
+        let ordinary = self.upstream.guarded.resilience.timeout;
+        self.upstream.timeout.min(ordinary) / 2
+    }
+
+    /// Reports the outcome of an attempt to the breaker. The attempt had `limit`, and took
+    /// `taken`.
+    ///
+    /// A refusal is an answer, not a failure. But an answer that comes later than the
+    /// time-out of an ordinary call is a failure, even if this caller was patient: it must not
+    /// close the circuit for those who are not.
+    fn judge(&self, pass: Pass<'_>, error: Option<&CallError>, limit: Duration, taken: Duration) {
         let upstream = self.upstream.name();
+        let is_late = taken > self.upstream.guarded.resilience.timeout;
         let change = match error {
+            Some(CallError::TimedOut(_)) if limit < self.fair_chance() => return,
             Some(error) if !error.is_answer() => pass.failed(Instant::now()),
+            _ if is_late => pass.failed(Instant::now()),
             _ => pass.succeeded(),
         };
-        match (change, error) {
-            (Change::Opened, Some(error)) => {
-                tracing::warn!(upstream, %error, "circuit open after failures in a row");
+        match change {
+            Change::Opened => {
+                let cause = error.map(ToString::to_string);
+                let cause = cause.unwrap_or_else(|| format!("answered only after {taken:?}"));
+                tracing::warn!(upstream, error = %cause, "circuit open after too many failures");
             }
-            (Change::Closed, _) => {
+            Change::Closed => {
                 tracing::info!(upstream, "circuit closed, the service answers again");
             }
-            _ => {}
+            Change::None => {}
         }
     }
 
@@ -303,19 +360,53 @@ async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
             body,
         });
     }
-    if status.is_server_error() {
-        return Err(CallError::Failed(status.as_u16()));
+    Err(failure(status.as_u16(), &head.headers, &body))
+}
+
+/// What a response other than a 2xx means.
+fn failure(status: u16, headers: &HeaderMap, body: &[u8]) -> CallError {
+    let retry_after = headers.get(RETRY_AFTER).map(seconds);
+    if status >= 500 {
+        return CallError::Failed {
+            status,
+            retry_after,
+        };
     }
-    // A 4xx counts as an answer only in the contract's format: a 404 from another
-    // program at that address must not become "User not found".
-    match serde_json::from_slice::<Refusal>(&body) {
-        Ok(refusal) if status.is_client_error() => Err(CallError::Refused {
-            status: status.as_u16(),
-            code: refusal.code,
-            message: refusal.error,
-        }),
-        _ => Err(CallError::Unusable(format!("status {}", status.as_u16()))),
+    // A refusal is one only in the contract's format: a 404 from another program at that
+    // address must not become "User not found". Nor must that of a service of the shop that
+    // has no such route, or a response that asks to come again.
+    let no_record = status == 404 && !headers.contains_key(NOT_FOUND);
+    let is_about_request = no_record || matches!(status, 400 | 402 | 409 | 410 | 422);
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) if is_about_request && retry_after.is_none() => CallError::Refused {
+            status,
+            code: shortened(&refusal.code).into_owned(),
+            message: shortened(&refusal.error).into_owned(),
+        },
+        Ok(refusal) if status >= 400 => CallError::TurnedAway {
+            status,
+            message: shortened(&refusal.error).into_owned(),
+            retry_after,
+        },
+        // What stands in between has a format of its own.
+        Err(_) if matches!(status, 401 | 403 | 407 | 408 | 421 | 425 | 429) => {
+            CallError::TurnedAway {
+                status,
+                message: "not an error of a service of the shop".to_owned(),
+                retry_after,
+            }
+        }
+        _ => CallError::Unusable(format!("status {status}")),
     }
+}
+
+/// The time in a `Retry-After`. A date, or anything else that is no number, is later than
+/// any deadline of a request.
+fn seconds(retry_after: &HeaderValue) -> Duration {
+    let seconds = retry_after.to_str().ok().and_then(|text| text.parse().ok());
+    seconds.map_or(A_LONG_TIME, |seconds| {
+        Duration::from_secs(seconds).min(A_LONG_TIME)
+    })
 }
 
 #[cfg(test)]

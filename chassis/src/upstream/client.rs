@@ -10,11 +10,12 @@ use hyper::Method;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Serialize;
-use tokio::sync::Semaphore;
+use serde::{Deserialize, Serialize};
 
 use crate::contract::health::CircuitState;
 use crate::upstream::breaker::Breaker;
+use crate::upstream::budget::RetryBudget;
+use crate::upstream::bulkhead::Bulkhead;
 use crate::upstream::call::Call;
 use crate::upstream::error::CallError;
 use crate::upstream::metrics::CallMetrics;
@@ -23,6 +24,15 @@ use crate::upstream::url::UpstreamUrl;
 
 /// How long another service's `/health` may take.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The names by which the services of the shop can be mistaken for each other.
+const SERVICES: [&str; 5] = [
+    "user-service",
+    "product-service",
+    "order-service",
+    "notification-service",
+    "analytics-service",
+];
 
 /// How long an idle connection is kept: less than the servers keep theirs, or a call
 /// could use a connection that the server is closing.
@@ -55,6 +65,12 @@ pub struct Upstream {
     pub(super) deadline: Option<Instant>,
 }
 
+/// The field of `/health` that says who answers.
+#[derive(Deserialize)]
+struct Health {
+    service: String,
+}
+
 /// What all clones of an [`Upstream`] share.
 #[derive(Debug)]
 pub(super) struct Guarded {
@@ -62,7 +78,8 @@ pub(super) struct Guarded {
     pub(super) url: UpstreamUrl,
     pub(super) resilience: Resilience,
     pub(super) breaker: Option<Breaker>,
-    pub(super) bulkhead: Option<Semaphore>,
+    pub(super) bulkhead: Option<Bulkhead>,
+    pub(super) budget: RetryBudget,
     pub(super) metrics: CallMetrics,
 }
 
@@ -108,9 +125,8 @@ impl Upstream {
                 url: url.clone(),
                 resilience,
                 breaker: resilience.circuit.map(Breaker::new),
-                bulkhead: resilience
-                    .bulkhead
-                    .map(|most| Semaphore::new(most as usize)),
+                bulkhead: resilience.bulkhead.map(Bulkhead::new),
+                budget: RetryBudget::new(resilience.retry_budget),
                 metrics: CallMetrics::default(),
             }),
             http,
@@ -131,15 +147,6 @@ impl Upstream {
     pub fn before(&self, deadline: Instant) -> Self {
         Self {
             deadline: Some(deadline),
-            ..self.clone()
-        }
-    }
-
-    /// The same over another connection pool.
-    #[must_use]
-    pub fn over(&self, http: Connections) -> Self {
-        Self {
-            http,
             ..self.clone()
         }
     }
@@ -181,11 +188,30 @@ impl Upstream {
         Call::new(self, Method::PATCH, path).with_body(body)
     }
 
-    /// Calls `/health` and returns how long the response took. Ignores the circuit
-    /// breaker and does not change it.
+    /// Calls `/health`, checks that no other service of the shop answers, and returns how long
+    /// the response took. Ignores the circuit breaker and does not change it.
     pub async fn ping(&self) -> Result<Duration, CallError> {
         let started = Instant::now();
-        self.get("/health").exchange(PING_TIMEOUT).await?;
-        Ok(started.elapsed())
+        let answer = self.get("/health").exchange(PING_TIMEOUT).await?;
+        let taken = started.elapsed();
+        self.check_name(&answer.json::<Health>()?.service)?;
+        Ok(taken)
+    }
+
+    /// Fails if `name`, which answers in `/health`, is another service of the shop: then the
+    /// address is wrong. Any other name is one that an operator has chosen (`SERVICE_NAME`).
+    pub fn check_name(&self, name: &str) -> Result<(), CallError> {
+        let Guarded {
+            name: expected,
+            url,
+            ..
+        } = &*self.guarded;
+        if name == *expected || !SERVICES.contains(&name) {
+            return Ok(());
+        }
+        let at = url.as_str();
+        Err(CallError::Unusable(format!(
+            "{name} answers at {at}, which should be the address of {expected}"
+        )))
     }
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use hyper_util::client::legacy;
 
-/// Why a call failed. All but the first, the second and the last two are ambiguous: the
-/// request may have taken effect ([`CallError::in_doubt`]).
+use crate::contract::error::ApiError;
+
+/// Why a call failed. After some failures nobody knows whether the request took effect
+/// ([`CallError::in_doubt`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// The service refused the request: a 4xx with the contract's error.
+    /// The service judged the request and refused it: a 4xx about a record or a value, with
+    /// the contract's error.
     Refused {
         /// The status, 400 to 499.
         status: u16,
@@ -19,19 +22,37 @@ pub enum CallError {
         /// The sentence for a person.
         message: String,
     },
+    /// Nobody judged the request: a 4xx of a rate limiter, of something else in between, or of
+    /// a service that has no such route. This attempt had no effect, and it says nothing
+    /// about an attempt before it.
+    TurnedAway {
+        /// The status, 400 to 499.
+        status: u16,
+        /// The sentence for a person, if there is one.
+        message: String,
+        /// How long to wait before the next attempt, if the response says so.
+        retry_after: Option<Duration>,
+    },
     /// No connection: nothing was sent.
     Unreachable(String),
     /// No complete response in time.
     TimedOut(Duration),
     /// The connection broke before the response was complete.
     Broken(String),
-    /// The status of a 5xx response.
-    Failed(u16),
-    /// A response that does not follow the contract: a redirect, or no JSON.
+    /// A 5xx response.
+    Failed {
+        /// The status, 500 to 599.
+        status: u16,
+        /// How long to wait before the next attempt, if the response says so.
+        retry_after: Option<Duration>,
+    },
+    /// A response that does not follow the contract: a redirect, no JSON, or a value that the
+    /// contract excludes.
     Unusable(String),
     /// The circuit is open for this much longer: nothing was sent.
     CircuitOpen(Duration),
-    /// This many calls to the service are in flight, the most allowed: nothing was sent.
+    /// So many calls to the service were in flight, the most allowed, that this one got no
+    /// place before its deadline: nothing was sent.
     BulkheadFull(u32),
 }
 
@@ -41,20 +62,26 @@ impl fmt::Display for CallError {
             Self::Refused {
                 status, message, ..
             } => write!(f, "refused with {status}: {message}"),
+            Self::TurnedAway {
+                status, message, ..
+            } => write!(f, "turned the request away with {status}: {message}"),
             Self::Unreachable(cause) => write!(f, "cannot be reached: {cause}"),
-            Self::TimedOut(limit) => write!(f, "did not answer within {} ms", limit.as_millis()),
+            Self::TimedOut(limit) => {
+                let limit = (limit.as_secs_f64() * 1000.0).round();
+                write!(f, "did not answer within {limit} ms")
+            }
             Self::Broken(cause) => write!(f, "broke off the connection: {cause}"),
-            Self::Failed(status) => write!(f, "failed with {status}"),
+            Self::Failed { status, .. } => write!(f, "failed with {status}"),
             Self::Unusable(what) => write!(f, "sent an unusable response: {what}"),
             Self::CircuitOpen(rest) => write!(
                 f,
-                "was not called: its circuit is open for another {} ms, after failures in a row",
+                "was not called: its circuit is open for another {} ms, after too many failures",
                 rest.as_millis()
             ),
             Self::BulkheadFull(most) => {
                 write!(
                     f,
-                    "was not called: {most} calls to it are in flight, the most allowed"
+                    "was not called: {most} calls to it were in flight, the most allowed, until the deadline"
                 )
             }
         }
@@ -64,7 +91,12 @@ impl fmt::Display for CallError {
 impl Error for CallError {}
 
 impl CallError {
-    /// Whether the service processed the request and refused it.
+    /// The service answered with another record than the one asked for.
+    pub fn other_record(asked: impl fmt::Display, got: impl fmt::Display) -> Self {
+        Self::Unusable(format!("asked for {asked}, got {got}"))
+    }
+
+    /// Whether the service judged the request and refused it.
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
@@ -72,11 +104,20 @@ impl CallError {
     /// Whether the request may have taken effect although the call failed.
     pub fn in_doubt(&self) -> bool {
         match self {
-            Self::TimedOut(_) | Self::Broken(_) | Self::Failed(_) | Self::Unusable(_) => true,
+            Self::TimedOut(_) | Self::Broken(_) | Self::Failed { .. } | Self::Unusable(_) => true,
             Self::Refused { .. }
+            | Self::TurnedAway { .. }
             | Self::Unreachable(_)
             | Self::CircuitOpen(_)
             | Self::BulkheadFull(_) => false,
+        }
+    }
+
+    /// How long the response asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TurnedAway { retry_after, .. } | Self::Failed { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 
@@ -84,7 +125,12 @@ impl CallError {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TimedOut(_) | Self::Broken(_) => true,
-            Self::Failed(status) => matches!(status, 502..=504),
+            Self::Failed { status, .. } => matches!(status, 502..=504),
+            Self::TurnedAway {
+                status,
+                retry_after,
+                ..
+            } => retry_after.is_some() || matches!(status, 408 | 425 | 429),
             Self::Refused { .. }
             | Self::Unusable(_)
             | Self::CircuitOpen(_)
@@ -92,14 +138,24 @@ impl CallError {
         }
     }
 
+    /// The error for a client of this service, which needs `service`. A full bulkhead is a
+    /// limit of this service; anything else is a failure of the other one.
+    pub fn for_client(&self, service: &str) -> ApiError {
+        match self {
+            Self::BulkheadFull(most) => ApiError::too_many_calls(*most, service),
+            cause => ApiError::dependency_unavailable(service, cause),
+        }
+    }
+
     /// The outcome in one word, for metrics and spans.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
+            Self::TurnedAway { .. } => "turned_away",
             Self::Unreachable(_) => "unreachable",
             Self::TimedOut(_) => "timed_out",
             Self::Broken(_) => "broken",
-            Self::Failed(_) => "failed",
+            Self::Failed { .. } => "failed",
             Self::Unusable(_) => "unusable",
             Self::CircuitOpen(_) => "circuit_open",
             Self::BulkheadFull(_) => "bulkhead_full",

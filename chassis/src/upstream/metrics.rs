@@ -23,15 +23,18 @@ pub(crate) struct CallMetrics {
     in_flight: Gauge,
     /// Repeated attempts.
     pub(crate) retries: Counter,
+    /// Retries that the retry budget did not allow.
+    pub(crate) retries_denied: Counter,
 }
 
 /// The outcome of an attempt that succeeded.
 const OK: &str = "ok";
 
 /// The outcomes as labels: [`OK`] and all values of [`CallError::outcome`].
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     OK,
     "refused",
+    "turned_away",
     "unreachable",
     "timed_out",
     "broken",
@@ -48,6 +51,7 @@ impl Default for CallMetrics {
             durations: Histogram::new(BUCKETS),
             in_flight: Gauge::default(),
             retries: Counter::default(),
+            retries_denied: Counter::default(),
         }
     }
 }
@@ -169,6 +173,14 @@ impl Collector for Calls {
             &mut encoder,
             ("upstream_retries", "Attempts that repeat one that failed"),
             |calls| &calls.retries,
+        )?;
+        self.each(
+            &mut encoder,
+            (
+                "upstream_retries_denied",
+                "Retries that were not made because the retry budget was spent",
+            ),
+            |calls| &calls.retries_denied,
         )
     }
 }

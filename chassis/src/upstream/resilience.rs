@@ -5,7 +5,8 @@
 //! | time-out | every call has one |
 //! | deadline | all calls for one request share one, so that retries add up to no more |
 //! | retry | with exponential backoff and full jitter, where repeating is safe |
-//! | circuit breaker | after failures in a row, a service gets no calls for a while |
+//! | retry budget | retries are a share of the calls, so that they cannot multiply the load of a failing service |
+//! | circuit breaker | a service that keeps failing gets no calls for a while |
 //! | bulkhead | a limit on concurrent calls to each service, so that one that hangs cannot take all |
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct Resilience {
     pub deadline: Duration,
     /// How often a call is repeated at most.
     pub retries: u32,
+    /// The most retries per hundred calls to one service; a burst of a few is always allowed.
+    pub retry_budget: u32,
     /// The longest pause before the first retry; it doubles with each.
     pub backoff: Duration,
     /// When the circuit to a failing service opens; `None` never opens it.
@@ -34,6 +37,8 @@ pub struct Resilience {
 pub struct Circuit {
     /// The failures in a row that open it.
     pub failures: u32,
+    /// The percentage of failures among the latest 64 calls that opens it.
+    pub failure_rate: u32,
     /// How long it stays open; then one call at a time finds out whether the service is back.
     pub open: Duration,
 }
@@ -44,6 +49,7 @@ impl Default for Resilience {
             timeout: Duration::from_millis(800),
             deadline: Duration::from_secs(2),
             retries: 2,
+            retry_budget: 20,
             backoff: Duration::from_millis(50),
             circuit: Some(Circuit::default()),
             bulkhead: Some(64),
@@ -55,6 +61,7 @@ impl Default for Circuit {
     fn default() -> Self {
         Self {
             failures: 5,
+            failure_rate: 50,
             open: Duration::from_secs(5),
         }
     }
@@ -70,8 +77,10 @@ impl Resilience {
         let timeout = Self::timeout(env, "CALL_TIMEOUT_MS", default.timeout, deadline);
         // Read even if they are switched off: a bad value is a bad value.
         let retries = env.number("RETRIES", default.retries, 0..=10);
+        let retry_budget = env.number("RETRY_BUDGET", default.retry_budget, 1..=100);
         let circuit = Circuit {
-            failures: env.number("CIRCUIT_FAILURES", circuit.failures, 1..=1000),
+            failures: env.number("CIRCUIT_FAILURES", circuit.failures, 1..=64),
+            failure_rate: env.number("CIRCUIT_FAILURE_RATE", circuit.failure_rate, 1..=100),
             open: env.milliseconds("CIRCUIT_OPEN_MS", circuit.open),
         };
         let bulkhead = env.number("BULKHEAD", 64, 1..=100_000);
@@ -79,6 +88,7 @@ impl Resilience {
             timeout,
             deadline,
             retries: if on { retries } else { 0 },
+            retry_budget,
             backoff: env.milliseconds("RETRY_BACKOFF_MS", default.backoff),
             circuit: on.then_some(circuit),
             bulkhead: on.then_some(bulkhead),
@@ -112,6 +122,12 @@ impl Resilience {
         let longest = self.backoff.saturating_mul(2_u32.saturating_pow(tried));
         longest.mul_f64(fastrand::f64())
     }
+}
+
+/// A random time between half of `pause` and all of it, for a task that repeats a call in the
+/// background: many such tasks must not come back together.
+pub fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,7 +181,12 @@ mod tests {
             ("DEADLINE_MS", "500", "shorter than a time-out"),
             ("RETRIES", "-1", "fewer than none"),
             ("RETRIES", "1000", "an attack"),
+            ("RETRY_BUDGET", "0", "RETRIES=0 says so"),
+            ("RETRY_BUDGET", "20%", "a unit"),
             ("CIRCUIT_FAILURES", "0", "open before anything failed"),
+            ("CIRCUIT_FAILURES", "65", "more than are remembered"),
+            ("CIRCUIT_FAILURE_RATE", "0", "open before anything failed"),
+            ("CIRCUIT_FAILURE_RATE", "101", "more than all"),
             ("CIRCUIT_OPEN_MS", "5s", "a unit"),
             ("BULKHEAD", "0", "no call at all"),
         ] {

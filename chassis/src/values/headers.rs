@@ -12,3 +12,7 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// What other tracing systems have recorded about the trace.
 pub const TRACESTATE: &str = "tracestate";
+
+/// What a 404 did not find. The one value is `route`: there is no such path. Without the
+/// header, the path is known and the record is not.
+pub const NOT_FOUND: &str = "x-not-found";

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::contract::health::CircuitState;
 use crate::testkit::Stub;
@@ -23,10 +25,11 @@ async fn looked_up(stub: Stub) -> &'static str {
         Ok(Some(_)) => "found",
         Ok(None) => "not found",
         Err(CallError::Refused { .. }) => "refused",
+        Err(CallError::TurnedAway { .. }) => "turned away",
         Err(CallError::Unreachable(_)) => "unreachable",
         Err(CallError::TimedOut(_)) => "timed out",
         Err(CallError::Broken(_)) => "broken",
-        Err(CallError::Failed(_)) => "failed",
+        Err(CallError::Failed { .. }) => "failed",
         Err(CallError::Unusable(_)) => "unusable",
         Err(CallError::CircuitOpen(_)) => "circuit open",
         Err(CallError::BulkheadFull(_)) => "bulkhead full",
@@ -54,9 +57,34 @@ async fn an_outage_is_never_not_found() {
             "something else at that address",
         ),
         (
+            Stub::answering("404 Not Found\r\nx-not-found: route", NOT_FOUND).await,
+            "turned away",
+            "another service of the shop at that address",
+        ),
+        (
+            Stub::answering("405 Method Not Allowed", NOT_FOUND).await,
+            "turned away",
+            "a service with another contract",
+        ),
+        (
             Stub::answering("400 Bad Request", NOT_FOUND).await,
             "refused",
             "another refusal",
+        ),
+        (
+            Stub::answering("409 Conflict\r\nretry-after: 1", NOT_FOUND).await,
+            "turned away",
+            "not judged yet",
+        ),
+        (
+            Stub::answering("401 Unauthorized", "<h1>401</h1>").await,
+            "turned away",
+            "a gateway in between",
+        ),
+        (
+            Stub::answering("429 Too Many Requests", NOT_FOUND).await,
+            "turned away",
+            "a rate limiter in between",
         ),
         (
             Stub::answering("500 Internal Server Error", NOT_FOUND).await,
@@ -299,15 +327,39 @@ async fn a_refusal_opens_no_circuit() {
     assert_eq!(upstream.circuit(), CircuitState::Closed);
 }
 
+/// Answers every request after `pause`.
+async fn slow(pause: Duration) -> Stub {
+    Stub::replying(move |_| {
+        tokio::task::block_in_place(|| std::thread::sleep(pause));
+        ("200 OK", r#"{"id":"7"}"#.to_owned())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_for_a_place_in_the_bulkhead() {
+    let stub = slow(Duration::from_millis(20)).await;
+    let upstream = stub.upstream_with(Resilience {
+        bulkhead: Some(2),
+        ..Resilience::default()
+    });
+    let calls = (0..12).map(|_| {
+        let upstream = upstream.clone();
+        async move { upstream.get("/").done().await }
+    });
+    for got in join_all(calls).await {
+        got.expect("there is time for all of them");
+    }
+}
+
 #[tokio::test]
-async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
+async fn a_call_without_a_place_in_time_is_never_sent() {
     let stub = Stub::hanging().await;
-    let narrow = Resilience {
+    let upstream = stub.upstream_with(Resilience {
         bulkhead: Some(2),
         retries: 0,
         ..Resilience::default()
-    };
-    let upstream = stub.upstream_with(narrow);
+    });
     let two = [(); 2].map(|()| {
         let upstream = upstream.clone();
         tokio::spawn(async move { upstream.get("/").done().await })
@@ -315,8 +367,15 @@ async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
     while upstream.metrics().in_flight_now() < 2 && !two[0].is_finished() {
         tokio::task::yield_now().await;
     }
-    let refused = upstream.get("/").done().await;
-    assert_eq!(refused, Err(CallError::BulkheadFull(2)));
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(450);
+    let late = upstream.before(deadline).get("/").done().await;
+    assert_eq!(late, Err(CallError::BulkheadFull(2)));
+    // Half of the time-out of 800 ms must be left for the call itself.
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(50), "{waited:?}");
+    let told = late.expect_err("late").for_client("stub-service");
+    assert!(format!("{told:?}").contains("overloaded"), "{told:?}");
     assert!(two.iter().all(|call| !call.is_finished()), "it hangs still");
     for call in two {
         call.await.expect("no panic").expect_err("it hangs");
@@ -325,8 +384,160 @@ async fn a_bulkhead_refuses_at_once_what_is_one_too_many() {
     let got = upstream.get("/").done().await;
     assert!(
         matches!(got, Err(CallError::TimedOut(_))),
-        "a permit is free again"
+        "a place is free again"
     );
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_place_while_the_circuit_is_open() {
+    let stub = Stub::hanging().await;
+    let upstream = stub.upstream_with(Resilience {
+        bulkhead: Some(1),
+        retries: 0,
+        circuit: Some(Circuit {
+            failures: 1,
+            ..Circuit::default()
+        }),
+        ..quick()
+    });
+    upstream.get("/").done().await.expect_err("it hangs");
+    let bulkhead = upstream.guarded.bulkhead.as_ref().expect("there is one");
+    let _place = bulkhead.try_enter().expect("it is empty");
+    let began = Instant::now();
+    let got = upstream.get("/").done().await;
+    assert!(matches!(got, Err(CallError::CircuitOpen(_))), "{got:?}");
+    assert!(began.elapsed() < Duration::from_millis(500), "at once");
+}
+
+#[tokio::test]
+async fn a_time_out_as_long_as_the_deadline_opens_the_circuit() {
+    let stub = Stub::hanging().await;
+    let upstream = stub.upstream_with(Resilience {
+        deadline: quick().timeout,
+        ..quick()
+    });
+    for _ in 0..5 {
+        assert_eq!(upstream.circuit(), CircuitState::Closed);
+        upstream.get("/").done().await.expect_err("it hangs");
+    }
+    assert_eq!(upstream.circuit(), CircuitState::Open);
+}
+
+#[tokio::test]
+async fn an_attempt_that_had_hardly_any_time_says_nothing() {
+    let stub = Stub::hanging().await;
+    let upstream = stub.upstream_with(quick());
+    for _ in 0..10 {
+        let soon = Instant::now() + Duration::from_millis(5);
+        let got = upstream.before(soon).get("/").done().await;
+        got.expect_err("it hangs");
+    }
+    assert_eq!(upstream.circuit(), CircuitState::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_slow_success_of_a_patient_caller_is_a_failure_for_the_others() {
+    let stub = slow(Duration::from_millis(120)).await;
+    let upstream = stub.upstream_with(Resilience {
+        circuit: Some(Circuit {
+            failures: 2,
+            open: Duration::from_millis(1),
+            ..Circuit::default()
+        }),
+        ..quick()
+    });
+    let patient = upstream.clone().with_timeout(Duration::from_secs(2));
+    for _ in 0..2 {
+        patient.get("/").done().await.expect("it answers late");
+    }
+    assert_ne!(upstream.circuit(), CircuitState::Closed, "too late");
+    sleep(Duration::from_millis(5)).await;
+    patient.get("/").done().await.expect("the probe");
+    assert_ne!(upstream.circuit(), CircuitState::Closed, "too late again");
+}
+
+#[tokio::test]
+async fn retries_are_a_share_of_the_calls() {
+    let (stub, asked) = failing(u32::MAX, UNAVAILABLE).await;
+    let upstream = stub.upstream_with(Resilience {
+        circuit: None,
+        ..quick()
+    });
+    for _ in 0..100 {
+        upstream.get("/").done().await.expect_err("it is down");
+    }
+    let retries = asked.load(Ordering::SeqCst) - 100;
+    // 50 at first, a fifth of a hundred, and one for each second.
+    assert!((70..90).contains(&retries), "{retries} retries");
+    let metrics = upstream.metrics();
+    assert_eq!(metrics.retries.get(), u64::from(retries));
+    assert!(metrics.retries_denied.get() > 0);
+}
+
+#[tokio::test]
+async fn a_retry_waits_as_long_as_the_service_asks() {
+    const SOON: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const LATER: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const ON_A_DAY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: Wed, 21 Oct 2065 07:28:00 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const LIMITED: &str = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for (failure, expected) in [(SOON, 2), (LIMITED, 2), (LATER, 1), (ON_A_DAY, 1)] {
+        let (stub, asked) = failing(1, failure).await;
+        let upstream = stub.upstream_with(quick());
+        let began = Instant::now();
+        let got = upstream.get("/").done().await;
+        assert_eq!(asked.load(Ordering::SeqCst), expected, "{failure}");
+        assert_eq!(got.is_ok(), expected == 2, "{failure}: {got:?}");
+        if expected == 2 {
+            assert!(began.elapsed() >= Duration::from_secs(1), "{failure}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_between_settles_no_doubt() {
+    for status in [
+        "401 Unauthorized",
+        "408 Request Timeout",
+        "429 Too Many Requests",
+        "404 Not Found\r\nx-not-found: route",
+    ] {
+        let asked = AtomicU32::new(0);
+        let stub = Stub::sending(move |_| {
+            // The first change may have been made; then something else answers.
+            if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                return String::new();
+            }
+            let length = NOT_FOUND.len();
+            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{NOT_FOUND}")
+        })
+        .await;
+        let upstream = stub.upstream_with(quick());
+        let call = upstream.patch("/", &()).with_key("k");
+        let error = call.done().await.expect_err("never made for sure");
+        assert!(error.in_doubt(), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_ping_checks_who_answers() {
+    for (body, expected) in [
+        (r#"{"status":"healthy","service":"stub-service"}"#, None),
+        (
+            r#"{"status":"healthy","service":"product-service"}"#,
+            Some("product-service"),
+        ),
+        (r#"{"status":"healthy"}"#, Some("service")),
+        ("It works!", Some("JSON")),
+    ] {
+        let stub = Stub::answering("200 OK", body).await;
+        match (stub.upstream().ping().await, expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => {
+                assert!(error.to_string().contains(part), "{body}: {error}");
+            }
+            (got, _) => panic!("{body}: {got:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -340,7 +551,11 @@ async fn switched_off_there_are_time_outs_and_nothing_else() {
     });
     for _ in 0..20 {
         let got = upstream.get("/").done().await;
-        assert_eq!(got, Err(CallError::Failed(503)));
+        let failed = CallError::Failed {
+            status: 503,
+            retry_after: None,
+        };
+        assert_eq!(got, Err(failed));
     }
     assert_eq!(asked.load(Ordering::SeqCst), 20);
     assert_eq!(upstream.circuit(), CircuitState::Closed);
