@@ -10,6 +10,7 @@ use chassis::values::id::Id;
 use utoipa::OpenApi;
 
 use crate::App;
+use crate::cancel_order::Cancellation;
 use crate::model::{NewOrder, Order, OrderBody, OrderId, Stats, UserId};
 use crate::place_order::place_order_once;
 
@@ -84,12 +85,19 @@ pub fn get_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
 }
 
 /// Cancel an order and return its stock
+///
+/// If product-service does not say in time whether the stock is back, order-service goes on
+/// asking. The order at `Location` then becomes `cancelled`, or it stands.
 #[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", params(("id" = Id, Path)), responses(
     (status = 200, description = "The cancelled order", body = Order),
-    (status = 409, description = "`conflict`: the order is cancelled already"),
-    (status = 503, description = "`dependency_unavailable`: product-service does not answer"),
+    (status = 202, description = "The order as it is; the cancellation goes on", body = Order),
+    (status = 409, description = "`conflict`: the order is cancelled already, or its stock does not fit"),
+    (status = 503, description = "`dependency_unavailable`: product-service does not answer; nothing was begun"),
 ))]
 pub async fn cancel_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
-    let order = crate::cancel_order::cancel_order(app.clone(), id).await?;
-    Ok(Reply::json(200, &order))
+    let cancellation = crate::cancel_order::cancel_order(app.clone(), id).await?;
+    Ok(match cancellation {
+        Cancellation::Done(order) => Reply::json(200, &order),
+        Cancellation::InProgress(order) => Reply::accepted(format!("/api/orders/{id}"), &order),
+    })
 }

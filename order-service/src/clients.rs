@@ -18,8 +18,7 @@ pub struct Users(Upstream);
 /// The fields of a user that an order needs.
 #[derive(Debug, Deserialize)]
 struct User {
-    #[serde(rename = "id")]
-    _id: Id,
+    id: Id,
 }
 
 impl Users {
@@ -32,16 +31,20 @@ impl Users {
     pub async fn exists(&self, id: Id, deadline: Instant) -> Result<bool, OrderError> {
         let upstream = self.0.before(deadline);
         let path = format!("/api/users/{id}");
-        let user = upstream.get(&path).find::<User>().await;
-        Ok(user
-            .map_err(|error| OrderError::Unavailable(upstream.name(), error))?
-            .is_some())
+        let found = match upstream.get(&path).find::<User>().await {
+            Ok(Some(other)) if other.id != id => Err(CallError::other_record(id, other.id)),
+            found => found.map(|user| user.is_some()),
+        };
+        found.map_err(|error| OrderError::Unavailable(upstream.name(), error))
     }
 }
 
 /// The client for notification-service.
 #[derive(Clone, Debug)]
-pub struct Notifier(Upstream);
+pub struct Notifier {
+    upstream: Upstream,
+    timeout: Duration,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,7 +58,10 @@ impl Notifier {
     /// A client over `upstream`. An order waits for `timeout` at most, since the
     /// notification is optional.
     pub fn new(upstream: Upstream, timeout: Duration) -> Self {
-        Self(upstream.with_timeout(timeout))
+        Self {
+            upstream: upstream.with_timeout(timeout),
+            timeout,
+        }
     }
 
     /// Tells a user that an order is confirmed.
@@ -65,7 +71,10 @@ impl Notifier {
             message: format!("Your order #{} has been confirmed", order.id),
             r#type: "order_confirmation",
         };
-        let upstream = self.0.before(deadline);
+        // The wait for a place in the bulkhead counts, too.
+        let upstream = self
+            .upstream
+            .before(deadline.min(Instant::now() + self.timeout));
         let call = upstream.post("/api/notifications/send", &message);
         call.done().await
     }

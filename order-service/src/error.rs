@@ -24,11 +24,10 @@ pub enum OrderError {
     InsufficientStock(String),
     /// 409: the order is cancelled already.
     AlreadyCancelled(Id),
-    /// 409: a cancellation of the order is in progress, its outcome unknown.
-    BeingCancelled(Id),
     /// 409: product-service refused to take the stock back.
     NotTakenBack(String),
-    /// 503: a required service does not answer, or fails.
+    /// 503: a required service does not answer, or fails, or this service is at its limit of
+    /// calls to it.
     Unavailable(&'static str, CallError),
     /// 507: the store is at its limit.
     Full(Full),
@@ -60,13 +59,10 @@ impl From<OrderError> for ApiError {
             OrderError::AlreadyCancelled(id) => {
                 Self::conflict(format!("Order {id} is already cancelled"))
             }
-            OrderError::BeingCancelled(id) => Self::conflict(format!(
-                "Order {id} is being cancelled; look at it again in a moment"
-            )),
             OrderError::NotTakenBack(sentence) => {
                 Self::conflict(format!("The stock cannot be returned: {sentence}"))
             }
-            OrderError::Unavailable(service, cause) => Self::dependency_unavailable(service, cause),
+            OrderError::Unavailable(service, cause) => cause.for_client(service),
             OrderError::Full(full) => full.into(),
         }
     }

@@ -55,14 +55,12 @@ async fn place_order(app: &App, new: NewOrder) -> Placed {
 
     app.orders.check_capacity()?;
 
-    // From here on stock is taken. Only saving can still fail, if other orders fill the
-    // store in the meantime.
+    // From here on stock is taken. If the order is not saved, because other orders fill the
+    // store in the meantime or by a panic, `taken` is dropped, and its stock goes back.
     let taking = app.products.take(new.product_id, new.quantity, deadline);
-    let product = taking.await?;
-    let order = app.orders.save(new, product.price).inspect_err(|_| {
-        app.products
-            .return_in_background(new.product_id, new.quantity);
-    })?;
+    let taken = taking.await?;
+    let order = app.orders.save(new, taken.price)?;
+    taken.keep();
 
     match app.notifier.confirm(&order, deadline).await {
         Ok(()) => app.orders.notified(order.id),

@@ -14,9 +14,11 @@ use chassis::telemetry::context::Context;
 use chassis::upstream::call::Call;
 use chassis::upstream::client::Upstream;
 use chassis::upstream::error::CallError;
+use chassis::upstream::resilience::jittered;
 use chassis::values::id::Id;
 use chassis::values::money::Money;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::instrument;
@@ -35,6 +37,9 @@ const SETTLE_WITHIN: Duration = Duration::from_mins(10);
 /// The pauses between repetitions: the first, and the longest.
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 const SETTLE_MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause that product-service, or what is in between, can ask for.
+const SETTLE_MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// The time-out of a repetition: longer than a client waits.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,16 +62,75 @@ struct Inner {
     doubts: Semaphore,
 }
 
+/// The codes with which product-service refuses a change of stock. No other refusal is about
+/// the change itself.
+const VERDICTS: [&str; 3] = ["not_found", "insufficient_stock", "validation_failed"];
+
 /// The fields of a product that an order needs.
 #[derive(Debug, Deserialize)]
-pub struct Product {
-    /// The price of one piece.
+struct Product {
+    id: Id,
+    #[serde(deserialize_with = "price")]
+    price: Money,
+}
+
+/// A price within the contract. With another one, the total of an order could be more than an
+/// amount can hold.
+fn price<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
+    let price = Money::deserialize(deserializer)?;
+    if (Money::ZERO..=Money::MAX_PRICE).contains(&price) {
+        return Ok(price);
+    }
+    let most = Money::MAX_PRICE;
+    Err(D::Error::custom(format_args!(
+        "the price is {price}, expected 0 to {most}"
+    )))
+}
+
+impl Product {
+    /// Fails if this is another product.
+    fn with_id(self, id: Id) -> Result<Self, CallError> {
+        if self.id == id {
+            return Ok(self);
+        }
+        Err(CallError::other_record(id, self.id))
+    }
+}
+
+/// Stock that is taken, for an order that is not saved yet. Dropped, it is returned in the
+/// background.
+#[derive(Debug)]
+#[must_use = "dropped, the stock is returned"]
+pub struct Taken {
+    /// The price of one piece when the stock was taken.
     pub price: Money,
+    products: Products,
+    id: Id,
+    quantity: u32,
+    is_kept: bool,
+}
+
+impl Taken {
+    /// The order is saved: the stock is its own.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let (products, id, quantity) = (self.products.clone(), self.id, self.quantity);
+            let returning = async move { products.return_until_known(id, quantity).await };
+            self.products.in_background(returning);
+        }
+    }
 }
 
 /// A change of stock, with the key that makes it safe to repeat.
 #[derive(Debug)]
 struct Change {
+    product: Id,
     path: String,
     delta: StockChange,
     key: String,
@@ -77,6 +141,21 @@ impl Change {
         let call = upstream.patch(&self.path, &self.delta);
         call.with_key(&self.key)
     }
+
+    /// Makes the call. Nothing but the product itself shows that the change is made.
+    async fn made(&self, call: Call<'_>) -> Result<Product, CallError> {
+        call.json::<Product>().await?.with_id(self.product)
+    }
+}
+
+/// Whether product-service says that it does not make the change.
+fn is_verdict(error: &CallError) -> bool {
+    matches!(error, CallError::Refused { code, .. } if VERDICTS.contains(&code.as_str()))
+}
+
+/// Whether the change may be made, now or later, although the call failed.
+fn is_open(error: &CallError) -> bool {
+    error.in_doubt() || (error.is_answer() && !is_verdict(error))
 }
 
 #[derive(Debug, Serialize)]
@@ -100,11 +179,14 @@ impl Products {
     pub async fn exists(&self, id: Id, deadline: Instant) -> Result<bool, OrderError> {
         let upstream = self.0.upstream.before(deadline);
         let path = format!("/api/products/{id}");
-        let product = upstream.get(&path).find::<Product>().await;
-        Ok(product.map_err(|error| self.unavailable(error))?.is_some())
+        let found = match upstream.get(&path).find::<Product>().await {
+            Ok(Some(product)) => product.with_id(id).map(|_| true),
+            found => found.map(|_| false),
+        };
+        found.map_err(|error| self.unavailable(error))
     }
 
-    /// Takes `quantity` pieces out of stock and returns the product as it was then.
+    /// Takes `quantity` pieces out of stock, for an order that is to be saved.
     ///
     /// Without a response in time the order fails, but the stock may be taken all the
     /// same. A background task then finds out and returns the stock.
@@ -114,14 +196,22 @@ impl Products {
         id: Id,
         quantity: u32,
         deadline: Instant,
-    ) -> Result<Product, OrderError> {
+    ) -> Result<Taken, OrderError> {
         let taking = self.change(id, -i64::from(quantity));
         let upstream = self.0.upstream.before(deadline);
-        let error = match taking.call(&upstream).json().await {
-            Ok(product) => return Ok(product),
+        let error = match taking.made(taking.call(&upstream)).await {
+            Ok(product) => {
+                return Ok(Taken {
+                    price: product.price,
+                    products: self.clone(),
+                    id,
+                    quantity,
+                    is_kept: false,
+                });
+            }
             Err(error) => error,
         };
-        if error.in_doubt() {
+        if is_open(&error) {
             let products = self.clone();
             self.in_background(async move {
                 if products.settle(&taking).await.is_ok() {
@@ -141,24 +231,18 @@ impl Products {
         })
     }
 
-    /// Returns the stock of an order that could not be saved, in the background.
-    pub fn return_in_background(&self, id: Id, quantity: u32) {
-        let products = self.clone();
-        self.in_background(async move { products.return_until_known(id, quantity).await });
-    }
-
     /// Returns the stock of an order that is being cancelled. Ends only when the outcome
     /// is known, since it decides whether the order stands.
     pub async fn return_for_cancel(&self, order: &Order) -> Result<(), OrderError> {
         let giving = Change {
-            // The same key each time: cancelling again after a failure returns the
-            // stock once.
+            // The same key each time: cancelling again returns the stock once. A refusal is
+            // not tied to the key: the stock that did not fit today may fit tomorrow.
             key: format!("{}-cancel-{}", self.0.process, order.id),
             ..self.change(order.product_id, order.quantity.into())
         };
-        let given = match giving.call(&self.0.upstream).done().await {
-            Err(error) if error.in_doubt() => self.settle(&giving).await,
-            given => given,
+        let given = match giving.made(giving.call(&self.0.upstream)).await {
+            Err(error) if is_open(&error) => self.settle(&giving).await,
+            given => given.map(drop),
         };
         match given {
             // A deleted product needs no stock.
@@ -170,11 +254,18 @@ impl Products {
 
     async fn return_until_known(&self, id: Id, quantity: u32) {
         let giving = self.change(id, quantity.into());
-        // A refusal settles it too: a deleted product needs no stock.
-        let _ = self.settle(&giving).await;
+        match self.settle(&giving).await {
+            // A deleted product needs no stock.
+            Err(CallError::Refused { status: 404, .. }) => {}
+            Err(error) if error.is_answer() => {
+                tracing::warn!(productId = %id, quantity, %error, "the stock of an order that was not placed does not fit any more");
+            }
+            // If the outcome is unknown, the log says so already.
+            Ok(()) | Err(_) => {}
+        }
     }
 
-    /// Repeats a change until its outcome is known.
+    /// Repeats a change until product-service itself says what became of it.
     #[instrument(skip_all)]
     async fn settle(&self, change: &Change) -> Result<(), CallError> {
         let given_up = || {
@@ -194,10 +285,13 @@ impl Products {
             let repeated = self.0.upstream.clone().with_timeout(SETTLE_TIMEOUT);
             loop {
                 let upstream = repeated.before(Instant::now() + SETTLE_TIMEOUT);
-                match change.call(&upstream).done().await {
-                    Err(error) if !error.is_answer() => sleep(pause).await,
-                    answer => return answer,
-                }
+                let error = match change.made(change.call(&upstream).once()).await {
+                    Ok(_) => return Ok(()),
+                    Err(verdict) if is_verdict(&verdict) => return Err(verdict),
+                    Err(error) => error,
+                };
+                let asked_for = error.retry_after().unwrap_or_default();
+                sleep(jittered(pause) + asked_for.min(SETTLE_MAX_RETRY_AFTER)).await;
                 pause = (pause * 2).min(SETTLE_MAX_PAUSE);
             }
         };
@@ -223,6 +317,7 @@ impl Products {
     fn change(&self, id: Id, delta: i64) -> Change {
         let number = self.0.changes.fetch_add(1, Ordering::Relaxed);
         Change {
+            product: id,
             path: format!("/api/products/{id}/stock"),
             delta: StockChange { delta },
             key: format!("{}-{number}", self.0.process),

@@ -9,6 +9,7 @@ use chassis::values::id::Id;
 use chassis::values::money::Money;
 use chassis::values::time::Timestamp;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::error::OrderError;
 use crate::model::{NewOrder, Notification, Order, Status, Totals};
@@ -18,15 +19,44 @@ use crate::model::{NewOrder, Notification, Order, Status, Totals};
 #[derive(Debug, Default)]
 pub struct OrderStore {
     orders: RwLock<Orders>,
+    /// Wakes those who wait for a claim, whenever one has ended.
+    claim_ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Orders {
     table: Table<Order>,
     by_user: HashMap<Id, BTreeSet<Id>>,
-    /// Orders whose stock is being returned.
-    cancelling: HashSet<Id>,
+    /// The orders that a request has claimed, to cancel them.
+    claimed: HashSet<Id>,
     totals: Totals,
+}
+
+/// The right to cancel an order, which one request has at a time. It ends when this is
+/// dropped, also by a panic.
+#[derive(Debug)]
+pub struct Claim {
+    store: Arc<OrderStore>,
+    order: Arc<Order>,
+}
+
+impl Claim {
+    /// The order.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// Cancels the order, whose stock is returned; it no longer counts as revenue.
+    pub fn cancelled(self) -> Result<Arc<Order>, OrderError> {
+        self.store.cancelled(self.order.id)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.store.orders.write().claimed.remove(&self.order.id);
+        self.store.claim_ended.notify_waiters();
+    }
 }
 
 impl OrderStore {
@@ -38,6 +68,7 @@ impl OrderStore {
         };
         Self {
             orders: RwLock::new(orders),
+            claim_ended: Notify::new(),
         }
     }
 
@@ -109,8 +140,21 @@ impl OrderStore {
         self.orders.read().totals
     }
 
-    /// Claims an order for cancelling: of concurrent claims one succeeds. End it with [`cancelled`](Self::cancelled) or [`not_cancelled`](Self::not_cancelled).
-    pub fn claim_cancel(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+    /// Claims an order for cancelling. While another request has the claim, waits until it
+    /// ends.
+    pub async fn claim_cancel(self: &Arc<Self>, id: Id) -> Result<Claim, OrderError> {
+        loop {
+            // Made before the look, so that no end in between is missed.
+            let ended = self.claim_ended.notified();
+            if let Some(claim) = self.try_claim_cancel(id)? {
+                return Ok(claim);
+            }
+            ended.await;
+        }
+    }
+
+    /// Claims an order for cancelling, unless another request has the claim.
+    fn try_claim_cancel(self: &Arc<Self>, id: Id) -> Result<Option<Claim>, OrderError> {
         let mut orders = self.orders.write();
         let order = orders
             .table
@@ -120,25 +164,17 @@ impl OrderStore {
         if order.status == Status::Cancelled {
             return Err(OrderError::AlreadyCancelled(id));
         }
-        if !orders.cancelling.insert(id) {
-            return Err(OrderError::BeingCancelled(id));
-        }
-        Ok(order)
+        let is_free = orders.claimed.insert(id);
+        Ok(is_free.then(|| Claim {
+            store: Arc::clone(self),
+            order,
+        }))
     }
 
-    /// Cancels a claimed order whose stock is returned; it no longer counts as revenue.
-    pub fn cancelled(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+    fn cancelled(&self, id: Id) -> Result<Arc<Order>, OrderError> {
         let mut orders = self.orders.write();
-        let Orders {
-            table,
-            cancelling,
-            totals,
-            ..
-        } = &mut *orders;
+        let Orders { table, totals, .. } = &mut *orders;
         let order = table.get_mut(id).ok_or(OrderError::NotFound(id))?;
-        if !cancelling.remove(&id) {
-            return Err(OrderError::AlreadyCancelled(id));
-        }
         let changed = Arc::make_mut(order);
         changed.status = Status::Cancelled;
         changed.updated_at = Timestamp::now();
@@ -147,16 +183,13 @@ impl OrderStore {
         totals.revenue = totals.revenue - changed.total_price;
         Ok(Arc::clone(order))
     }
-
-    /// Releases a claimed order whose stock could not be returned; the order stands.
-    pub fn not_cancelled(&self, id: Id) {
-        self.orders.write().cancelling.remove(&id);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::thread;
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -178,21 +211,21 @@ mod tests {
 
     #[test]
     fn of_eight_who_cancel_at_once_one_does() {
-        let store = OrderStore::default();
+        let store = Arc::new(OrderStore::default());
         let order = store.save(new(1, 2), price("19.99")).expect("capacity").id;
         let cancelled = thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
                 .map(|_| {
                     scope.spawn(|| {
-                        store
-                            .claim_cancel(order)
-                            .and_then(|order| store.cancelled(order.id))
+                        let claim = store.try_claim_cancel(order);
+                        claim.map(|claim| claim.map(Claim::cancelled))
                     })
                 })
                 .collect();
             tries
                 .into_iter()
-                .flat_map(|one| one.join().expect("no panic"))
+                .filter_map(|one| one.join().expect("no panic").ok().flatten())
+                .filter(Result::is_ok)
                 .count()
         });
         assert_eq!(cancelled, 1);
@@ -208,21 +241,40 @@ mod tests {
 
     #[test]
     fn an_order_whose_cancelling_failed_can_be_cancelled_again() {
-        let store = OrderStore::default();
+        let store = Arc::new(OrderStore::default());
         let order = store.save(new(1, 2), price("19.99")).expect("capacity").id;
-        store.claim_cancel(order).expect("confirmed");
-        assert_eq!(
-            store.claim_cancel(order),
-            Err(OrderError::BeingCancelled(order))
-        );
-        store.not_cancelled(order);
-        store.claim_cancel(order).expect("confirmed still");
-        store.cancelled(order).expect("claimed");
-        assert_eq!(
-            store.claim_cancel(order),
-            Err(OrderError::AlreadyCancelled(order))
-        );
-        assert_eq!(store.claim_cancel(id(9)), Err(OrderError::NotFound(id(9))));
+        let claim = || store.try_claim_cancel(order);
+        let first = claim().expect("confirmed").expect("free");
+        assert!(claim().expect("confirmed").is_none(), "it is claimed");
+        drop(first);
+        let second = claim().expect("confirmed still").expect("free again");
+        let panicked = thread::spawn(move || {
+            let _claim = second;
+            panic!("as the test wants");
+        });
+        panicked.join().expect_err("it panics");
+        let third = claim().expect("confirmed still").expect("free again");
+        third.cancelled().expect("claimed");
+        assert_eq!(claim().err(), Some(OrderError::AlreadyCancelled(order)));
+        let unknown = store.try_claim_cancel(id(9));
+        assert_eq!(unknown.err(), Some(OrderError::NotFound(id(9))));
+        assert!(store.orders.read().claimed.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_finds_an_order_claimed_waits_for_the_outcome() {
+        let store = Arc::new(OrderStore::default());
+        let order = store.save(new(1, 2), price("19.99")).expect("capacity").id;
+        let claim = store.claim_cancel(order).await.expect("confirmed");
+        let mut waiting = [(); 3].map(|()| Box::pin(store.claim_cancel(order)));
+        for wait in &mut waiting {
+            assert!(wait.now_or_never().is_none(), "it is claimed");
+        }
+        claim.cancelled().expect("claimed");
+        for wait in waiting {
+            let told = wait.now_or_never().expect("it has ended");
+            assert_eq!(told.err(), Some(OrderError::AlreadyCancelled(order)));
+        }
     }
 
     #[test]
