@@ -78,13 +78,15 @@ pub async fn orders(
 }
 
 /// Time-outs so long that upstreams answer in time even on a busy machine.
-const GENEROUS: [(&str, &str); 3] = [
+pub const GENEROUS: [(&str, &str); 3] = [
     ("DEADLINE_MS", "20000"),
     ("CALL_TIMEOUT_MS", "20000"),
     ("NOTIFY_TIMEOUT_MS", "20000"),
 ];
 
-async fn orders_that(
+/// Starts order-service with these upstreams (user, product and notification-service) and
+/// these settings.
+pub async fn orders_that(
     [users, products, notifications]: [&UpstreamUrl; 3],
     settings: &[(&'static str, &str)],
 ) -> Server {

@@ -273,7 +273,7 @@ async fn variables_set_the_level_and_format_of_the_log() {
 #[tokio::test]
 async fn invalid_metrics_of_an_upstream_are_logged_once() {
     let (odd, nobody) = (
-        Stub::answering("200 OK", "{}").await,
+        Stub::answering("200 OK", r#"{"service":"odd"}"#).await,
         Stub::refusing().await,
     );
     let (odd_url, nobody) = (odd.url(), nobody.url());

@@ -225,6 +225,8 @@ impl Book {
                         let sentence = text(&body, "error");
                         sentence.contains("product-service") && took >= CALL_TIMEOUT
                     }
+                    // order-service is at its limit of calls, and has sent none.
+                    (503, "overloaded") => false,
                     // An earlier attempt is in progress, and already recorded.
                     (409, "conflict") => false,
                     _ => return Err(format!("{} {body}", got.status)),

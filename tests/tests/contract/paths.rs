@@ -165,3 +165,25 @@ async fn an_id_that_is_malformed_is_not_found() {
     }
     faults.finish();
 }
+
+/// The code is the same, but a caller with a wrong address must not believe that a record is gone.
+#[tokio::test]
+async fn a_caller_can_tell_an_unknown_route_from_an_unknown_record() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let mut cases = vec![("GET", "/api/nothing/1".to_owned(), "route")];
+        for (method, template) in subject.by_id.iter().filter(|(method, _)| *method == "GET") {
+            cases.push((*method, template.replace("{}", "999999"), ""));
+        }
+        for (method, path, expected) in cases {
+            let got = subject.raw(&request(method, &path, &[], b"")).await;
+            let what = format!("{}: {method} {path}", subject.name);
+            faults.check(&what, error(&got, 404, "not_found"));
+            let told = got.map(|got| got.header("x-not-found").to_owned());
+            faults.expect(&what, told, Ok(expected.to_owned()));
+        }
+    }
+    faults.finish();
+}

@@ -51,7 +51,7 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
             ("GET /api/orders/{}", &[200, 404]),
             ("GET /api/orders/user/{}", &[200, 400]),
             ("GET /api/orders/stats", &[200]),
-            ("POST /api/orders/{}/cancel", &[200, 404, 409, 503]),
+            ("POST /api/orders/{}/cancel", &[200, 202, 404, 409, 503]),
         ],
         "notification-service" => vec![
             ("POST /api/notifications/send", &[201, 400, 413, 415]),

@@ -280,15 +280,12 @@ async fn a_cancellation_with_unknown_outcome_is_settled_once() {
         .expect(201);
 
     broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    let sentence = orders
-        .post("/api/orders/1/cancel", json!({}))
-        .await
-        .expect_error(503, "dependency_unavailable");
-    assert!(sentence.contains("product-service"), "{sentence}");
+    let accepted = orders.post("/api/orders/1/cancel", json!({})).await;
+    assert_eq!(accepted.header("location"), "/api/orders/1");
     assert_eq!(
-        orders.get("/api/orders/1").await.expect(200)["status"],
+        accepted.expect(202)["status"],
         "confirmed",
-        "nothing was changed"
+        "nobody knows yet"
     );
     assert_eq!(stock(&shop.products, "1").await, 6);
 
@@ -303,6 +300,93 @@ async fn a_cancellation_with_unknown_outcome_is_settled_once() {
         .post("/api/orders/1/cancel", json!({}))
         .await
         .expect_error(409, "conflict");
+}
+
+#[tokio::test]
+async fn an_order_whose_stock_was_refused_can_be_cancelled_once_it_fits() {
+    const MOST: u64 = 1_000_000_000;
+    let shop = Shop::start().await;
+    add_user(&shop.users, "ada").await;
+    add_product(&shop.products, json!(1), 10).await;
+    let placed = shop.orders.post("/api/orders", order("1", "1", 4)).await;
+    placed.expect(201);
+    let set = async |stock: u64| {
+        let stock = json!({"stock": stock});
+        let set = shop.products.send("PUT", "/api/products/1", stock).await;
+        set.expect(200);
+    };
+    let cancel = async || shop.orders.post("/api/orders/1/cancel", json!({})).await;
+
+    set(MOST).await;
+    for _ in 0..2 {
+        let sentence = cancel().await.expect_error(409, "conflict");
+        assert!(sentence.contains("1000000000"), "{sentence}");
+    }
+    let stands = shop.orders.get("/api/orders/1").await.expect(200);
+    assert_eq!(stands["status"], "confirmed");
+    assert_eq!(stock(&shop.products, "1").await, MOST);
+
+    set(0).await;
+    assert_eq!(cancel().await.expect(200)["status"], "cancelled");
+    assert_eq!(stock(&shop.products, "1").await, 4);
+    cancel().await.expect_error(409, "conflict");
+    assert_eq!(stock(&shop.products, "1").await, 4, "once");
+}
+
+#[tokio::test]
+async fn a_service_at_the_address_of_another_is_not_believed() {
+    let shop = Shop::start().await;
+    add_user(&shop.users, "ada").await;
+    add_product(&shop.products, json!(1), 10).await;
+    let (users, products, notifications) = (
+        shop.users.upstream_url(),
+        shop.products.upstream_url(),
+        shop.notifications.upstream_url(),
+    );
+    let ready = async |server: &Server, name: &str| {
+        let ready = server.get("/health/ready").await.json();
+        let dependencies = ready["dependencies"].as_array().expect("a list");
+        let found = dependencies.iter().find(|one| one["name"] == name);
+        (
+            ready["status"].clone(),
+            found.expect("it is one")["status"].clone(),
+        )
+    };
+    for (name, wrong) in [
+        ("user-service", [&products, &products, &notifications]),
+        ("product-service", [&users, &users, &notifications]),
+        ("product-service", [&users, &notifications, &notifications]),
+    ] {
+        let [at_users, at_products, at_notifications] = wrong;
+        let orders = shop::orders(at_users, at_products, at_notifications).await;
+        let got = orders.post("/api/orders", order("1", "1", 1)).await;
+        let sentence = got.expect_error(503, "dependency_unavailable");
+        assert!(sentence.contains(name), "{sentence}");
+        let told = ready(&orders, name).await;
+        assert_eq!(told, (json!("unavailable"), json!("down")), "{name}");
+        assert_eq!(count(&orders, "/api/orders").await, "0");
+    }
+    let orders = shop::orders(&users, &products, &users).await;
+    let placed = orders.post("/api/orders", order("1", "1", 1)).await;
+    assert_eq!(placed.expect(201)["notification"], "failed");
+    let told = ready(&orders, "notification-service").await;
+    assert_eq!(told, (json!("degraded"), json!("down")));
+
+    let products_alone = shop::products(&products).await;
+    let cup = json!({"name": "Cup", "price": 1, "sellerId": "1"});
+    let got = products_alone.post("/api/products", cup).await;
+    got.expect_error(503, "dependency_unavailable");
+    let told = ready(&products_alone, "user-service").await;
+    assert_eq!(told, (json!("degraded"), json!("down")));
+
+    let analytics = shop::analytics(&products, &users, &notifications, &users).await;
+    let summary = analytics.get("/api/analytics/summary").await.expect(200);
+    let states = analytics.get("/api/analytics/services").await.expect(200);
+    for services in [&summary["services"], &states] {
+        for service in services.as_array().expect("a list") {
+            assert_eq!(service["status"], "down", "{service}");
+        }
+    }
 }
 
 #[tokio::test]

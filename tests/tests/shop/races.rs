@@ -1,9 +1,11 @@
 //! Many clients change the same thing at once.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use shop_tests::fake::Fake;
 use shop_tests::shop::{self, Shop, add_product, add_user, stock};
 
 use super::{count, order};
@@ -127,4 +129,73 @@ async fn stock_and_sold_quantities_add_up() {
     assert_eq!(stats["confirmed"], confirmed.len());
     assert_eq!(stats["cancelled"], cancelled.len());
     assert_eq!(stats["revenue"].as_u64(), Some(sold), "at a price of 1");
+}
+
+/// More orders than there may be calls to one service at a time: all of them get their turn.
+/// With a slow product-service, so that they are there at the same time on any machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_orders_at_once_all_succeed() {
+    const ORDERS: usize = 200;
+    let shop = Shop::start().await;
+    add_user(&shop.users, "ada").await;
+    add_product(&shop.products, json!(1), 1000).await;
+    let real = shop.products.address();
+    let products = Fake::start(move |request| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        request.pass_on(real).await
+    })
+    .await;
+    let users = shop.users.upstream_url();
+    let notifications = shop.notifications.upstream_url();
+    let upstreams = [&users, &products.url(), &notifications];
+    let orders = shop::orders_that(upstreams, &shop::GENEROUS).await;
+    let placing = (0..ORDERS).map(|_| orders.post("/api/orders", order("1", "1", 1)));
+    for got in join_all(placing).await {
+        assert_eq!(got.expect(201)["notification"], "sent");
+    }
+    assert_eq!(stock(&shop.products, "1").await, 800);
+}
+
+/// A limit of this service is never reported as a failure of another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_beyond_the_limit_of_calls_are_told_that_order_service_is_overloaded() {
+    const ORDERS: u64 = 40;
+    let shop = Shop::start().await;
+    add_user(&shop.users, "ada").await;
+    add_product(&shop.products, json!(1), 1000).await;
+    let real = shop.products.address();
+    let products = Fake::start(move |request| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        request.pass_on(real).await
+    })
+    .await;
+    let users = shop.users.upstream_url();
+    let notifications = shop.notifications.upstream_url();
+    let upstreams = [&users, &products.url(), &notifications];
+    // Two at a time, forty look-ups take two seconds, and only the first of those who then take
+    // stock get a place before the third is over. Each call has a second at least.
+    let settings = [
+        ("BULKHEAD", "2"),
+        ("CALL_TIMEOUT_MS", "2000"),
+        ("DEADLINE_MS", "4000"),
+    ];
+    let orders = shop::orders_that(upstreams, &settings).await;
+    let placing = (0..ORDERS).map(|_| orders.post("/api/orders", order("1", "1", 1)));
+    let mut overloaded = 0_u64;
+    for got in join_all(placing).await {
+        if got.status == 201 {
+            continue;
+        }
+        assert_ne!(got.header("retry-after"), "");
+        let sentence = got.expect_error(503, "overloaded");
+        assert!(
+            sentence.contains("This service is at its limit"),
+            "{sentence}"
+        );
+        overloaded += 1;
+    }
+    assert!(overloaded > 0, "there is no time for all of them");
+    let sold = ORDERS - overloaded;
+    assert_eq!(count(&orders, "/api/orders").await, sold.to_string());
+    assert_eq!(stock(&shop.products, "1").await, 1000 - sold);
 }

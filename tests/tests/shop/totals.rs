@@ -202,7 +202,15 @@ async fn while_a_service_is_down_its_last_known_total_stays() {
         1
     );
     let mut orders_after = analytics.get("/api/analytics/orders").await.expect(200);
-    orders_after["timestamp"] = orders_before["timestamp"].clone();
+    assert_eq!(
+        (&orders_before["status"], &orders_after["status"]),
+        (&json!("up"), &json!("down"))
+    );
+    assert!(orders_after["as_of"].as_str() < orders_after["timestamp"].as_str());
+    // Nothing else differs: these are the last known values, and the time they are from.
+    for field in ["timestamp", "status"] {
+        orders_after[field] = orders_before[field].clone();
+    }
     assert_eq!(orders_after, orders_before);
     drop(products);
 }
