@@ -1,6 +1,8 @@
 //! Upstreams with useless answers.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chassis::testkit::{Server, Stub};
@@ -175,13 +177,17 @@ async fn stock_that_was_taken_without_an_order_is_returned() {
         request.pass_on(real).await
     })
     .await;
-    // The stock is taken, and the answer makes no sense.
-    let garbled = before(&shop.products, |request, real| async move {
-        let answer = request.pass_on(real).await;
-        if request_takes(&request) {
-            return raw::json("200 OK", "", "{}");
+    // The stock is taken, and the first answer makes no sense.
+    let is_garbled = Arc::new(AtomicBool::new(true));
+    let garbled = before(&shop.products, move |request, real| {
+        let garbles = request_takes(&request) && is_garbled.swap(false, Ordering::SeqCst);
+        async move {
+            let answer = request.pass_on(real).await;
+            if garbles {
+                return raw::json("200 OK", "", "{}");
+            }
+            answer
         }
-        answer
     })
     .await;
     for (how, products) in [
