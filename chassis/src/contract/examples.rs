@@ -55,6 +55,9 @@ fn common() -> impl Iterator<Item = ApiError> {
     let others = [
         ApiError::not_found("The page has no file \"nothing.js\""),
         ApiError::request_timeout(Duration::from_secs(10)),
+        ApiError::conflict(
+            "This Idempotency-Key was used with another body; use a new key for a new change",
+        ),
         ApiError::payload_too_large(MAX_BODY),
         ApiError::unsupported_media_type(Some("text/plain")),
         ApiError::internal("only the log has this"),

@@ -236,7 +236,7 @@ impl Checked<'_> {
     /// nobody sees. The document must not allow them either.
     async fn blank(&mut self, method: &str, path: &str, good: &Value, field: &str) {
         for blank in [
-            " \t\u{0}\u{1c}\u{a0}",
+            " \t\u{0}\u{1c}",
             "\u{200b}",
             "\u{ad}\u{feff}\u{202e}\u{fe0f}\u{3164}",
         ] {
