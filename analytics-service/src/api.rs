@@ -21,7 +21,8 @@ pub fn on(framework: &'static str) -> Api {
         version: env!("CARGO_PKG_VERSION"),
         description: "Totals of the shop, and the state of its services.",
     };
-    Api::new(about, Document::openapi())
+    let too_long = Window::parse("minutes=61").expect_err("at most 60");
+    Api::with_errors(about, Document::openapi(), &[(&["history"], too_long)])
 }
 
 /// All totals, and the services they come from

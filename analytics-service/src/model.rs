@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chassis::contract::error::{ApiError, FieldError};
 use chassis::contract::health::UpDown;
+use chassis::contract::page::number;
 use chassis::values::money::Money;
 use chassis::values::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,7 @@ pub struct OrderStats {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Total {
     /// How many there are, or were when last known; null if never known.
+    #[schema(examples(3))]
     total: Option<u64>,
     /// The time of this answer.
     timestamp: Timestamp,
@@ -98,14 +100,19 @@ impl From<Reading<u64>> for Total {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct OrderTotals {
     /// How many there are.
+    #[schema(examples(3))]
     total: Option<u64>,
     /// How many of them are confirmed.
+    #[schema(examples(2))]
     confirmed: Option<u64>,
     /// How many of them are cancelled.
+    #[schema(examples(1))]
     cancelled: Option<u64>,
     /// The sum of the confirmed orders.
+    #[schema(value_type = Option<f64>, examples(79.96))]
     revenue: Option<Money>,
     /// The revenue divided by the number of confirmed orders; 0 if there are none.
+    #[schema(value_type = Option<f64>, examples(39.98))]
     average_order_value: Option<Money>,
     /// The time of this answer.
     timestamp: Timestamp,
@@ -135,12 +142,16 @@ impl From<Reading<OrderStats>> for OrderTotals {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Summary {
     /// How many users there are.
+    #[schema(examples(2))]
     pub total_users: Option<u64>,
     /// How many products there are.
+    #[schema(examples(5))]
     pub total_products: Option<u64>,
     /// How many orders there are, including cancelled ones.
+    #[schema(examples(3))]
     pub total_orders: Option<u64>,
     /// How many notifications there are.
+    #[schema(examples(3))]
     pub total_notifications: Option<u64>,
     /// The time of this answer.
     pub timestamp: Timestamp,
@@ -189,28 +200,36 @@ pub struct ServiceState {
     /// Whether it answers `/health`.
     pub status: UpDown,
     /// Whole seconds since it started.
+    #[schema(examples(3600))]
     pub uptime_seconds: Option<u64>,
     /// How long its answer to `/health` took, in milliseconds.
+    #[schema(examples(1.2))]
     pub latency_ms: Option<f32>,
     /// Requests answered per second, since the newest sample that is at least a second old.
     /// `/health`, `/health/ready` and `/metrics` do not count.
+    #[schema(examples(12.5))]
     pub request_rate: Option<f32>,
     /// Requests answered with a 5xx, per second.
+    #[schema(examples(0.0))]
     pub error_rate: Option<f32>,
     /// The median duration of these requests, in milliseconds, computed from a histogram.
     /// Null if there were none.
+    #[schema(examples(0.4))]
     pub p50_ms: Option<f32>,
     /// The 95th percentile.
+    #[schema(examples(2.1))]
     pub p95_ms: Option<f32>,
     /// The 99th percentile.
+    #[schema(examples(4.8))]
     pub p99_ms: Option<f32>,
     /// The memory of its process, in bytes.
+    #[schema(examples(9_437_184))]
     pub resident_memory_bytes: Option<u64>,
     /// The number of latest samples that `polls_answered` counts: at most a hundred.
-    #[schema(maximum = 100)]
+    #[schema(maximum = 100, examples(100))]
     pub polls: usize,
     /// In how many of these the service was up.
-    #[schema(maximum = 100)]
+    #[schema(maximum = 100, examples(99))]
     pub polls_answered: usize,
 }
 
@@ -235,20 +254,27 @@ pub struct ServiceSample {
     /// Whether it answered `/health`.
     pub status: UpDown,
     /// How long that answer took, in milliseconds.
+    #[schema(examples(1.2))]
     pub latency_ms: Option<f32>,
     /// Requests answered per second, since the previous sample. `/health`,
     /// `/health/ready` and `/metrics` do not count.
+    #[schema(examples(12.5))]
     pub request_rate: Option<f32>,
     /// Requests answered with a 5xx, per second.
+    #[schema(examples(0.0))]
     pub error_rate: Option<f32>,
     /// The median duration of these requests, in milliseconds, computed from a histogram.
     /// Null if there were none.
+    #[schema(examples(0.4))]
     pub p50_ms: Option<f32>,
     /// The 95th percentile.
+    #[schema(examples(2.1))]
     pub p95_ms: Option<f32>,
     /// The 99th percentile.
+    #[schema(examples(4.8))]
     pub p99_ms: Option<f32>,
     /// The memory of its process, in bytes.
+    #[schema(examples(9_437_184))]
     pub resident_memory_bytes: Option<u64>,
 }
 
@@ -298,7 +324,7 @@ fn thousandths(value: f64) -> f32 {
 pub struct Window {
     /// The length, in minutes.
     #[param(required = false, minimum = 1, maximum = 60, default = 15)]
-    minutes: u64,
+    minutes: u32,
 }
 
 impl Window {
@@ -307,9 +333,9 @@ impl Window {
         let mut minutes = 15;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if name == "minutes" {
-                minutes = match value.parse() {
-                    Ok(number @ 1..=60) => number,
-                    _ => {
+                minutes = match number(&value, 1..=60) {
+                    Some(number) => number,
+                    None => {
                         return Err(ApiError::validation(vec![FieldError::new(
                             "minutes",
                             format!("minutes is {value:?}, expected 1 to 60"),
@@ -323,7 +349,7 @@ impl Window {
 
     /// The length.
     pub fn length(self) -> Duration {
-        Duration::from_secs(self.minutes * 60)
+        Duration::from_secs(u64::from(self.minutes) * 60)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod body;
 pub mod error;
+pub mod examples;
 pub mod health;
 pub mod idempotency;
 mod operations;

@@ -5,7 +5,7 @@
 //!
 //! | module | what it holds | may import |
 //! |---|---|---|
-//! | [`values`] | ids, money, times, the names of headers | |
+//! | [`values`] | ids, money, text, times, the names of headers | |
 //! | [`env`](mod@env) | environment variables, typed | |
 //! | [`telemetry`] | log lines, metrics, spans, the ids of the current request | `values`, `env` |
 //! | [`contract`] | errors, replies, bodies, pages, idempotency, the OpenAPI document | `values`, `telemetry` |

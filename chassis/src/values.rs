@@ -1,8 +1,9 @@
-//! The values on the wire: ids, money, times and the names of headers.
+//! The values on the wire: ids, money, text, times and the names of headers.
 
 pub mod headers;
 pub mod id;
 pub mod money;
 pub(crate) mod path;
+pub mod text;
 pub mod time;
 pub(crate) mod uri;

@@ -4,7 +4,9 @@
 use std::fmt::Display;
 
 use chassis::contract::api::{About, Api};
+use chassis::contract::body;
 use chassis::contract::error::ApiError;
+use chassis::contract::examples::ErrorExample;
 use chassis::contract::page::Page;
 use chassis::contract::reply::{Message, Reply};
 use chassis::values::id::Id;
@@ -12,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use utoipa::OpenApi;
 
 use crate::App;
+use crate::error::NotificationError;
 use crate::model::{NewNotification, Notification, NotificationBody, NotificationId, UserId};
 
 #[derive(OpenApi)]
@@ -19,6 +22,7 @@ use crate::model::{NewNotification, Notification, NotificationBody, Notification
     list_notifications,
     send_notification,
     list_notifications_of_user,
+    list_notifications_of_send,
     delete_notification,
     read_notification
 ))]
@@ -32,7 +36,24 @@ pub fn on(framework: &'static str) -> Api {
         version: env!("CARGO_PKG_VERSION"),
         description: "Notifications to the users of the shop.",
     };
-    Api::new(about, Document::openapi())
+    Api::with_errors(about, Document::openapi(), &errors())
+}
+
+/// Examples of the errors that are this service's own.
+fn errors() -> [ErrorExample<'static>; 3] {
+    let empty = body::parse(b"{}").and_then(NewNotification::parse);
+    let unknown = NotificationError::NotFound(Id::ZERO.next());
+    [
+        (
+            &["send_notification"],
+            empty.expect_err("a user is required"),
+        ),
+        (
+            &["read_notification", "delete_notification"],
+            unknown.into(),
+        ),
+        (&["list_notifications_of_user"], ApiError::undecodable()),
+    ]
 }
 
 /// All notifications
@@ -60,6 +81,16 @@ pub fn send_notification(app: &App, body: NotificationBody) -> Result<Reply, Api
 pub fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) -> Reply {
     let path = format!("/api/notifications/{}", encoded(id));
     Reply::listing(&path, &app.notifications.list_of_user(id, page))
+}
+
+/// The notifications of the user called `send`
+///
+/// The path is that of the route that sends, and a literal path comes before one with a
+/// parameter.
+#[utoipa::path(get, path = "/api/notifications/send", tag = "notifications", params(Page),
+    responses((status = 200, description = "A page of that user's notifications, in ascending id", body = [Notification])))]
+pub fn list_notifications_of_send(app: &App, page: Page) -> Reply {
+    list_notifications_of_user(app, &UserId("send".to_owned()), page)
 }
 
 /// Delete a notification

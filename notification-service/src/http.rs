@@ -34,6 +34,11 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
         .and(app())
         .and(json())
         .then(send_notification);
+    let list_of_send = warp::path!("api" / "notifications" / "send")
+        .and(get_or_head())
+        .and(app())
+        .and(page())
+        .then(list_notifications_of_send);
     let list_of_user = in_notifications()
         .and(get_or_head())
         .and_then(parameter)
@@ -50,10 +55,14 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
         .and_then(parameter)
         .and(app())
         .then(read_notification);
-    list.or(send).or(list_of_user).or(delete).or(read)
+    list.or(send)
+        .or(list_of_send)
+        .or(list_of_user)
+        .or(delete)
+        .or(read)
 }
 
-/// `/api/notifications/{id}`, except `send`, which is a route of its own for every method.
+/// `/api/notifications/{id}`, except `send`, which is a path of its own with other methods.
 fn in_notifications() -> impl Filter<Extract = (String,), Error = Rejection> + Copy {
     warp::path!("api" / "notifications" / String).and_then(async |id: String| {
         if id == "send" {
@@ -72,6 +81,10 @@ async fn list_notifications(app: App, page: Page) -> Answer {
 
 async fn send_notification(app: App, body: NotificationBody) -> Result<Answer, Failure> {
     Ok(Answer(api::send_notification(&app, body)?))
+}
+
+async fn list_notifications_of_send(app: App, page: Page) -> Answer {
+    Answer(api::list_notifications_of_send(&app, page))
 }
 
 async fn list_notifications_of_user(id: UserId, app: App, page: Page) -> Answer {

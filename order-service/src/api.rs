@@ -2,7 +2,9 @@
 //! framework: `http.rs` reads the arguments from the request.
 
 use chassis::contract::api::{About, Api};
+use chassis::contract::body;
 use chassis::contract::error::ApiError;
+use chassis::contract::examples::ErrorExample;
 use chassis::contract::idempotency::{Key, KeyHeader};
 use chassis::contract::page::Page;
 use chassis::contract::reply::Reply;
@@ -11,6 +13,7 @@ use utoipa::OpenApi;
 
 use crate::App;
 use crate::cancel_order::Cancellation;
+use crate::error::OrderError;
 use crate::model::{NewOrder, Order, OrderBody, OrderId, Stats, UserId};
 use crate::place_order::place_order_once;
 
@@ -33,7 +36,31 @@ pub fn on(framework: &'static str) -> Api {
         version: env!("CARGO_PKG_VERSION"),
         description: "Orders of the shop.",
     };
-    Api::new(about, Document::openapi())
+    Api::with_errors(about, Document::openapi(), &errors())
+}
+
+/// Examples of the errors that are this service's own.
+fn errors() -> [ErrorExample<'static>; 6] {
+    let id = Id::ZERO.next();
+    let empty = body::parse(b"{}").and_then(NewOrder::parse);
+    let short = "Product 1 has only 1 left in stock, and 2 were asked for";
+    [
+        (&["place_order"], empty.expect_err("a user is required")),
+        (
+            &["place_order"],
+            OrderError::InsufficientStock(short.to_owned()).into(),
+        ),
+        (
+            &["get_order", "cancel_order"],
+            OrderError::NotFound(id).into(),
+        ),
+        (&["list_orders_of_user"], ApiError::no_such("user", "x")),
+        (&["cancel_order"], OrderError::AlreadyCancelled(id).into()),
+        (
+            &["cancel_order"],
+            ApiError::dependency_unavailable("product-service", "only the log has this"),
+        ),
+    ]
 }
 
 /// All orders

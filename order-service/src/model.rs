@@ -32,6 +32,7 @@ pub struct Order {
     /// The price of one piece when the stock was taken.
     pub unit_price: Money,
     /// The price of all pieces, exact.
+    #[schema(value_type = f64, examples(39.98))]
     pub total_price: Money,
     /// Whether the order is confirmed or cancelled.
     pub status: Status,
@@ -133,7 +134,7 @@ impl NewOrder {
 
 fn id(form: &mut Form, name: &str, field: Field<String>, unknown: &str) -> Option<Id> {
     let text = form.required(name, field, Ok)?;
-    let id = text.trim().parse().ok();
+    let id = text.parse().ok();
     if id.is_none() {
         form.reject(name, unknown);
     }
@@ -155,12 +156,16 @@ pub struct Totals {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {
     /// All orders.
+    #[schema(examples(3))]
     total: u64,
     /// Orders that stand.
+    #[schema(examples(2))]
     confirmed: u64,
     /// Orders that were cancelled.
+    #[schema(examples(1))]
     cancelled: u64,
     /// The sum of the orders that stand.
+    #[schema(value_type = f64, examples(79.96))]
     revenue: Money,
     /// The time of the answer.
     timestamp: Timestamp,

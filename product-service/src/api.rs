@@ -2,7 +2,9 @@
 //! framework: `http.rs` reads the arguments from the request.
 
 use chassis::contract::api::{About, Api};
+use chassis::contract::body;
 use chassis::contract::error::ApiError;
+use chassis::contract::examples::ErrorExample;
 use chassis::contract::idempotency::{Key, KeyHeader};
 use chassis::contract::page::Page;
 use chassis::contract::reply::{Message, Reply};
@@ -29,7 +31,37 @@ pub struct Document;
 
 /// The API, for an implementation on `framework`.
 pub fn on(framework: &'static str) -> Api {
-    Api::new(about(framework), Document::openapi())
+    Api::with_errors(about(framework), Document::openapi(), &errors())
+}
+
+/// Examples of the errors that are this service's own.
+fn errors() -> [ErrorExample<'static>; 5] {
+    let id = Id::ZERO.next();
+    let empty = body::parse(b"{}").and_then(NewProduct::parse);
+    let no_delta = body::parse(b"{}").and_then(|body| StockChange::parse(id, body));
+    let short = ProductError::InsufficientStock {
+        id,
+        left: 1,
+        wanted: 2,
+    };
+    [
+        (&["create_product"], empty.expect_err("a name is required")),
+        (&["change_product"], ProductError::UnknownSeller.into()),
+        (
+            &["change_stock"],
+            no_delta.expect_err("a delta is required"),
+        ),
+        (&["change_stock"], short.into()),
+        (
+            &[
+                "get_product",
+                "change_product",
+                "change_stock",
+                "delete_product",
+            ],
+            ProductError::NotFound(id).into(),
+        ),
+    ]
 }
 
 /// How product-service describes itself, for an implementation on `framework`.

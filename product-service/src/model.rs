@@ -74,10 +74,11 @@ impl FromStr for ProductId {
 #[serde(rename_all = "camelCase")]
 pub struct NewProductBody {
     #[serde(default)]
-    #[schema(value_type = String, required = true, min_length = 1, max_length = 200, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("Analytical engine"))]
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 200, pattern = r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]", examples("Analytical engine"))]
     name: Field<String>,
+    /// An amount with at most two decimals.
     #[serde(default)]
-    #[schema(value_type = f64, required = true, minimum = 0, maximum = 1_000_000_000, multiple_of = 0.01, examples(19.99))]
+    #[schema(value_type = f64, required = true, minimum = 0, maximum = 1_000_000_000, examples(19.99))]
     price: Field<Number>,
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000_000_000, default = 0, examples(10))]
@@ -124,10 +125,11 @@ impl NewProduct {
 #[serde(rename_all = "camelCase")]
 pub struct ChangeBody {
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", examples("Difference engine"))]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]", examples("Difference engine"))]
     name: Field<String>,
+    /// An amount with at most two decimals.
     #[serde(default)]
-    #[schema(value_type = f64, required = false, minimum = 0, maximum = 1_000_000_000, multiple_of = 0.01, examples(24.5))]
+    #[schema(value_type = f64, required = false, minimum = 0, maximum = 1_000_000_000, examples(24.5))]
     price: Field<Number>,
     #[serde(default)]
     #[schema(value_type = u32, required = false, minimum = 0, maximum = 1_000_000_000, examples(10))]
@@ -214,7 +216,7 @@ impl Change {
 /// A malformed id is not the id of a user, so user-service is not asked.
 fn seller(form: &mut Form, field: Field<String>) -> Option<Id> {
     let text = form.optional("sellerId", field, Ok)?;
-    let id = text.trim().parse().ok();
+    let id = text.parse().ok();
     if id.is_none() {
         form.reject("sellerId", USER_NOT_FOUND);
     }

@@ -2,13 +2,16 @@
 //! framework: `http.rs` reads the arguments from the request.
 
 use chassis::contract::api::{About, Api};
+use chassis::contract::body;
 use chassis::contract::error::ApiError;
+use chassis::contract::examples::ErrorExample;
 use chassis::contract::page::Page;
 use chassis::contract::reply::{Message, Reply};
 use chassis::values::id::Id;
 use utoipa::OpenApi;
 
 use crate::App;
+use crate::error::UserError;
 use crate::model::{Profile, User, UserBody, UserId};
 
 #[derive(OpenApi)]
@@ -23,7 +26,22 @@ pub fn on(framework: &'static str) -> Api {
         version: env!("CARGO_PKG_VERSION"),
         description: "Users of the shop.",
     };
-    Api::new(about, Document::openapi())
+    Api::with_errors(about, Document::openapi(), &errors())
+}
+
+/// Examples of the errors that are this service's own.
+fn errors() -> [ErrorExample<'static>; 3] {
+    let taken = UserError::EmailTaken("ada@example.com".to_owned());
+    let empty = body::parse(b"{}").and_then(Profile::parse);
+    let unknown = UserError::NotFound(Id::ZERO.next());
+    [
+        (&["create_user", "replace_user"], taken.into()),
+        (
+            &["create_user", "replace_user"],
+            empty.expect_err("a name is required"),
+        ),
+        (&["get_user", "replace_user", "delete_user"], unknown.into()),
+    ]
 }
 
 /// All users

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod config;
+mod email;
 pub mod error;
 pub mod http;
 pub mod model;

@@ -10,6 +10,7 @@ use chassis::values::id::Id;
 use chassis::values::time::Timestamp;
 use parking_lot::RwLock;
 
+use crate::email;
 use crate::error::UserError;
 use crate::model::{Profile, User};
 
@@ -42,7 +43,7 @@ impl UserStore {
     pub fn create(&self, profile: Profile) -> Result<Arc<User>, UserError> {
         let mut users = self.users.write();
         let Users { table, by_email } = &mut *users;
-        let Entry::Vacant(free) = by_email.entry(email_key(&profile.email)) else {
+        let Entry::Vacant(free) = by_email.entry(email::key(&profile.email)) else {
             return Err(UserError::EmailTaken(profile.email));
         };
         let now = Timestamp::now();
@@ -77,7 +78,7 @@ impl UserStore {
         let mut users = self.users.write();
         let Users { table, by_email } = &mut *users;
         let user = table.get_mut(id).ok_or(UserError::NotFound(id))?;
-        let (old, new) = (email_key(&user.email), email_key(&profile.email));
+        let (old, new) = (email::key(&user.email), email::key(&profile.email));
         if by_email.get(&new).is_some_and(|owner| *owner != id) {
             return Err(UserError::EmailTaken(profile.email));
         }
@@ -96,14 +97,9 @@ impl UserStore {
     pub fn delete(&self, id: Id) -> Result<(), UserError> {
         let mut users = self.users.write();
         let user = users.table.remove(id).ok_or(UserError::NotFound(id))?;
-        users.by_email.remove(&email_key(&user.email));
+        users.by_email.remove(&email::key(&user.email));
         Ok(())
     }
-}
-
-/// The key of an email in the index: the same for all letter cases.
-fn email_key(email: &str) -> String {
-    email.to_lowercase()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, RefOr, Response};
 use utoipa::{OpenApi as _, ToSchema};
 
 use crate::contract::error::{ApiError, ErrorBody};
+use crate::contract::examples::{self, ErrorExample};
 use crate::contract::operations::Operations;
 use crate::contract::reply::Reply;
 use crate::values::headers::NOT_FOUND;
@@ -72,7 +73,12 @@ impl Api {
     /// The API that `document` describes, completed with the routes and errors of every
     /// service.
     pub fn new(about: About, document: OpenApi) -> Self {
-        let document = complete(about, document);
+        Self::with_errors(about, document, &[])
+    }
+
+    /// The same, with examples of the errors that are the service's own.
+    pub fn with_errors(about: About, document: OpenApi, errors: &[ErrorExample<'_>]) -> Self {
+        let document = complete(about, document, errors);
         let mut routes = Router::new();
         for (template, item) in &document.paths.paths {
             let inserted = routes.insert(template, Route::new(template, item));
@@ -173,7 +179,7 @@ impl Route {
     }
 }
 
-fn complete(about: About, mut document: OpenApi) -> OpenApi {
+fn complete(about: About, mut document: OpenApi, errors: &[ErrorExample<'_>]) -> OpenApi {
     document.merge(Operations::openapi());
     document.info = Info::builder()
         .title(about.name)
@@ -201,6 +207,7 @@ fn complete(about: About, mut document: OpenApi) -> OpenApi {
                 !ALWAYS_OPEN.contains(&template.as_str()),
             );
             add_headers(operation);
+            examples::add(operation, errors);
         }
     }
     document

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::contract::error::{ApiError, FieldError};
-use crate::values::money::{Money, Number};
+use crate::values::money::{Money, NotANumber, Number};
+use crate::values::text;
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -49,19 +50,59 @@ fn is_json(content_type: &str) -> bool {
 /// Reads one whole JSON object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // serde does not check the UTF-8 of fields that it skips.
-    let text = str::from_utf8(bytes)
-        .map_err(|cause| ApiError::invalid_json(format!("The body is not UTF-8: {cause}")))?;
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+    let text = str::from_utf8(bytes).map_err(|cause| {
+        let byte = cause.valid_up_to() + 1;
+        ApiError::invalid_json(format!("The body is not UTF-8 from byte {byte} on"))
+    })?;
+    match text.trim_ascii_start().chars().next() {
         None => Err(missing()),
         // serde would accept a list for a struct and read it field by field.
-        Some(b'{') => serde_json::from_str(text).map_err(|cause| {
-            ApiError::invalid_json(format!("The body is not one whole JSON object: {cause}"))
-        }),
+        Some('{') => serde_json::from_str(text)
+            .map_err(|cause| ApiError::invalid_json(fault_of_json(&cause))),
+        Some('\u{feff}') => Err(ApiError::invalid_json(
+            "The body starts with a byte order mark; send it without one",
+        )),
         Some(_) => Err(ApiError::invalid_json(
             "The body is not a JSON object; it must start with {",
         )),
     }
 }
+
+/// What is wrong with the JSON of a body, in a sentence for people who do not know serde.
+fn fault_of_json(cause: &serde_json::Error) -> String {
+    let at = format!("at line {}, column {}", cause.line(), cause.column());
+    let said = cause.to_string();
+    if let Some((field, _)) = said
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split_once('`'))
+    {
+        return format!("The body has the field {field} twice; send it once");
+    }
+    if cause.is_eof() {
+        return format!("The body ends {at}, before its JSON object does; send all of it");
+    }
+    // The start of what serde says, and what it means. Another fault is told by its place.
+    let known = [
+        ("trailing characters", "has more than one JSON object"),
+        ("trailing comma", "has a comma too many"),
+        (
+            "key must be a string",
+            "has a field name without double quotes",
+        ),
+        (
+            "control character",
+            "has a control character that is not escaped",
+        ),
+        ("lone leading surrogate", HALF_A_CHARACTER),
+        ("unexpected end of hex escape", HALF_A_CHARACTER),
+    ];
+    let known = known.iter().find(|(start, _)| said.starts_with(start));
+    let fault = known.map_or("is not JSON", |(_, fault)| fault);
+    format!("The body {fault} {at}")
+}
+
+/// A `\u` escape of UTF-16 that needs another one to be a character.
+const HALF_A_CHARACTER: &str = "has half of a character (a \\u escape of a lone surrogate)";
 
 /// Awaits `reading`, the whole body, for at most `limit`: a body that trickles in must
 /// not hold a request longer than one that does not arrive.
@@ -70,9 +111,13 @@ pub async fn in_time<F: Future>(limit: Duration, reading: F) -> Result<F::Output
     read.map_err(|_| ApiError::request_timeout(limit))
 }
 
-/// The error for a body that could not be read to its end.
+/// The error for a body that could not be read to its end. `cause` is the framework's, and
+/// each has other words.
 pub fn unreadable(cause: impl Display) -> ApiError {
-    ApiError::invalid_json(format!("The body could not be read to its end: {cause}"))
+    tracing::debug!(%cause, "a body could not be read");
+    ApiError::invalid_json(
+        "The body could not be read to its end; its length or its chunks are not as announced",
+    )
 }
 
 fn missing() -> ApiError {
@@ -94,22 +139,54 @@ pub enum Field<T> {
     Value(T),
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
+/// A type that a field can have.
+pub trait FieldType: Sized {
+    /// Reads the JSON of a value. The error is what is wrong with it, such as "must be a
+    /// string, such as "1"".
+    fn read(json: &str) -> Result<Self, String>;
+}
+
+impl FieldType for String {
+    /// Reads a text, trimmed. A field that is a secret needs a type of its own.
+    fn read(json: &str) -> Result<Self, String> {
+        match serde_json::from_str::<Self>(json) {
+            Ok(text) => {
+                let trimmed = text::trim(&text);
+                let is_trimmed = trimmed.len() == text.len();
+                Ok(if is_trimmed { text } else { trimmed.to_owned() })
+            }
+            // The JSON as a whole is well-formed, so this is the only fault that it can have.
+            Err(_) if json.starts_with('"') => Err(HALF_A_CHARACTER.to_owned()),
+            Err(_) => {
+                let number = json.parse::<Number>().is_ok() && json.len() <= MAX_EXAMPLE;
+                let example = if number { json } else { "text" };
+                Err(format!("must be a string, such as \"{example}\""))
+            }
+        }
+    }
+}
+
+impl FieldType for Number {
+    fn read(json: &str) -> Result<Self, String> {
+        json.parse().map_err(|NotANumber| {
+            let inside = json.trim_matches('"');
+            let number = inside.parse::<Self>().is_ok() && inside.len() <= MAX_EXAMPLE;
+            let example = if number { inside } else { "1" };
+            format!("must be a number, such as {example}")
+        })
+    }
+}
+
+/// The longest value of a client that is repeated to it as an example.
+const MAX_EXAMPLE: usize = 20;
+
+impl<'de, T: FieldType> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         if raw == "null" {
             return Ok(Self::Null);
         }
-        Ok(serde_json::from_str(raw).map_or_else(
-            |cause| {
-                // serde adds a position within the field's own text, which does not
-                // help the sender of the whole body.
-                let cause = cause.to_string();
-                let cause = cause.split(" at line ").next().unwrap_or_default();
-                Self::WrongType(cause.to_owned())
-            },
-            Self::Value,
-        ))
+        Ok(T::read(raw).map_or_else(Self::WrongType, Self::Value))
     }
 }
 
@@ -119,7 +196,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
 /// use chassis::contract::body::{Field, Form, text};
 ///
 /// let mut form = Form::default();
-/// let name = form.required("name", Field::Value("  Ada ".to_owned()), text(1..=100));
+/// let name = form.required("name", Field::Value("Ada".to_owned()), text(1..=100));
 /// let email: Option<String> = form.required("email", Field::Absent, text(1..=254));
 /// assert_eq!(name.as_deref(), Some("Ada"));
 /// let error = form.finish(|| Some((name?, email?))).unwrap_err();
@@ -158,7 +235,7 @@ impl Form {
             Field::Absent | Field::Null => None,
             Field::WrongType(cause) => {
                 self.wrong_type = true;
-                self.fault(name, &format!("has the wrong type: {cause}"))
+                self.fault(name, &cause)
             }
             Field::Value(value) => match check(value) {
                 Ok(valid) => Some(valid),
@@ -202,36 +279,25 @@ impl Form {
     }
 }
 
-/// Text with a length in characters, after surrounding white space and control characters
-/// are trimmed. Its schema requires one other character with a `pattern`.
+/// Text with a length in characters. A field is trimmed when it is read; its schema
+/// requires a character that somebody sees with a `pattern`.
 pub fn text(length: RangeInclusive<usize>) -> impl FnOnce(String) -> Result<String, String> {
     move |text| {
-        let trimmed = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
-        if !length.contains(&trimmed.chars().count()) {
-            return Err(format!(
-                "must be {} to {} characters long",
-                length.start(),
-                length.end()
-            ));
-        }
-        Ok(if trimmed.len() == text.len() {
-            text
+        if length.contains(&text.chars().count()) {
+            Ok(text)
         } else {
-            trimmed.to_owned()
-        })
+            let (least, most) = length.into_inner();
+            Err(format!("must be {least} to {most} characters long"))
+        }
     }
 }
 
 /// A whole number in a range.
 pub fn whole(range: RangeInclusive<u32>) -> impl FnOnce(Number) -> Result<u32, String> {
     move |number| {
-        let whole = number.whole().and_then(|n| u32::try_from(n).ok());
-        whole.filter(|n| range.contains(n)).ok_or_else(|| {
-            format!(
-                "must be a whole number from {} to {}",
-                range.start(),
-                range.end()
-            )
+        number.whole_in(range.clone()).ok_or_else(|| {
+            let (least, most) = range.into_inner();
+            format!("must be a whole number from {least} to {most}")
         })
     }
 }
@@ -281,7 +347,7 @@ mod tests {
     #[test]
     fn a_good_body_is_trimmed_and_unknown_fields_are_ignored() {
         let (name, price, stock) =
-            check(r#"{"name":" Ada\t\u0000","price":1.50,"more":[1]}"#).expect("good");
+            check(r#"{"name":" \u200bAda\t\u0000","price":1.50,"more":[1]}"#).expect("good");
         assert_eq!(
             (name.as_str(), price.to_string().as_str(), stock),
             ("Ada", "1.5", None)
@@ -308,12 +374,91 @@ mod tests {
                 "{reason}: {body}"
             );
         }
-        assert_eq!(
-            check("{\"name\":\"\\ud800\",\"price\":1}")
-                .expect_err("half a surrogate pair")
-                .status(),
-            400
-        );
+    }
+
+    #[test]
+    fn an_error_is_one_plain_sentence() {
+        for (json, sentence) in [
+            ("", "The body is missing; send a JSON object"),
+            ("[]", "The body is not a JSON object; it must start with {"),
+            (
+                "\u{feff}{}",
+                "The body starts with a byte order mark; send it without one",
+            ),
+            (
+                r#"{"name":"Ada","name":"Ada"}"#,
+                "The body has the field name twice; send it once",
+            ),
+            (
+                r#"{"name":"#,
+                "The body ends at line 1, column 8, before its JSON object does; send all of it",
+            ),
+            (
+                "{}\n{}",
+                "The body has more than one JSON object at line 2, column 1",
+            ),
+            (
+                r#"{"price":1,}"#,
+                "The body has a comma too many at line 1, column 12",
+            ),
+            (
+                "{'price':1}",
+                "The body has a field name without double quotes at line 1, column 2",
+            ),
+            (
+                "{\"name\":\"\n\"}",
+                "The body has a control character that is not escaped at line 1, column 9",
+            ),
+            (
+                r#"{"\ud800":1}"#,
+                "The body has half of a character (a \\u escape of a lone surrogate) at line 1, column 9",
+            ),
+            (
+                r#"{"price":NaN}"#,
+                "The body is not JSON at line 1, column 10",
+            ),
+            (
+                r#"{"name":"\ud800","price":1}"#,
+                "name has half of a character (a \\u escape of a lone surrogate)",
+            ),
+            (
+                r#"{"name":1,"price":1}"#,
+                "name must be a string, such as \"1\"",
+            ),
+            (
+                r#"{"name":1e9999,"price":1}"#,
+                "name must be a string, such as \"1e9999\"",
+            ),
+            (
+                r#"{"name":{},"price":1}"#,
+                "name must be a string, such as \"text\"",
+            ),
+            (
+                r#"{"name":"Ada","price":"19.99"}"#,
+                "price must be a number, such as 19.99",
+            ),
+            (
+                r#"{"name":"Ada","price":true}"#,
+                "price must be a number, such as 1",
+            ),
+            (
+                r#"{"name":"Ada","price":"\ud800"}"#,
+                "price must be a number, such as 1",
+            ),
+            (
+                r#"{"name":"Ada","price":1e9999}"#,
+                "price must be an amount from 0 to 1000000000 with at most two decimals",
+            ),
+            (
+                r#"{"name":7,"price":"1"}"#,
+                "The request is not valid: name must be a string, such as \"7\"; price must be a number, such as 1",
+            ),
+        ] {
+            let (status, body) = error(json);
+            assert_eq!((status, body["error"].as_str()), (400, Some(sentence)));
+        }
+        let latin = parse::<Number>(b"{\"name\":\"\xfc\"}").expect_err("not UTF-8");
+        assert_eq!(latin.message, "The body is not UTF-8 from byte 10 on");
     }
 
     #[test]

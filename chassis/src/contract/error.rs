@@ -80,10 +80,9 @@ impl ApiError {
 
     /// 400: fields have a value of the wrong JSON type.
     pub fn wrong_type(details: Vec<FieldError>) -> Self {
-        let message = sentence("The body has a field of the wrong type", &details);
         Self {
-            details,
-            ..Self::new(400, "invalid_json", message)
+            code: "invalid_json",
+            ..Self::validation(details)
         }
     }
 
@@ -91,7 +90,10 @@ impl ApiError {
     pub fn validation(details: Vec<FieldError>) -> Self {
         let message = match details.as_slice() {
             [only] => only.message.clone(),
-            _ => sentence("The request is not valid", &details),
+            _ => {
+                let faults: Vec<_> = details.iter().map(|fault| fault.message.as_str()).collect();
+                format!("The request is not valid: {}", faults.join("; "))
+            }
         };
         Self {
             details,
@@ -215,9 +217,4 @@ impl ApiError {
     pub fn status(&self) -> u16 {
         self.status
     }
-}
-
-fn sentence(start: &str, details: &[FieldError]) -> String {
-    let faults: Vec<_> = details.iter().map(|fault| fault.message.as_str()).collect();
-    format!("{start}: {}", faults.join("; "))
 }

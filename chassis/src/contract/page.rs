@@ -1,14 +1,16 @@
 //! Pages of a list: which one a client asks for, and what it gets.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use utoipa::IntoParams;
 
 use crate::contract::error::{ApiError, FieldError};
 use crate::values::id::Id;
+use crate::values::money::Number;
 
 /// The most records on a page, and the number without `?limit=`.
-const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: u32 = 1000;
 const DEFAULT_LIMIT: usize = 100;
 
 /// The page that a client asks for: `?limit=` and `?after=`.
@@ -47,9 +49,9 @@ impl Page {
         let mut faults = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {
-                "limit" => match value.parse() {
-                    Ok(limit @ 1..=MAX_LIMIT) => page.limit = limit,
-                    _ => faults.push(FieldError::new(
+                "limit" => match number(&value, 1..=MAX_LIMIT) {
+                    Some(limit) => page.limit = limit as usize,
+                    None => faults.push(FieldError::new(
                         "limit",
                         format!("limit is {value:?}, expected 1 to {MAX_LIMIT}"),
                     )),
@@ -72,6 +74,11 @@ impl Page {
             Err(ApiError::validation(faults))
         }
     }
+}
+
+/// The whole number in a query parameter, in any notation, if it is in `range`.
+pub fn number(value: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    value.parse::<Number>().ok()?.whole_in(range)
 }
 
 /// A page of a list.
@@ -140,6 +147,9 @@ mod tests {
             ("limit=1001", 1, "more than a page may have"),
             ("limit=", 1, "empty"),
             ("limit=ten", 1, "not a number"),
+            ("limit=1.5", 1, "not whole"),
+            ("limit=%2B5", 1, "a sign, which JSON has not either"),
+            ("limit=1e99999999999", 1, "far too many"),
             ("after=-1", 1, "not an id"),
             ("limit=0&after=x", 2, "both at once"),
         ] {
@@ -158,6 +168,10 @@ mod tests {
             (Some("after=0"), "the beginning"),
         ] {
             assert_eq!(Page::parse(query), Ok(Page::default()), "{reason}");
+        }
+        for limit in ["50", "050", "50.0", "5e1", "500e-1"] {
+            let page = Page::parse(Some(&format!("limit={limit}"))).expect(limit);
+            assert_eq!(page.limit, 50, "{limit}");
         }
     }
 }

@@ -54,14 +54,17 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins with a request that has arrived. `header` finds a header by its name in lower
-    /// case.
-    pub fn begin<'a>(
+    /// Begins with a request that has arrived. `header` finds the values of a header by its
+    /// name in lower case, one for each line.
+    pub fn begin<'a, V>(
         service: &Arc<Service>,
         method: &str,
         path: &str,
-        header: impl Fn(&'static str) -> Option<&'a str>,
-    ) -> Self {
+        header: impl Fn(&'static str) -> V,
+    ) -> Self
+    where
+        V: Iterator<Item = &'a [u8]>,
+    {
         service.metrics().in_flight.inc();
         let method = known_method(method);
         let route = service.api().route(path);

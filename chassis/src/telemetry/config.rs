@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::env::{Env, Parameter};
 use crate::telemetry::export::Export;
@@ -59,11 +59,43 @@ impl Parameter for LogLevel {
     }
 }
 
+/// The crates that may be in a service: each writes log lines under its own name.
+const LOCK: &str = include_str!("../../../Cargo.lock");
+
 impl Parameter for Targets {
-    const EXPECTED: &'static str = "a filter such as info or warn,order_service=debug";
+    const EXPECTED: &'static str = "levels (off, error, warn, info, debug or trace), \
+         alone or for a crate of the services, such as warn,order_service=debug";
+    /// Any word would be a target by itself, and a misspelt level a filter for lines that
+    /// nobody writes: no lines at all.
     fn parse(value: &str) -> Option<Self> {
-        Self::from_str(value).ok()
+        let known = value.split(',').all(is_directive);
+        known.then(|| Self::from_str(value).ok())?
     }
+}
+
+/// Whether this is a level, a target, or a target with a level.
+fn is_directive(directive: &str) -> bool {
+    match directive.split_once('=') {
+        Some((target, level)) => is_target(target) && is_level(level),
+        None => is_level(directive) || is_target(directive),
+    }
+}
+
+fn is_level(text: &str) -> bool {
+    !text.is_empty() && text.parse::<LevelFilter>().is_ok()
+}
+
+/// Whether the crate of this target is in the lock file. The services share `RUST_LOG`, so
+/// each allows the crates of all.
+fn is_target(target: &str) -> bool {
+    let name = target.split([':', '[']).next().unwrap_or_default();
+    let mut lines = LOCK.lines();
+    lines.any(|line| {
+        let known = line
+            .strip_prefix("name = \"")
+            .and_then(|rest| rest.strip_suffix('"'));
+        known.is_some_and(|known| known.replace('-', "_") == name)
+    })
 }
 
 impl Parameter for LogFormat {
@@ -73,6 +105,40 @@ impl Parameter for LogFormat {
             "json" => Some(Self::Json),
             "pretty" => Some(Self::Pretty),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_has_levels_and_crates_that_are_there() {
+        for good in [
+            "warn",
+            "OFF",
+            "warn,order_service=debug",
+            "info,hyper=off,chassis::serve::server=trace",
+            "on_actix_web",
+            "order_service[{status}]=info",
+        ] {
+            assert!(Targets::parse(good).is_some(), "{good}");
+        }
+        for (bad, reason) in [
+            ("warning", "no level"),
+            ("wran,order_service=debug", "one misspelt"),
+            ("info,order-service=debug", "a service, but not as a crate"),
+            ("info,orders=debug", "no crate"),
+            ("info, order_service=debug", "a space"),
+            ("order_service=verbose", "no level after a crate"),
+            ("order_service=", "nothing after it"),
+            ("warn,", "nothing after a comma"),
+            ("order_service=info=warn", "two levels"),
+            ("order_service[status]=info=warn", "and with a field"),
+            ("9", "a number"),
+        ] {
+            assert!(Targets::parse(bad).is_none(), "{reason}: {bad}");
         }
     }
 }

@@ -14,8 +14,15 @@ use uuid::Uuid;
 use crate::telemetry::spans;
 use crate::values::headers::{REQUEST_ID, TRACEPARENT, TRACESTATE};
 
-/// The longest `tracestate` that the standard wants forwarded, in characters.
+/// The longest `tracestate` that is passed on, in characters, and the most entries in a
+/// received one. Entries over `LONG_ENTRY` are the first to go.
 const TRACESTATE_MAX: usize = 512;
+const MAX_ENTRIES: usize = 32;
+const LONG_ENTRY: usize = 128;
+
+/// The flags that the standard defines: sampled, and a random trace id.
+const SAMPLED: u8 = 1;
+const RANDOM: u8 = 2;
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -31,7 +38,7 @@ struct Inner {
     trace: Trace,
     /// The span of the request, disabled if spans are not exported.
     span: Span,
-    /// The entries of other tracing systems, as received.
+    /// The entries of other tracing systems.
     tracestate: Option<String>,
     cause: OnceLock<String>,
 }
@@ -51,35 +58,38 @@ impl Context {
     /// by a new one: it would end up in logs and other services.
     pub fn new(request_id: Option<&str>, traceparent: Option<&str>) -> Self {
         Self::received(
-            |name| match name {
-                REQUEST_ID => request_id,
-                TRACEPARENT => traceparent,
-                _ => None,
+            |name| {
+                let value = match name {
+                    REQUEST_ID => request_id,
+                    TRACEPARENT => traceparent,
+                    _ => None,
+                };
+                value.map(str::as_bytes).into_iter()
             },
             Span::none(),
         )
     }
 
-    /// The context of a received request; `header` finds a header by its name in lower
-    /// case, and `span` becomes a child of the caller's span. The sampler decides whether
-    /// the trace is recorded; without it, the caller's decision is passed on.
-    pub(crate) fn received<'a>(
-        header: impl Fn(&'static str) -> Option<&'a str>,
-        span: Span,
-    ) -> Self {
-        let parent = header(TRACEPARENT).and_then(Trace::parse);
+    /// The context of a received request; `header` finds the values of a header by its name
+    /// in lower case, and `span` becomes a child of the caller's span. The sampler decides
+    /// whether the trace is recorded; without it, the caller's decision is passed on.
+    pub(crate) fn received<'a, V>(header: impl Fn(&'static str) -> V, span: Span) -> Self
+    where
+        V: Iterator<Item = &'a [u8]>,
+    {
+        let parent = only(header(TRACEPARENT)).and_then(Trace::parse);
         // It means nothing without the parent that it came with.
-        let tracestate = parent.and_then(|_| header(TRACESTATE).and_then(bounded));
+        let tracestate = parent.and_then(|_| combined(header(TRACESTATE)));
         if let Some(parent) = parent {
-            spans::set_parent(&span, parent, tracestate);
+            spans::set_parent(&span, parent, tracestate.as_deref());
         }
         let trace = spans::trace(&span).unwrap_or_else(|| Trace::below(parent));
-        let request_id = header(REQUEST_ID).filter(|id| is_request_id(id));
+        let request_id = only(header(REQUEST_ID)).filter(|id| is_request_id(id));
         Self(Arc::new(Inner {
             request_id: request_id.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned),
             trace,
             span,
-            tracestate: tracestate.map(ToOwned::to_owned),
+            tracestate,
             cause: OnceLock::new(),
         }))
     }
@@ -161,14 +171,21 @@ impl fmt::Display for Hex {
     }
 }
 
+/// The value of a header that must be there once: of two, nobody knows which is meant.
+fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a str> {
+    let value = values.next().filter(|_| values.next().is_none())?;
+    str::from_utf8(value).ok()
+}
+
 fn is_request_id(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=128).contains(&id.len()) && id.bytes().all(allowed)
 }
 
 impl Trace {
-    /// Reads `version-trace-parent-flags`. A version above 00 may add fields at
-    /// the end; 00 may not, and ff is forbidden.
+    /// Reads `version-trace-parent-flags`. A version above 00 may add fields at the end and
+    /// give a meaning to more flags; 00 may not, and ff is forbidden. Flags without a meaning
+    /// in 00 are dropped, because 00 is what is passed on.
     fn parse(header: &str) -> Option<Self> {
         let mut parts = header.split('-');
         let [version, trace_id, span_id, flags] =
@@ -179,10 +196,15 @@ impl Trace {
         if !(known && sized && whole && [trace_id, span_id, flags].into_iter().all(is_lower_hex)) {
             return None;
         }
+        let meant = if version == "00" {
+            SAMPLED | RANDOM
+        } else {
+            SAMPLED
+        };
         let trace = Self {
             id: u128::from_str_radix(trace_id, 16).ok()?,
             span: u64::from_str_radix(span_id, 16).ok()?,
-            flags: u8::from_str_radix(flags, 16).ok()?,
+            flags: u8::from_str_radix(flags, 16).ok()? & meant,
         };
         (trace.id != 0 && trace.span != 0).then_some(trace)
     }
@@ -210,16 +232,44 @@ impl Trace {
     }
 }
 
-/// The part of a `tracestate` that is forwarded: whole entries, the newest first, in at
-/// most [`TRACESTATE_MAX`] characters. Further lines of the header hold older entries and
-/// are dropped as well.
-fn bounded(tracestate: &str) -> Option<&str> {
-    let printable = |b: u8| (b' '..=b'~').contains(&b);
-    let kept = match tracestate.get(..=TRACESTATE_MAX) {
-        Some(too_long) => &tracestate[..too_long.rfind(',')?],
-        None => tracestate,
+/// The `tracestate` that is passed on: the entries of all lines of the header, the newest
+/// first, in at most [`TRACESTATE_MAX`] characters. By the standard, one invalid entry or
+/// one too many makes all of it invalid.
+fn combined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let mut entries = Vec::new();
+    for line in lines {
+        for entry in str::from_utf8(line).ok()?.split(',') {
+            let entry = entry.trim_matches([' ', '\t']);
+            if entry.is_empty() {
+                continue;
+            }
+            if !is_entry(entry) || entries.len() == MAX_ENTRIES {
+                return None;
+            }
+            entries.push(entry);
+        }
+    }
+    // One comma less than entries.
+    while entries.iter().map(|entry| entry.len() + 1).sum::<usize>() > TRACESTATE_MAX + 1 {
+        let long = entries.iter().rposition(|entry| entry.len() > LONG_ENTRY);
+        entries.remove(long.unwrap_or(entries.len() - 1));
+    }
+    (!entries.is_empty()).then(|| entries.join(","))
+}
+
+/// Whether this is `key=value` by the standard's grammar, without white space around it.
+fn is_entry(entry: &str) -> bool {
+    let Some((key, value)) = entry.split_once('=') else {
+        return false;
     };
-    (!kept.is_empty() && tracestate.bytes().all(printable)).then_some(kept)
+    let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let in_key = |byte| first(byte) || b"_-*/@".contains(&byte);
+    let in_value = |byte| (b' '..=b'~').contains(&byte) && byte != b'=';
+    key.bytes().next().is_some_and(first)
+        && key.len() <= 256
+        && key.bytes().all(in_key)
+        && (1..=256).contains(&value.len())
+        && value.bytes().all(in_value)
 }
 
 fn is_lower_hex(text: &str) -> bool {
@@ -300,36 +350,93 @@ mod tests {
     }
 
     #[test]
-    fn a_tracestate_goes_along_as_it_came_up_to_a_bound() {
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let kept = |parent: &str, state: &str| {
-            let header = |name| match name {
-                TRACEPARENT => Some(parent),
-                TRACESTATE => Some(state),
-                _ => None,
-            };
-            let context = Context::received(header, Span::none());
-            context.tracestate().map(ToOwned::to_owned)
-        };
-        let (full, long) = ("a".repeat(TRACESTATE_MAX), "b".repeat(TRACESTATE_MAX));
-        let two = format!("a=1,{long}");
-        for (state, expected, reason) in [
-            ("a=1, b@c=x/y z", Some("a=1, b@c=x/y z"), "as it came"),
-            ("?", Some("?"), "what is in it is not ours to judge"),
-            ("", None, "nothing"),
-            ("a=\u{e4}", None, "no header holds that"),
-            ("a=1\n", None, "nor that"),
-            (&full, Some(full.as_str()), "as long as it may be"),
-            (&two, Some("a=1"), "the oldest entries go first"),
-            (&format!("{full}b"), None, "no whole entry fits"),
+    fn flags_that_version_00_does_not_know_are_dropped() {
+        for (version, sent, kept, reason) in [
+            ("00", "01", 1, "sampled"),
+            ("00", "02", 2, "a random id"),
+            ("00", "ff", 3, "these two, and six that have no meaning"),
+            (
+                "cc",
+                "ff",
+                1,
+                "only sampled means the same in a later version",
+            ),
         ] {
-            assert_eq!(kept(parent, state).as_deref(), expected, "{reason}");
+            let header = format!("{version}-{:032x}-{:016x}-{sent}", 1, 2);
+            let flags = Trace::parse(&header).map(|trace| trace.flags);
+            assert_eq!(flags, Some(kept), "{reason}");
+        }
+    }
+
+    #[test]
+    fn of_two_ids_none_is_taken() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let header = |name| {
+            let value = if name == REQUEST_ID { "demo-1" } else { parent };
+            [value.as_bytes(), &b"\xff"[..]].into_iter()
+        };
+        let context = Context::received(header, Span::none());
+        assert_ne!(context.request_id(), "demo-1");
+        assert_ne!(context.trace_id().to_string(), parent[3..35]);
+    }
+
+    #[test]
+    fn a_tracestate_goes_along_whole_or_not_at_all_up_to_a_bound() {
+        let kept = |lines: &[&str]| combined(lines.iter().map(|line| line.as_bytes()));
+        let entry = |key: &str, length: usize| {
+            let value = "x".repeat(length - key.len() - 1);
+            format!("{key}={value}")
+        };
+        let many = |count| vec!["a=1"; count].join(",");
+        let (long, short) = (entry("b", 129), entry("c", 128));
+        let full = vec![short.as_str(); 3].join(",");
+        for (lines, expected, reason) in [
+            (&["a=1,b@c=x/y z"][..], Some("a=1,b@c=x/y z"), "as it came"),
+            (
+                &["a=1, \tb=2\t", "\tc=3"],
+                Some("a=1,b=2,c=3"),
+                "white space",
+            ),
+            (
+                &["a=1", "", ",,", "b= 2"],
+                Some("a=1,b= 2"),
+                "empty entries",
+            ),
+            (&[""], None, "nothing"),
+            (&[], None, "no header"),
+            (&["a=1,?"], None, "one entry without a value"),
+            (&["a=1", "B=2"], None, "a key in upper case"),
+            (&["a=1,b="], None, "an empty value"),
+            (&["a=1,b=2=3"], None, "two values"),
+            (&["a=\u{e4}"], None, "not ASCII"),
+            (&["a=1\n"], None, "a control character"),
+            (&[&many(32)], Some(many(32).as_str()), "as many as may be"),
+            (&[&many(32), "b=1"], None, "one entry too many"),
+            (
+                &[&full, &short, "d=1"],
+                Some(full.as_str()),
+                "the oldest go first",
+            ),
+            (
+                &[&full, &long, "d=1"],
+                Some(&format!("{full},d=1")),
+                "a long one goes first",
+            ),
+            (
+                &[&long, &full, "d=1"],
+                Some(&format!("{full},d=1")),
+                "wherever it is",
+            ),
+        ] {
+            assert_eq!(kept(lines).as_deref(), expected, "{reason}");
         }
         assert_eq!(
-            kept("00-0-0-01", "a=1"),
-            None,
-            "not without its traceparent"
+            kept(&[&entry("k", 258), &entry("l", 253)]).map(|kept| kept.len()),
+            Some(512)
         );
+        assert_eq!(kept(&[&entry("k", 259)]), None, "a value of 257 characters");
+        let key = "k".repeat(257);
+        assert_eq!(kept(&[&entry(&key, 260)]), None, "a key of 257");
     }
 
     #[tokio::test]

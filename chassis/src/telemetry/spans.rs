@@ -105,7 +105,8 @@ pub(crate) fn client(
         )
     };
     ClientSpan {
-        trace: trace(&span).unwrap_or_else(|| context.trace()),
+        // Each call has an id of its own, recorded or not.
+        trace: trace(&span).unwrap_or_else(|| Trace::below(Some(context.trace()))),
         context: context.clone(),
         span,
         status: None,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::iter::Sum;
-use std::ops::{Add, Sub};
+use std::ops::{Add, RangeInclusive, Sub};
+use std::str::FromStr;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,9 +12,13 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+/// The most digits that a [`Decimal`] always holds.
+const MAX_DIGITS: usize = 28;
+
 /// A JSON number read digit by digit, never through binary floating point: `0.1` is one
-/// tenth, and 19.999999999999999999 is not 20. A number with more digits than a decimal
-/// holds (28) parses, but no field allows it.
+/// tenth, and 19.999999999999999999 is not 20. How it is written does not matter: `2e1`
+/// and `20.000…` of any length are 20. A number with more than 28 significant digits
+/// parses, but no field allows it.
 ///
 /// ```
 /// use chassis::values::money::Number;
@@ -33,6 +38,12 @@ impl Number {
             .and_then(|exact| i64::try_from(exact).ok())
     }
 
+    /// The number if it is whole and in `range`.
+    pub fn whole_in(self, range: RangeInclusive<u32>) -> Option<u32> {
+        let whole = self.whole().and_then(|whole| u32::try_from(whole).ok());
+        whole.filter(|whole| range.contains(whole))
+    }
+
     /// The number as an amount of money, if it has at most two decimals.
     pub fn money(self) -> Option<Money> {
         self.0
@@ -42,19 +53,83 @@ impl Number {
     }
 }
 
+/// A text that is not a number.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotANumber;
+
+impl FromStr for Number {
+    type Err = NotANumber;
+
+    /// Reads what JSON calls a number, of any length. Leading zeros are allowed, because
+    /// a query string is no JSON.
+    fn from_str(text: &str) -> Result<Self, NotANumber> {
+        let (negative, unsigned) = match text.strip_prefix('-') {
+            Some(unsigned) => (true, unsigned),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, power(exponent)?),
+            None => (unsigned, 0),
+        };
+        let (whole, fraction) = match mantissa.split_once('.') {
+            Some((whole, fraction)) => (digits(whole)?, digits(fraction)?),
+            None => (digits(mantissa)?, ""),
+        };
+        let all = format!("{whole}{fraction}");
+        let significant = all.trim_start_matches('0').trim_end_matches('0');
+        if significant.is_empty() {
+            return Ok(Self(Some(Decimal::ZERO)));
+        }
+        // The number is `significant` divided by ten to the power of `scale`.
+        let dropped = all.len() - all.trim_end_matches('0').len();
+        let scale = length(fraction.len()) - length(dropped) - exponent;
+        let exact = exact(significant, scale);
+        Ok(Self(
+            exact.map(|exact| if negative { -exact } else { exact }),
+        ))
+    }
+}
+
+fn digits(text: &str) -> Result<&str, NotANumber> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    good.then_some(text).ok_or(NotANumber)
+}
+
+/// An exponent. One that is too large for the type is as good as its largest value.
+fn power(text: &str) -> Result<i64, NotANumber> {
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(unsigned) => (true, unsigned),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let size = digits(unsigned)?
+        .parse()
+        .map_or(i64::from(i32::MAX), |size: i64| {
+            size.min(i64::from(i32::MAX))
+        });
+    Ok(if negative { -size } else { size })
+}
+
+/// A length of a text in memory, which always fits.
+fn length(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX / 4)
+}
+
+/// `significant` divided by ten to the power of `scale`, unless it has too many digits.
+fn exact(significant: &str, scale: i64) -> Option<Decimal> {
+    let zeros = usize::try_from((-scale).max(0)).ok()?;
+    let scale = u32::try_from(scale.max(0)).ok()?;
+    if significant.len().checked_add(zeros)? > MAX_DIGITS {
+        return None;
+    }
+    let digits = format!("{significant}{:0<zeros$}", "");
+    Decimal::try_from_i128_with_scale(digits.parse().ok()?, scale).ok()
+}
+
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        // Every JSON number starts like this, and no other JSON value does.
-        if !raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-            return Err(serde::de::Error::custom("expected a number"));
-        }
-        let decimal = if raw.contains(['e', 'E']) {
-            Decimal::from_scientific(raw)
-        } else {
-            Decimal::from_str_exact(raw)
-        };
-        Ok(Self(decimal.ok()))
+        raw.parse()
+            .map_err(|NotANumber| serde::de::Error::custom("expected a number"))
     }
 }
 
@@ -167,7 +242,15 @@ mod tests {
             ("0.001", "three decimals"),
             ("19.999999999999999999", "20 to a float, but not 20"),
             ("1e-3", "three decimals, written otherwise"),
+            (
+                "19.99999999999999999999999999999999e0",
+                "nearly 20, and more digits than a decimal has",
+            ),
+            ("0.00000000000000000000000000000000001", "nearly 0"),
             ("1e400", "more digits than anything has"),
+            ("1e-400", "nearly 0 again"),
+            ("1e99999999999999999999", "a huge exponent"),
+            ("1e-99999999999999999999", "a tiny one"),
             ("\"19.99\"", "a string is not a number"),
             ("true", "nor is a boolean"),
             ("[1]", "nor is a list"),
@@ -184,9 +267,29 @@ mod tests {
             ("2e1", "20"),
             ("1.990", "1.99"),
             ("-0", "0"),
+            ("-0.0e5", "0"),
+            ("0e99999999999999999999", "0"),
             ("1E2", "100"),
+            ("1.5e+1", "15"),
+            ("1999e-2", "19.99"),
+            ("-0.01", "-0.01"),
+            (&format!("0.{}1999e38", "0".repeat(36)), "19.99"),
+            (&format!("1.{}", "0".repeat(32)), "1"),
+            (&format!("1.{}e0", "0".repeat(60_000)), "1"),
+            (&format!("1{}e-60000", "0".repeat(60_000)), "1"),
+            (&format!("0.{}1e60001", "0".repeat(60_000)), "1"),
         ] {
             assert_eq!(money(json).to_string(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_number_is_none() {
+        for text in [
+            "", "-", "+1", ".5", "5.", "1e", "1e+", "1e5.0", "1 ", " 1", "0x1", "1_000", "١",
+            "NaN", "Infinity", "--1", "1-1", "1.2.3", "1e2e3",
+        ] {
+            assert_eq!(text.parse::<Number>(), Err(NotANumber), "{text:?}");
         }
     }
 
@@ -203,6 +306,15 @@ mod tests {
             let written = serde_json::to_string(&money(&json)).expect("serialises");
             prop_assert_eq!(money(&written), money(&json));
             prop_assert_eq!(written.parse::<Decimal>().expect("a decimal"), Decimal::new(cents, 2));
+        }
+
+        #[test]
+        fn a_number_is_the_same_in_every_notation(
+            digits in -1_000_000_000_000..=1_000_000_000_000_i64, scale in 0..=4_u32, zeros in 0..=40_u32,
+        ) {
+            let written = format!("{digits}{}e-{}", "0".repeat(zeros as usize), scale + zeros);
+            let read: Number = written.parse().expect("a number");
+            prop_assert_eq!(read, Number(Some(Decimal::new(digits, scale))), "{}", written);
         }
 
         #[test]

@@ -21,7 +21,7 @@ pub(crate) async fn exchange(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
-    let header = |name| request.headers().get(name)?.to_str().ok();
+    let header = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
     let exchange = Exchange::begin(&service, request.method().as_str(), request.path(), header);
     let mut result = match exchange.run(next.call(request)).await {
         Ok(Ok(response)) => Ok(response),

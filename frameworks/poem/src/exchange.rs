@@ -21,7 +21,10 @@ pub(crate) async fn exchange(
     endpoint: Arc<impl Endpoint>,
     request: Request,
 ) -> poem::Result<Response> {
-    let header = |name| request.headers().get(name)?.to_str().ok();
+    let header = |name| {
+        let values = request.headers().get_all(name).into_iter();
+        values.map(HeaderValue::as_bytes)
+    };
     let exchange = Exchange::begin(
         &service,
         request.method().as_str(),

@@ -52,7 +52,7 @@ pub(crate) fn service<'r>(request: &'r Request<'_>) -> &'r Arc<Service> {
 pub(crate) fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
     request.local_cache(|| {
         let Arrived { method, uri, .. } = arrived(request);
-        let header = |name| request.headers().get_one(name);
+        let header = |name| request.headers().get(name).map(str::as_bytes);
         Exchange::begin(service(request), method.as_str(), uri.path(), header)
     })
 }

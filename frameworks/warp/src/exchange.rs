@@ -36,7 +36,10 @@ where
     A: Clone + Send + Sync + 'static,
     S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let header = |name| request.headers().get(name)?.to_str().ok();
+    let header = |name| {
+        let values = request.headers().get_all(name).into_iter();
+        values.map(HeaderValue::as_bytes)
+    };
     let exchange = Exchange::begin(
         &service,
         request.method().as_str(),

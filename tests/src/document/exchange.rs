@@ -43,6 +43,14 @@ impl Document {
         }
     }
 
+    /// The example of an error with this code.
+    pub fn example(&self, method: &str, path: &str, status: u16, code: &str) -> Option<&Value> {
+        let operation = self.operation(method, path)?;
+        let response = operation.value["responses"].get(status.to_string())?;
+        let content = &self.resolved(response)["content"]["application/json"];
+        content["examples"].get(code)?.get("value")
+    }
+
     /// Whether a JSON body is one that the document lets be sent.
     pub fn check_request(&self, method: &str, path: &str, body: &Value) -> Result<(), String> {
         let operation = self

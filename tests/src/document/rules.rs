@@ -132,7 +132,14 @@ impl Document {
         }
         for (at, content) in schemas {
             match content.get("schema") {
-                Some(schema) => self.check_schema(schema, &at, faults),
+                Some(schema) => {
+                    self.check_schema(schema, &at, faults);
+                    for (name, example) in entries(&content["examples"]) {
+                        if let Err(fault) = self.check_value(&example["value"], schema, &at) {
+                            faults.push(format!("its example {name} does not fit: {fault}"));
+                        }
+                    }
+                }
                 None => faults.push(format!("{at} has no schema")),
             }
         }

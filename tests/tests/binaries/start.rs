@@ -18,6 +18,7 @@ fn a_bad_variable_stops_the_service_at_once_with_one_line() {
             ("HOST", "localhost", "a name"),
             ("SERVICE_NAME", "two words", "white space"),
             ("LOG_LEVEL", "loud", "no level"),
+            ("RUST_LOG", "warning", "no level and no crate"),
             ("LOG_FORMAT", "xml", "no format"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318", "no scheme"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not built in"),

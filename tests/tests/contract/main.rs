@@ -109,6 +109,13 @@ impl World {
     }
 }
 
+impl BodyRoute {
+    /// Whether the field is a number.
+    fn is_number(&self, field: &str) -> bool {
+        ["price", "stock", "quantity", "delta"].contains(&field)
+    }
+}
+
 impl Subject<'_> {
     async fn raw(&self, request: &[u8]) -> Result<Got, String> {
         raw::exchange(self.server.address(), request).await

@@ -131,6 +131,8 @@ async fn a_list_is_paged_in_ascending_id() {
                 ("limit=3&after=2", 3..6, true, "both"),
                 ("after=2&limit=3", 3..6, true, "in the other order"),
                 ("limit=%33&after=%32", 3..6, true, "percent-encoded"),
+                ("limit=3.0&after=2", 3..6, true, "with a point"),
+                ("limit=0.3e1&after=2", 3..6, true, "with an exponent"),
                 (
                     "limit=2&other=%20+&x",
                     1..3,
@@ -171,6 +173,12 @@ async fn a_list_is_paged_in_ascending_id() {
                 ("limit=1001", &["limit"], "more than 1000"),
                 ("limit=-1", &["limit"], "negative"),
                 ("limit=1.5", &["limit"], "not whole"),
+                (
+                    "limit=1.00000000000000000000000000000000000001",
+                    &["limit"],
+                    "nearly whole",
+                ),
+                ("limit=%2B1", &["limit"], "a plus"),
                 ("limit=ten", &["limit"], "no number"),
                 ("limit=", &["limit"], "empty"),
                 ("limit=99999999999999999999", &["limit"], "does not fit"),

@@ -2,11 +2,37 @@
 
 use std::collections::BTreeSet;
 
+use chassis::testkit::Got;
 use harness::raw::{chunked, request};
 use serde_json::{Value, json};
 use shop_tests::faults::Faults;
 
 use super::{JSON, World, bytes, error, named, status};
+
+/// What serde and hyper say, and no client should read.
+const WORDS_OF_LIBRARIES: [&str; 8] = [
+    "invalid type",
+    "wrong type",
+    "expected a",
+    "expected value",
+    "trailing",
+    "duplicate field",
+    "EOF",
+    "utf-8",
+];
+
+/// Whether the sentence of an error is one for people.
+fn plain(got: &Result<Got, String>) -> Result<(), String> {
+    let sentence = got.as_ref()?.json()["error"].clone();
+    let sentence = sentence.as_str().unwrap_or_default();
+    match WORDS_OF_LIBRARIES
+        .iter()
+        .find(|words| sentence.contains(**words))
+    {
+        Some(words) => Err(format!("{words:?} is in {sentence:?}")),
+        None => Ok(()),
+    }
+}
 
 #[tokio::test]
 async fn a_body_that_is_not_one_whole_json_object_is_invalid() {
@@ -64,6 +90,7 @@ async fn a_body_that_is_not_one_whole_json_object_is_invalid() {
                     .raw(&request(route.method, route.path, &[JSON], &body))
                     .await;
                 faults.check(&what, error(&got, 400, "invalid_json"));
+                faults.check(&what, plain(&got));
                 if body.is_empty() {
                     let got = subject
                         .raw(&request(route.method, route.path, &[], b""))
@@ -180,6 +207,18 @@ async fn the_error_names_every_invalid_field() {
                 let what = format!("{what} ({field} is {})", wrong[field]);
                 faults.check(&what, error(&got, 400, "invalid_json"));
                 faults.expect(&what, named(&got), BTreeSet::from([field.clone()]));
+                let expected = match &wrong[field] {
+                    // For a number instead of a text, and a text instead of a number, the
+                    // example is what was meant.
+                    Value::Number(number) => {
+                        format!("{field} must be a string, such as \"{number}\"")
+                    }
+                    Value::String(number) => format!("{field} must be a number, such as {number}"),
+                    _ if route.is_number(field) => format!("{field} must be a number, such as 1"),
+                    _ => format!("{field} must be a string, such as \"text\""),
+                };
+                let sentence = got.map(|got| got.json()["error"].clone());
+                faults.expect(&what, sentence, Ok(json!(expected)));
             }
 
             let mut more = (route.good)(world.fresh());
@@ -190,6 +229,111 @@ async fn the_error_names_every_invalid_field() {
                 status(&send(more).await),
                 Ok(route.status),
             );
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn every_text_is_trimmed_by_one_rule() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        for route in &subject.bodies {
+            let what = format!("{}: {} {}", subject.name, route.method, route.path);
+            let send = async |body: &Value| {
+                subject
+                    .raw(&request(route.method, route.path, &[JSON], &bytes(body)))
+                    .await
+            };
+            let good = (route.good)(world.fresh());
+            let fields = good.as_object().into_iter().flatten();
+            let texts: Vec<_> = fields
+                .filter_map(|(name, value)| Some((name, value.as_str()?)))
+                .collect();
+            if texts.is_empty() {
+                continue;
+            }
+            let mut wrapped = good.clone();
+            let mut blank = good.clone();
+            for (name, text) in &texts {
+                // White space, control characters, and characters that nobody sees.
+                wrapped[*name] = json!(format!(
+                    "\u{200b}\u{feff} \u{a0}{text}\u{ad}\t\u{0}\u{2060}\u{3164}"
+                ));
+                blank[*name] = json!("\u{200b}\u{e0001} \u{0}");
+            }
+            let got = send(&wrapped).await;
+            faults.expect(
+                format!("{what} ({wrapped})"),
+                status(&got),
+                Ok(route.status),
+            );
+            let record = got.map(|got| got.json()).unwrap_or_default();
+            for (name, text) in &texts {
+                faults.expect(format!("{what}: {name}"), &record[*name], &json!(text));
+            }
+            let got = send(&blank).await;
+            faults.check(
+                format!("{what} ({blank})"),
+                error(&got, 400, "validation_failed"),
+            );
+            let names = texts.iter().map(|(name, _)| (*name).clone()).collect();
+            faults.expect(format!("{what} ({blank})"), named(&got), names);
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn a_number_is_read_exactly_however_it_is_written() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    let zeros = "0".repeat(40);
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        for route in &subject.bodies {
+            let good = (route.good)(world.fresh());
+            let numbers = good.as_object().into_iter().flatten();
+            for (name, number) in numbers.filter(|(_, value)| value.is_number()) {
+                let point = if number.is_f64() { "" } else { "." };
+                for (written, taken) in [
+                    (format!("{number}e0"), true),
+                    (format!("{number}E+0{zeros}"), true),
+                    (format!("{number}{point}{zeros}"), true),
+                    (format!("{number}{point}{zeros}e0"), true),
+                    (format!("{number}{point}{zeros}1e0"), false),
+                    (format!("{number}{point}{zeros}1"), false),
+                    (format!("{number}e-{zeros}40"), false),
+                    (format!("{number}e99999999999999999999"), false),
+                ] {
+                    let fresh = (route.good)(world.fresh()).to_string();
+                    let body = fresh.replacen(
+                        &format!("\"{name}\":{number}"),
+                        &format!("\"{name}\":{written}"),
+                        1,
+                    );
+                    let what = format!("{}: {} {} {body}", subject.name, route.method, route.path);
+                    faults.ensure(&what, body != fresh, || {
+                        "the number is not there".to_owned()
+                    });
+                    let got = subject
+                        .raw(&request(route.method, route.path, &[JSON], body.as_bytes()))
+                        .await;
+                    if taken {
+                        faults.expect(&what, status(&got), Ok(route.status));
+                        if let Ok(got) = got
+                            && let Some(read) = got.json().get(name)
+                        {
+                            faults.expect(&what, read, number);
+                        }
+                    } else {
+                        faults.check(&what, error(&got, 400, "validation_failed"));
+                        faults.expect(&what, named(&got), BTreeSet::from([name.clone()]));
+                    }
+                }
+            }
         }
     }
     faults.finish();

@@ -166,6 +166,7 @@ async fn answers_match_the_documents() {
     notifications.list("/api/notifications").await;
     notifications.list("/api/notifications/1").await;
     notifications.get("/api/notifications/nobody").await;
+    notifications.list("/api/notifications/send").await;
     notifications
         .send("PATCH", "/api/notifications/1/read", None, 200)
         .await;

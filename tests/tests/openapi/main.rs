@@ -6,6 +6,7 @@ mod answers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::testkit::{Got, Server};
+use regex_lite::Regex;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop_tests::document::{Document, shape};
@@ -55,6 +56,8 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
         ],
         "notification-service" => vec![
             ("POST /api/notifications/send", &[201, 400, 413, 415]),
+            // A user called "send" has notifications too.
+            ("GET /api/notifications/send", &[200, 400]),
             ("GET /api/notifications", &[200, 400]),
             ("GET /api/notifications/{}", &[200, 400]),
             ("PATCH /api/notifications/{}/read", &[200, 404]),
@@ -146,6 +149,44 @@ async fn the_documents_are_valid() {
     faults.finish();
 }
 
+#[tokio::test]
+async fn every_error_has_an_example_of_each_of_its_codes() {
+    let shop = Shop::start().await;
+    let mut faults = Faults::default();
+    // `code`: when, as the descriptions name it.
+    let code = Regex::new("`([a-z_]+)`(:| or)").expect("a pattern");
+    for service in shop.services() {
+        let document = document(service.server).await;
+        for operation in document.operations() {
+            let responses = operation.value["responses"]
+                .as_object()
+                .into_iter()
+                .flatten();
+            for (status, response) in responses.filter(|(status, _)| status.as_str() >= "400") {
+                let what = format!("{}: {operation} {status}", service.name);
+                let content = &response["content"]["application/json"];
+                // The state of a service that is not ready is no error.
+                if content["schema"]["$ref"] != "#/components/schemas/ErrorBody" {
+                    continue;
+                }
+                let description = response["description"].as_str().unwrap_or_default();
+                let codes: BTreeSet<_> = code
+                    .captures_iter(description)
+                    .map(|found| found[1].to_owned())
+                    .collect();
+                faults.ensure(&what, !codes.is_empty(), || {
+                    format!("no code in {description:?}")
+                });
+                for code in codes {
+                    let example = &content["examples"][&code]["value"]["code"];
+                    faults.expect(&what, example, &json!(code));
+                }
+            }
+        }
+    }
+    faults.finish();
+}
+
 /// A service and its document.
 struct Checked<'a> {
     name: &'static str,
@@ -175,26 +216,57 @@ impl Checked<'_> {
             body.clone().unwrap_or_default()
         );
         self.faults.expect(&what, got.status, expected);
-        self.faults
-            .check(what, self.document.check(method, path, body.as_ref(), &got));
-        serde_json::from_slice(&got.body).unwrap_or_default()
+        self.faults.check(
+            &what,
+            self.document.check(method, path, body.as_ref(), &got),
+        );
+        let body: Value = serde_json::from_slice(&got.body).unwrap_or_default();
+        if let Some(code) = body["code"].as_str() {
+            let example = self.document.example(method, path, got.status, code);
+            self.faults.expect(what, example.is_some(), true);
+        }
+        body
     }
 
     async fn get(&mut self, path: &str) -> Value {
         self.send("GET", path, None, 200).await
     }
 
-    /// Sends a body that is valid except for one field, which has only white space and control
-    /// characters. The document must not allow it either.
+    /// Sends bodies that are valid except for one field, which has only characters that
+    /// nobody sees. The document must not allow them either.
     async fn blank(&mut self, method: &str, path: &str, good: &Value, field: &str) {
-        let mut body = good.clone();
-        body[field] = json!(" \t\u{0}\u{1c}");
-        self.faults.expect(
-            format!("{}: {method} {path}: {field}", self.name),
-            [good, &body].map(|body| self.document.check_request(method, path, body).is_ok()),
-            [true, false],
-        );
-        self.send(method, path, Some(body), 400).await;
+        for blank in [
+            " \t\u{0}\u{1c}",
+            "\u{200b}",
+            "\u{ad}\u{feff}\u{202e}\u{fe0f}\u{3164}",
+        ] {
+            let mut body = good.clone();
+            body[field] = json!(blank);
+            self.faults.expect(
+                format!("{}: {method} {path}: {field} is {blank:?}", self.name),
+                [good, &body].map(|body| self.document.check_request(method, path, body).is_ok()),
+                [true, false],
+            );
+            self.send(method, path, Some(body), 400).await;
+        }
+    }
+
+    /// Sends prices that the service takes. The document must allow them, too.
+    async fn prices(&mut self) {
+        for price in [
+            0.0,
+            0.01,
+            0.07,
+            1.1,
+            4.35,
+            19.99,
+            1_000_000.01,
+            999_999_999.99,
+            1e9,
+        ] {
+            let body = json!({"price": price});
+            self.send("PUT", "/api/products/1", Some(body), 200).await;
+        }
     }
 
     /// Sends bodies that are refused before a field is looked at.
@@ -318,6 +390,7 @@ impl Checked<'_> {
             .await;
         self.send("PUT", "/api/products/9", Some(json!({"price": 1})), 404)
             .await;
+        self.prices().await;
         self.refused_bodies("PUT", "/api/products/1").await;
         self.send(
             "PATCH",

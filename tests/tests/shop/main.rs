@@ -5,6 +5,7 @@ mod journey;
 mod outages;
 mod races;
 mod totals;
+mod trace_context;
 
 use std::time::Duration;
 
