@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,7 @@ pub struct Call<'a> {
     path: &'a str,
     body: Option<Bytes>,
     key: Option<&'a str>,
+    accept: Option<&'static str>,
 }
 
 /// A 2xx response, read to its end.
@@ -74,6 +75,7 @@ impl<'a> Call<'a> {
             path,
             body: None,
             key: None,
+            accept: None,
         }
     }
 
@@ -89,6 +91,14 @@ impl<'a> Call<'a> {
     pub fn with_key(self, key: &'a str) -> Self {
         Self {
             key: Some(key),
+            ..self
+        }
+    }
+
+    /// The same with this media type in `Accept`.
+    pub fn accepting(self, media_type: &'static str) -> Self {
+        Self {
+            accept: Some(media_type),
             ..self
         }
     }
@@ -248,6 +258,9 @@ impl<'a> Call<'a> {
         headers.insert(REQUEST_ID, self.header(context.request_id())?);
         if let Some(key) = self.key {
             headers.insert(IDEMPOTENCY_KEY, self.header(key)?);
+        }
+        if let Some(media_type) = self.accept {
+            headers.insert(ACCEPT, HeaderValue::from_static(media_type));
         }
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
