@@ -16,6 +16,8 @@ use crate::model::OrderStats;
 
 /// The longest framework or version that is kept, in bytes.
 const MAX_TEXT: usize = 100;
+/// The format of `/metrics` that this service reads.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// The clients for the four services. They share a connection pool.
 #[derive(Clone, Debug)]
@@ -184,7 +186,9 @@ impl Operations {
 
 /// The counters of a service, or why they are unknown.
 async fn counters(upstream: &Upstream) -> Result<Counters, String> {
-    let text = upstream.get("/metrics").text().await;
+    // Its last line marks its end, so a part of it is not mistaken for the whole.
+    let metrics = upstream.get("/metrics").accepting(OPENMETRICS);
+    let text = metrics.text().await;
     let text = text.map_err(|error| format!("/metrics: {error}"))?;
     Counters::parse(&text).map_err(|error| error.to_string())
 }

@@ -40,9 +40,10 @@ async fn list_products(app: Data<App>, PageOf(page): PageOf) -> Answer {
 // ANCHOR: create_product
 async fn create_product(
     app: Data<App>,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<NewProductBody>,
 ) -> Result<Answer, Failure> {
-    Ok(Answer(api::create_product(&app, body).await?))
+    Ok(Answer(api::create_product(&app, key, body).await?))
 }
 // ANCHOR_END: create_product
 

@@ -43,9 +43,10 @@ async fn list_products(State(app): State<App>, PageOf(page): PageOf) -> Answer {
 // ANCHOR: create_product
 async fn create_product(
     State(app): State<App>,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<NewProductBody>,
 ) -> Result<Answer, Failure> {
-    Ok(Answer(api::create_product(&app, body).await?))
+    Ok(Answer(api::create_product(&app, key, body).await?))
 }
 // ANCHOR_END: create_product
 

@@ -37,6 +37,7 @@ pub fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection>
     let create = products
         .and(warp::post())
         .and(app())
+        .and(idempotency_key())
         .and(json())
         .then(create_product);
     let get = product
@@ -77,8 +78,12 @@ async fn list_products(app: App, page: Page) -> Answer {
 }
 
 // ANCHOR: create_product
-async fn create_product(app: App, body: NewProductBody) -> Result<Answer, Failure> {
-    Ok(Answer(api::create_product(&app, body).await?))
+async fn create_product(
+    app: App,
+    key: Option<Key>,
+    body: NewProductBody,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::create_product(&app, key, body).await?))
 }
 // ANCHOR_END: create_product
 

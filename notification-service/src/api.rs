@@ -7,6 +7,7 @@ use chassis::contract::api::{About, Api};
 use chassis::contract::body;
 use chassis::contract::error::ApiError;
 use chassis::contract::examples::ErrorExample;
+use chassis::contract::idempotency::{Key, KeyHeader};
 use chassis::contract::page::Page;
 use chassis::contract::reply::{Message, Reply};
 use chassis::values::id::Id;
@@ -64,12 +65,20 @@ pub fn list_notifications(app: &App, page: Page) -> Reply {
 }
 
 /// Send a notification
-#[utoipa::path(post, path = "/api/notifications/send", tag = "notifications", request_body = NotificationBody,
+#[utoipa::path(post, path = "/api/notifications/send", tag = "notifications", params(KeyHeader), request_body = NotificationBody,
     responses((status = 201, description = "The new notification", body = Notification)))]
-pub fn send_notification(app: &App, body: NotificationBody) -> Result<Reply, ApiError> {
-    let notification = app.notifications.create(NewNotification::parse(body)?)?;
-    let location = format!("/api/notifications/{}", notification.id);
-    Ok(Reply::created(location, &notification))
+pub async fn send_notification(
+    app: &App,
+    key: Option<Key>,
+    body: NotificationBody,
+) -> Result<Reply, ApiError> {
+    let new = NewNotification::parse(body)?;
+    let sending = async || {
+        let notification = app.notifications.create(new.clone())?;
+        let location = format!("/api/notifications/{}", notification.id);
+        Ok(Reply::created(location, &notification))
+    };
+    app.keys.once(key, &new, sending).await
 }
 
 /// The notifications of one user
@@ -109,10 +118,15 @@ pub fn delete_notification(
 ///
 /// Marking it again changes nothing.
 #[utoipa::path(patch, path = "/api/notifications/{id}/read", tag = "notifications",
-    params(("id" = Id, Path, description = "The id of the notification")),
+    params(("id" = Id, Path, description = "The id of the notification"), KeyHeader),
     responses((status = 200, description = "The notification, read", body = Notification)))]
-pub fn read_notification(app: &App, NotificationId(id): NotificationId) -> Result<Reply, ApiError> {
-    Ok(Reply::json(200, &app.notifications.mark_read(id)?))
+pub async fn read_notification(
+    app: &App,
+    NotificationId(id): NotificationId,
+    key: Option<Key>,
+) -> Result<Reply, ApiError> {
+    let reading = async || Ok(Reply::json(200, &app.notifications.mark_read(id)?));
+    app.keys.once(key, &(), reading).await
 }
 
 /// A segment of a path. Encodes all characters except the unreserved ones

@@ -3,9 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use chassis::contract::api::Api;
+use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
 use chassis::serve::run::RunError;
-use on_warp::{Answer, Failure, app, get_or_head, json, page, parameter};
+use on_warp::{Answer, Failure, app, get_or_head, idempotency_key, json, page, parameter};
 use tokio::net::TcpListener;
 use warp::{Filter, Rejection};
 
@@ -32,6 +33,7 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
     let send = warp::path!("api" / "notifications" / "send")
         .and(warp::post())
         .and(app())
+        .and(idempotency_key())
         .and(json())
         .then(send_notification);
     let list_of_send = warp::path!("api" / "notifications" / "send")
@@ -54,6 +56,7 @@ fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + C
         .and(warp::patch())
         .and_then(parameter)
         .and(app())
+        .and(idempotency_key())
         .then(read_notification);
     list.or(send)
         .or(list_of_send)
@@ -79,8 +82,12 @@ async fn list_notifications(app: App, page: Page) -> Answer {
     Answer(api::list_notifications(&app, page))
 }
 
-async fn send_notification(app: App, body: NotificationBody) -> Result<Answer, Failure> {
-    Ok(Answer(api::send_notification(&app, body)?))
+async fn send_notification(
+    app: App,
+    key: Option<Key>,
+    body: NotificationBody,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::send_notification(&app, key, body).await?))
 }
 
 async fn list_notifications_of_send(app: App, page: Page) -> Answer {
@@ -95,6 +102,10 @@ async fn delete_notification(id: NotificationId, app: App) -> Result<Answer, Fai
     Ok(Answer(api::delete_notification(&app, id)?))
 }
 
-async fn read_notification(id: NotificationId, app: App) -> Result<Answer, Failure> {
-    Ok(Answer(api::read_notification(&app, id)?))
+async fn read_notification(
+    id: NotificationId,
+    app: App,
+    key: Option<Key>,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::read_notification(&app, id, key).await?))
 }

@@ -8,8 +8,10 @@ pub mod model;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::contract::api::Api;
+use chassis::contract::idempotency::Keys;
 use chassis::serve::run::RunError;
 use chassis::serve::service::Service;
 use chassis::serve::shutdown::Shutdown;
@@ -23,6 +25,7 @@ pub struct App {
     /// The state that all services have.
     pub service: Arc<Service>,
     notifications: Arc<NotificationStore>,
+    keys: Arc<Keys>,
 }
 
 impl App {
@@ -31,6 +34,7 @@ impl App {
         let service = Service::new(&config.service, api, Vec::new(), shutdown);
         Ok(Self {
             notifications: Arc::new(NotificationStore::new(service.capacity())),
+            keys: Arc::new(service.keys(Duration::ZERO)),
             service,
         })
     }

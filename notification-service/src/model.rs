@@ -75,7 +75,7 @@ pub struct NotificationBody {
 }
 
 /// A valid new notification.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NewNotification {
     /// 1 to 100 characters.
     pub user_id: String,

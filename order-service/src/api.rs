@@ -15,7 +15,6 @@ use crate::App;
 use crate::cancel_order::Cancellation;
 use crate::error::OrderError;
 use crate::model::{NewOrder, Order, OrderBody, OrderId, Stats, UserId};
-use crate::place_order::place_order_once;
 
 #[derive(OpenApi)]
 #[openapi(paths(
@@ -73,20 +72,25 @@ pub fn list_orders(app: &App, page: Page) -> Reply {
 /// Place an order
 ///
 /// Takes the stock and notifies the user. If the notification fails, the order stands and
-/// its notification is marked `failed`. A request with an `Idempotency-Key` can be
-/// repeated, and places one order.
+/// its notification is marked `failed`.
 #[utoipa::path(post, path = "/api/orders", tag = "orders", params(KeyHeader), request_body = OrderBody, responses(
     (status = 201, description = "The confirmed order", body = Order),
-    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; `conflict`: the key was used with another body"),
+    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for"),
     (status = 503, description = "`dependency_unavailable`: user-service or product-service does not answer; nothing was changed"),
 ))]
 pub async fn place_order(app: &App, key: Option<Key>, body: OrderBody) -> Result<Reply, ApiError> {
-    let placing = place_order_once(app.clone(), key, NewOrder::parse(body)?);
-    let placed = app.service.shutdown().finish(placing).await?;
-    Ok(placed.reply(|placed| match placed {
-        Ok(order) => Reply::created(format!("/api/orders/{}", order.id), &order),
-        Err(error) => ApiError::from(error).reply(),
-    }))
+    let (app, new) = (app.clone(), NewOrder::parse(body)?);
+    let shutdown = app.service.shutdown().clone();
+    // It runs to its end even if the client hangs up, so that no stock is taken without an
+    // order.
+    let placing = async move {
+        let placing = async || {
+            let order = crate::place_order::place_order(&app, new).await?;
+            Ok(Reply::created(format!("/api/orders/{}", order.id), &order))
+        };
+        app.keys.once(key, &new, placing).await
+    };
+    shutdown.finish(placing).await
 }
 
 /// The totals of all orders
@@ -115,16 +119,32 @@ pub fn get_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
 ///
 /// If product-service does not say in time whether the stock is back, order-service goes on
 /// asking. The order at `Location` then becomes `cancelled`, or it stands.
-#[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", params(("id" = Id, Path)), responses(
+#[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", params(("id" = Id, Path), KeyHeader), responses(
     (status = 200, description = "The cancelled order", body = Order),
     (status = 202, description = "The order as it is; the cancellation goes on", body = Order),
     (status = 409, description = "`conflict`: the order is cancelled already, or its stock does not fit"),
     (status = 503, description = "`dependency_unavailable`: product-service does not answer; nothing was begun"),
 ))]
-pub async fn cancel_order(app: &App, OrderId(id): OrderId) -> Result<Reply, ApiError> {
-    let cancellation = crate::cancel_order::cancel_order(app.clone(), id).await?;
-    Ok(match cancellation {
-        Cancellation::Done(order) => Reply::json(200, &order),
-        Cancellation::InProgress(order) => Reply::accepted(format!("/api/orders/{id}"), &order),
-    })
+pub async fn cancel_order(
+    app: &App,
+    OrderId(id): OrderId,
+    key: Option<Key>,
+) -> Result<Reply, ApiError> {
+    let app = app.clone();
+    let shutdown = app.service.shutdown().clone();
+    // The key must know the outcome even if the client hangs up.
+    let cancelling = async move {
+        let cancelling = async || {
+            Ok(
+                match crate::cancel_order::cancel_order(app.clone(), id).await? {
+                    Cancellation::Done(order) => Reply::json(200, &order),
+                    Cancellation::InProgress(order) => {
+                        Reply::accepted(format!("/api/orders/{id}"), &order)
+                    }
+                },
+            )
+        };
+        app.keys.once(key, &(), cancelling).await
+    };
+    shutdown.finish(cancelling).await
 }

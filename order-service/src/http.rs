@@ -66,6 +66,10 @@ async fn get_order(app: Data<&App>, Path(id): Path<OrderId>) -> Result<Answer, F
 }
 
 #[handler]
-async fn cancel_order(app: Data<&App>, Path(id): Path<OrderId>) -> Result<Answer, Failure> {
-    Ok(Answer(api::cancel_order(&app, id).await?))
+async fn cancel_order(
+    app: Data<&App>,
+    Path(id): Path<OrderId>,
+    IdempotencyKey(key): IdempotencyKey,
+) -> Result<Answer, Failure> {
+    Ok(Answer(api::cancel_order(&app, id, key).await?))
 }

@@ -23,8 +23,6 @@ use chassis::upstream::client::{Connections, Upstream};
 
 use clients::{Notifier, Users};
 pub use config::Config;
-use model::NewOrder;
-use place_order::Placed;
 use stock::Products;
 use store::OrderStore;
 
@@ -34,7 +32,7 @@ pub struct App {
     /// The state that all services have.
     pub service: Arc<Service>,
     orders: Arc<OrderStore>,
-    keys: Arc<Keys<NewOrder, Placed>>,
+    keys: Arc<Keys>,
     users: Users,
     products: Products,
     notifier: Notifier,
@@ -58,8 +56,8 @@ impl App {
         let service = Service::new(&config.service, api, dependencies, shutdown.clone());
         Ok(Self {
             orders: Arc::new(OrderStore::new(service.capacity())),
+            keys: Arc::new(service.keys(config.resilience.deadline)),
             service,
-            keys: Arc::default(),
             users: Users::new(users),
             products: Products::new(products, shutdown),
             notifier: Notifier::new(notifications, config.notify_timeout),

@@ -104,7 +104,7 @@ pub struct OrderBody {
 }
 
 /// A valid new order. Whether its user and product exist is not checked yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewOrder {
     /// The user who orders.
     pub user_id: Id,

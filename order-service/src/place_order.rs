@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chassis::contract::idempotency::{Key, KeyError, Once};
 use tracing::instrument;
 
 use crate::App;
@@ -13,31 +12,10 @@ use crate::model::{NewOrder, Order};
 /// The order, or why there is none.
 pub type Placed = Result<Arc<Order>, OrderError>;
 
-/// Places an order, unless one with this key was placed before.
-///
-/// Runs to its end even if the client hangs up, so that no stock is taken without an
-/// order: see [`Shutdown::finish`](chassis::serve::shutdown::Shutdown::finish).
-pub async fn place_order_once(
-    app: App,
-    key: Option<Key>,
-    new: NewOrder,
-) -> Result<Once<Placed>, KeyError> {
-    let placing = async || {
-        let placed = place_order(&app, new).await;
-        // These errors are transient: the same key may try again.
-        let is_transient = matches!(
-            placed,
-            Err(OrderError::Unavailable(..) | OrderError::Full(_))
-        );
-        (placed, !is_transient)
-    };
-    app.keys.once(key, new, placing).await
-}
-
 /// Places an order. The user, the product and its stock are required; the
 /// notification is best effort. All of it shares one deadline.
 #[instrument(skip_all)]
-async fn place_order(app: &App, new: NewOrder) -> Placed {
+pub async fn place_order(app: &App, new: NewOrder) -> Placed {
     let deadline = Instant::now() + app.deadline;
     // Both at once: neither needs the other.
     let (user, product) = tokio::join!(

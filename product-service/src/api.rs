@@ -82,16 +82,23 @@ pub fn list_products(app: &App, page: Page) -> Reply {
 }
 
 /// Create a product
-#[utoipa::path(post, path = "/api/products", tag = "products", request_body = NewProductBody, responses(
+#[utoipa::path(post, path = "/api/products", tag = "products", params(KeyHeader), request_body = NewProductBody, responses(
     (status = 201, description = "The new product", body = Product),
     (status = 503, description = "`dependency_unavailable`: user-service does not answer, so the seller cannot be checked; nothing was changed"),
 ))]
-pub async fn create_product(app: &App, body: NewProductBody) -> Result<Reply, ApiError> {
+pub async fn create_product(
+    app: &App,
+    key: Option<Key>,
+    body: NewProductBody,
+) -> Result<Reply, ApiError> {
     let new = NewProduct::parse(body)?;
-    app.sellers.check(new.seller_id).await?;
-    let product = app.products.create(new)?;
-    let location = format!("/api/products/{}", product.id);
-    Ok(Reply::created(location, &product))
+    let creating = async || {
+        app.sellers.check(new.seller_id).await?;
+        let product = app.products.create(new.clone())?;
+        let location = format!("/api/products/{}", product.id);
+        Ok(Reply::created(location, &product))
+    };
+    app.keys.once(key, &new, creating).await
 }
 
 /// One product
@@ -123,11 +130,10 @@ pub async fn change_product(
 
 /// Take from the stock of a product, or add to it
 ///
-/// Concurrent requests never take more than there is in stock. A request with an
-/// `Idempotency-Key` can be repeated, and changes the stock once.
+/// Concurrent requests never take more than there is in stock.
 #[utoipa::path(patch, path = "/api/products/{id}/stock", tag = "products", params(("id" = Id, Path), KeyHeader), request_body = StockBody, responses(
     (status = 200, description = "The product as it is now", body = Product),
-    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; the message says how many are left; `conflict`: the key was used with another body"),
+    (status = 409, description = "`insufficient_stock`: fewer in stock than asked for; the message says how many are left"),
 ))]
 pub async fn change_stock(
     app: &App,
@@ -136,17 +142,8 @@ pub async fn change_stock(
     body: StockBody,
 ) -> Result<Reply, ApiError> {
     let change = StockChange::parse(id, body)?;
-    let changing = async || {
-        let changed = app.products.change_stock(change);
-        // What does not fit now may fit later, so this refusal is not tied to the key.
-        let is_final = !matches!(changed, Err(ProductError::TooMuchStock { .. }));
-        (changed, is_final)
-    };
-    let changed = app.stock_changes.once(key, change, changing).await?;
-    Ok(changed.reply(|changed| match changed {
-        Ok(product) => Reply::json(200, &product),
-        Err(error) => ApiError::from(error).reply(),
-    }))
+    let changing = async || Ok(Reply::json(200, &app.products.change_stock(change)?));
+    app.keys.once(key, &change.delta, changing).await
 }
 
 /// Delete a product

@@ -45,10 +45,11 @@ fn list_products(app: &State<App>, page: Checked<PageOf>) -> Result<Answer, Fail
 #[post("/api/products", data = "<body>")]
 async fn create_product(
     app: &State<App>,
+    key: Checked<IdempotencyKey>,
     body: Checked<Json<NewProductBody>>,
 ) -> Result<Answer, Failure> {
-    let Json(body) = body?;
-    Ok(Answer(api::create_product(app, body).await?))
+    let (IdempotencyKey(key), Json(body)) = (key?, body?);
+    Ok(Answer(api::create_product(app, key, body).await?))
 }
 // ANCHOR_END: create_product
 

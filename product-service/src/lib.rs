@@ -20,8 +20,7 @@ use chassis::upstream::client::{Connections, Upstream};
 
 use clients::Sellers;
 pub use config::Config;
-use model::StockChange;
-use store::{ProductStore, StockChanged};
+use store::ProductStore;
 
 /// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ pub struct App {
     pub service: Arc<Service>,
     /// The products.
     pub products: Arc<ProductStore>,
-    stock_changes: Arc<Keys<StockChange, StockChanged>>,
+    keys: Arc<Keys>,
     sellers: Sellers,
 }
 
@@ -49,8 +48,8 @@ impl App {
         let service = Service::new(&config.service, api, dependencies, shutdown);
         Ok(Self {
             products: Arc::new(ProductStore::new(service.capacity())),
+            keys: Arc::new(service.keys(config.resilience.deadline)),
             service,
-            stock_changes: Arc::default(),
             sellers: Sellers::new(users),
         })
     }

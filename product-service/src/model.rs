@@ -89,7 +89,7 @@ pub struct NewProductBody {
 }
 
 /// A valid new product. Its seller is not checked yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NewProduct {
     /// 1 to 200 characters.
     pub name: String,

@@ -5,6 +5,7 @@ use chassis::contract::api::{About, Api};
 use chassis::contract::body;
 use chassis::contract::error::ApiError;
 use chassis::contract::examples::ErrorExample;
+use chassis::contract::idempotency::{Key, KeyHeader};
 use chassis::contract::page::Page;
 use chassis::contract::reply::{Message, Reply};
 use chassis::values::id::Id;
@@ -52,13 +53,17 @@ pub fn list_users(app: &App, page: Page) -> Reply {
 }
 
 /// Create a user
-#[utoipa::path(post, path = "/api/users", tag = "users", request_body = UserBody, responses(
+#[utoipa::path(post, path = "/api/users", tag = "users", params(KeyHeader), request_body = UserBody, responses(
     (status = 201, description = "The new user", body = User),
     (status = 409, description = "`conflict`: another user has that email, whatever its letter case"),
 ))]
-pub fn create_user(app: &App, body: UserBody) -> Result<Reply, ApiError> {
-    let user = app.users.create(Profile::parse(body)?)?;
-    Ok(Reply::created(format!("/api/users/{}", user.id), &user))
+pub async fn create_user(app: &App, key: Option<Key>, body: UserBody) -> Result<Reply, ApiError> {
+    let profile = Profile::parse(body)?;
+    let creating = async || {
+        let user = app.users.create(profile.clone())?;
+        Ok(Reply::created(format!("/api/users/{}", user.id), &user))
+    };
+    app.keys.once(key, &profile, creating).await
 }
 
 /// One user

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::routing::get;
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
-use on_axum::{Answer, Failure, Json, PageOf, Path};
+use on_axum::{Answer, Failure, IdempotencyKey, Json, PageOf, Path};
 use tokio::net::TcpListener;
 
 use crate::model::{UserBody, UserId};
@@ -39,9 +39,10 @@ async fn list_users(State(app): State<App>, PageOf(page): PageOf) -> Answer {
 
 async fn create_user(
     State(app): State<App>,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<UserBody>,
 ) -> Result<Answer, Failure> {
-    Ok(Answer(api::create_user(&app, body)?))
+    Ok(Answer(api::create_user(&app, key, body).await?))
 }
 
 async fn get_user(State(app): State<App>, Path(id): Path<UserId>) -> Result<Answer, Failure> {

@@ -9,8 +9,10 @@ pub mod model;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::contract::api::Api;
+use chassis::contract::idempotency::Keys;
 use chassis::serve::run::RunError;
 use chassis::serve::service::Service;
 use chassis::serve::shutdown::Shutdown;
@@ -24,6 +26,7 @@ pub struct App {
     /// The state that all services have.
     pub service: Arc<Service>,
     users: Arc<UserStore>,
+    keys: Arc<Keys>,
 }
 
 impl App {
@@ -32,6 +35,7 @@ impl App {
         let service = Service::new(&config.service, api, Vec::new(), shutdown);
         Ok(Self {
             users: Arc::new(UserStore::new(service.capacity())),
+            keys: Arc::new(service.keys(Duration::ZERO)),
             service,
         })
     }

@@ -54,7 +54,7 @@ pub struct UserBody {
 }
 
 /// The name and the email of a user, both valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// 1 to 100 characters.
     pub name: String,

@@ -121,7 +121,8 @@ impl Shop {
             .env("PORT", address.port().to_string())
             .env("LOG_FORMAT", "json")
             .env("RESILIENCE", self.resilience)
-            .env("MAX_RECORDS", "100000000");
+            .env("MAX_RECORDS", "100000000")
+            .env("MAX_KEYS", "100000000");
         for (variable, of) in [
             ("USER_SERVICE_URL", USER),
             ("PRODUCT_SERVICE_URL", PRODUCT),

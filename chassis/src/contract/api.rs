@@ -13,11 +13,13 @@ use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{ContentBuilder, Info, OpenApi, Ref, RefOr, Response, Server};
 use utoipa::{OpenApi as _, ToSchema};
 
+use crate::contract::accept::Accept;
 use crate::contract::error::{ApiError, ErrorBody};
 use crate::contract::examples::{self, ErrorExample};
+use crate::contract::index::Index;
 use crate::contract::operations::Operations;
 use crate::contract::reply::Reply;
 use crate::values::headers::NOT_FOUND;
@@ -47,6 +49,7 @@ pub struct About {
 pub struct Api {
     pub(crate) about: About,
     document: Vec<u8>,
+    index: Index,
     // Templates are the same in matchit and in OpenAPI.
     routes: Router<Route>,
 }
@@ -84,12 +87,19 @@ impl Api {
             let inserted = routes.insert(template, Route::new(template, item));
             inserted.expect("no two routes of a service are the same");
         }
+        let index = Index::new(about, &document);
         let document = serde_json::to_vec(&document).expect("an OpenAPI document is JSON");
         Self {
             about,
             document,
+            index,
             routes,
         }
+    }
+
+    /// `GET /`: what is here, in the form that the client prefers.
+    pub fn index(&self, accept: &Accept) -> Reply {
+        self.index.reply(accept)
     }
 
     /// The whole document.
@@ -109,6 +119,14 @@ impl Api {
     /// gets 204, any other request 404 or 405.
     pub fn unrouted(&self, method: &str, path: &str) -> Reply {
         match self.route(path) {
+            // People type it. Relative, so that it works behind a path prefix.
+            None if path == "/docs/" && matches!(method, "GET" | "HEAD") => Reply::moved("../docs"),
+            // CONNECT names a host, and no path.
+            None if path.is_empty() => ApiError::not_found(
+                "The request names no path, and this server is no proxy; \
+                 GET /docs lists what there is",
+            )
+            .reply(),
             None => ApiError::not_found(format!(
                 "There is nothing at {}; GET /docs lists what there is",
                 shortened(path)
@@ -189,6 +207,8 @@ fn complete(about: About, mut document: OpenApi, errors: &[ErrorExample<'_>]) ->
             about.description, about.framework
         )))
         .build();
+    // Relative to the document, so that "Try it out" works behind a path prefix.
+    document.servers = Some(vec![Server::new(".")]);
     for (template, item) in &mut document.paths.paths {
         let has_parameter = template.contains('{');
         for operation in [
@@ -216,6 +236,8 @@ fn complete(about: About, mut document: OpenApi, errors: &[ErrorExample<'_>]) ->
 /// What any operation of its kind can answer, besides what is written at it.
 fn add_errors(operation: &mut Operation, has_parameter: bool, has_limit: bool) {
     const OVERLOADED: &str = "`overloaded`: too many requests at once";
+    const KEY_REUSED: &str = "`conflict`: the `Idempotency-Key` was used with another request";
+    let has_key = has_parameter_named(operation, "Idempotency-Key");
     let has_body = operation.request_body.is_some();
     let creates = operation.responses.responses.contains_key("201");
     let has_query = operation
@@ -245,6 +267,7 @@ fn add_errors(operation: &mut Operation, has_parameter: bool, has_limit: bool) {
             "408",
             "`request_timeout`: the body did not arrive in time",
         ),
+        (has_key, "409", KEY_REUSED),
         (has_body, "413", "`payload_too_large`: a body over 64 KiB"),
         (
             has_body,
@@ -285,6 +308,17 @@ fn add_errors(operation: &mut Operation, has_parameter: bool, has_limit: bool) {
         let seconds = header("After how many seconds to try again");
         response.headers.insert("Retry-After".to_owned(), seconds);
     }
+    if has_key
+        && let Some(RefOr::T(response)) = operation.responses.responses.get_mut("409")
+        && response.description != KEY_REUSED
+    {
+        response.description = format!("{}; or {KEY_REUSED}", response.description);
+    }
+}
+
+fn has_parameter_named(operation: &Operation, name: &str) -> bool {
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(|parameter| matches!(parameter, RefOr::T(one) if one.name == name))
 }
 
 fn error_response(description: &str) -> Response {
@@ -299,11 +333,8 @@ fn error_response(description: &str) -> Response {
 
 fn add_headers(operation: &mut Operation) {
     // What is told in pages is a list of records; an array alone need not be one.
-    let is_list = operation
-        .parameters
-        .iter()
-        .flatten()
-        .any(|parameter| matches!(parameter, RefOr::T(one) if one.name == "limit"));
+    let is_list = has_parameter_named(operation, "limit");
+    let has_key = has_parameter_named(operation, "Idempotency-Key");
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else {
             continue;
@@ -314,6 +345,12 @@ fn add_headers(operation: &mut Operation) {
                 .insert(name.to_owned(), header(description));
         };
         add("X-Request-Id", "The id of the request, as in the log");
+        if has_key && (status.starts_with('2') || status == "404" || status == "409") {
+            add(
+                "Idempotency-Replayed",
+                "`true` if this is the first answer again, and nothing was done",
+            );
+        }
         if status == "201" {
             add("Location", "Where the new record is");
         }

@@ -24,8 +24,13 @@ pub struct ApiError {
     pub(super) message: String,
     pub(super) details: Vec<FieldError>,
     pub(super) allow: Option<String>,
+    /// For a 503: after how long to try again.
+    pub(super) retry_after: Duration,
     pub(super) cause: Option<String>,
 }
+
+/// After how long a client is asked to try again, if nothing else is known.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -69,6 +74,7 @@ impl ApiError {
             message: message.into(),
             details: Vec::new(),
             allow: None,
+            retry_after: SOON,
             cause: None,
         }
     }
@@ -205,6 +211,28 @@ impl ApiError {
         Self::new(503, "overloaded", message)
     }
 
+    /// 503: another request with the same `Idempotency-Key` is still in progress.
+    pub fn key_in_progress() -> Self {
+        let message = "Another request with this Idempotency-Key is still in progress; \
+             try again in a moment, with the same key";
+        Self::new(503, "overloaded", message)
+    }
+
+    /// 503: no more idempotency keys can be remembered until one is old enough to forget,
+    /// `retry_after` from now.
+    pub fn keys_full(retry_after: Duration) -> Self {
+        let retry_after = retry_after.max(SOON);
+        let message = format!(
+            "No more idempotency keys can be remembered for the next {} s; nothing was changed, \
+             try again later, or raise MAX_KEYS",
+            seconds(retry_after)
+        );
+        Self {
+            retry_after,
+            ..Self::new(503, "overloaded", message)
+        }
+    }
+
     /// 507: the store holds `limit` records, the most allowed.
     pub fn store_full(limit: usize) -> Self {
         let message = format!(
@@ -217,4 +245,13 @@ impl ApiError {
     pub fn status(&self) -> u16 {
         self.status
     }
+}
+
+/// Whole seconds, rounded up.
+pub(super) fn seconds(duration: Duration) -> u64 {
+    duration
+        .as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
 }

@@ -3,51 +3,80 @@
 //! A client that gets no response cannot know whether its change was made. With an
 //! `Idempotency-Key` it can send the change again: the first request with a key makes the
 //! change, and every other one gets the same answer.
+//!
+//! A key is kept for ten minutes, whatever comes. When as many keys are kept as may be, a
+//! change with another key is refused, rather than an older key forgotten too early.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
+use tokio::sync::MutexGuard;
+use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 use crate::contract::error::{ApiError, FieldError};
-use crate::contract::reply::Reply;
+use crate::contract::reply::{Body, Reply};
+use crate::values::path::decode_unreserved;
 
 /// The most characters in a key.
 const MAX_LENGTH: usize = 128;
 
-/// The most keys that are kept; the oldest is dropped first. At 10,000 changes a second
-/// this covers six seconds of retries.
-const REMEMBERED: usize = 65_536;
+/// How long a key is kept after its answer: the ten minutes that are promised, and one more
+/// for a repetition that was on its way when they ended.
+const KEPT: Duration = Duration::from_mins(11);
 
-/// How long a request waits while another one with its key makes the change: longer than
-/// any change of the shop takes.
-const MAX_WAIT: Duration = Duration::from_secs(3);
+/// How many bytes a key and its answer may have on average. An order has 300. With this
+/// and some 300 bytes for bookkeeping, 65,536 keys take less than 40 MiB.
+const BYTES_PER_KEY: usize = 320;
 
-/// The client's name for a change.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(Arc<str>);
+/// How much longer than a change takes a request waits for another one with its key.
+const SPARE: Duration = Duration::from_secs(1);
+
+/// The client's name for a change, and the request that it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    name: Arc<str>,
+    method: u64,
+    path: u64,
+    query: u64,
+}
 
 impl Key {
-    /// Reads the header, if it is there: 1 to 128 visible ASCII characters.
-    pub fn parse(header: Option<&[u8]>) -> Result<Option<Self>, ApiError> {
+    /// Reads the header of a request, if it is there: 1 to 128 visible ASCII characters.
+    pub fn parse(
+        header: Option<&[u8]>,
+        method: &str,
+        path: &str,
+        query: Option<&str>,
+    ) -> Result<Option<Self>, ApiError> {
         let Some(header) = header else {
             return Ok(None);
         };
         let visible = header.iter().all(u8::is_ascii_graphic);
         match str::from_utf8(header) {
-            Ok(key) if visible && (1..=MAX_LENGTH).contains(&key.len()) => {
-                Ok(Some(Self(key.into())))
-            }
+            Ok(name) if visible && (1..=MAX_LENGTH).contains(&name.len()) => Ok(Some(Self {
+                name: name.into(),
+                method: digest(method),
+                path: digest(&*decode_unreserved(path)),
+                query: digest(query.unwrap_or_default()),
+            })),
             _ => Err(ApiError::validation(vec![FieldError::new(
                 "Idempotency-Key",
                 format!("Idempotency-Key must be 1 to {MAX_LENGTH} visible ASCII characters"),
             )])),
         }
     }
+}
+
+/// Two requests are the same if their digests are.
+fn digest(part: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    part.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The header, for the OpenAPI document.
@@ -58,144 +87,286 @@ impl Key {
     reason = "a description only; `Key::parse` reads the header"
 )]
 pub struct KeyHeader {
-    /// The client's name for this change. Repeated with the same key, the change is made
-    /// once; later requests get the first answer and `Idempotency-Replayed`.
+    /// The client's name for this change. Repeated with the same key within ten minutes, the
+    /// change is made once; later requests get the first answer and `Idempotency-Replayed`.
     #[param(rename = "Idempotency-Key", required = false, value_type = String, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
     key: (),
 }
 
-/// The changes that were made, by key: the request (`Q`) and its answer (`A`).
+/// The changes that were made, by key, and their answers.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// use chassis::contract::idempotency::{Key, Keys, Once};
+/// use std::time::Duration;
 ///
-/// let keys = Keys::default();
-/// let key = Key::parse(Some(b"order-1")).unwrap();
-/// let place = async || ("placed", true);
-/// let first = keys.once(key.clone(), "2 engines", place).await;
-/// assert_eq!(first, Ok(Once::First("placed")));
-/// let again = keys.once(key, "2 engines", place).await;
-/// assert_eq!(again, Ok(Once::Replayed("placed")));
+/// use chassis::contract::idempotency::{Key, Keys};
+/// use chassis::contract::reply::Reply;
+///
+/// let keys = Keys::new(65_536, Duration::ZERO);
+/// let key = Key::parse(Some(b"order-1"), "POST", "/api/orders", None).unwrap();
+/// let place = async || Ok(Reply::json(201, &"placed"));
+/// let first = keys.once(key.clone(), "2 engines", place).await.unwrap();
+/// assert_eq!(first.header("idempotency-replayed"), None);
+/// let again = keys.once(key, "2 engines", place).await.unwrap();
+/// assert_eq!(again.header("idempotency-replayed"), Some("true"));
 /// # });
 /// ```
 #[derive(Debug)]
-pub struct Keys<Q, A> {
-    changes: DashMap<Key, Arc<Change<Q, A>>>,
-    // Oldest first, to drop them in this order.
-    order: Mutex<VecDeque<Key>>,
-    remembered: usize,
-    max_wait: Duration,
+pub struct Keys {
+    kept: Mutex<Kept>,
+    most: usize,
+    /// How long a key is kept.
+    keep: Duration,
+    /// How long a request waits for another one with its key.
+    wait: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    changes: HashMap<Arc<str>, Arc<Change>>,
+    /// Those with an answer, in the order of their answers. What is still being made is not
+    /// among them, so it is never forgotten.
+    answered: VecDeque<Answered>,
+    /// The bytes of all of them.
+    bytes: usize,
+}
+
+/// A key whose change has an answer.
+#[derive(Debug)]
+struct Answered {
+    at: Instant,
+    name: Arc<str>,
+    /// The length of the key and its answer.
+    bytes: usize,
+}
+
+/// A change, and the request that it was asked for with.
+#[derive(Debug)]
+struct Change {
+    asked: Asked,
+    // Locked while the change is made, so that other requests with its key wait.
+    progress: tokio::sync::Mutex<Progress>,
+}
+
+/// The digests of the parts of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    method: u64,
+    path: u64,
+    query: u64,
+    body: u64,
+}
+
+impl Asked {
+    /// The parts in which `self` is not `other`.
+    fn differences(self, other: Self) -> String {
+        let parts = [
+            ("method", self.method == other.method),
+            ("path", self.path == other.path),
+            ("query", self.query == other.query),
+            ("body", self.body == other.body),
+        ];
+        let differ = parts.iter().filter(|(_, same)| !same);
+        let names: Vec<_> = differ.map(|(name, _)| *name).collect();
+        names.join(" and another ")
+    }
 }
 
 #[derive(Debug)]
-struct Change<Q, A> {
-    request: Q,
-    // Locked while the change is made, so that other requests with its key wait.
-    answer: tokio::sync::Mutex<Option<A>>,
+enum Progress {
+    /// Nobody has made it yet.
+    New,
+    /// It was made, and this is the answer.
+    Made(Answer),
+    /// It was not made, and may be tried again. The key is free.
+    Forgotten,
 }
 
-/// The answer to a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Once<A> {
-    /// This request made the change.
-    First(A),
-    /// An earlier request made it.
-    Replayed(A),
+/// What is needed to repeat an answer, and nothing else: no record, and no spare capacity.
+#[derive(Debug)]
+enum Answer {
+    Done {
+        status: u16,
+        location: Option<Box<str>>,
+        body: Box<[u8]>,
+    },
+    /// Not the text of the response, which has the id of its request.
+    Refused(Box<ApiError>),
 }
 
-/// Why a change with a key was not tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// The key belongs to another change.
-    Reused,
-    /// The change is still being made for another request.
-    Busy,
-}
-
-impl From<KeyError> for ApiError {
-    fn from(error: KeyError) -> Self {
-        Self::conflict(match error {
-            KeyError::Reused => "This Idempotency-Key was used with another body; use a new one",
-            KeyError::Busy => {
-                "A request with this Idempotency-Key is still in progress; try again in a moment"
-            }
+impl Answer {
+    /// The answer to keep. `None` if the next one may be another: what was wrong with the
+    /// body may be right later, and what failed may work.
+    fn of(made: &Result<Reply, ApiError>) -> Option<Self> {
+        let status = made.as_ref().map_or_else(ApiError::status, |it| it.status);
+        if matches!(status, 400 | 408 | 429 | 500..) {
+            return None;
+        }
+        let reply = match made {
+            Ok(reply) => reply,
+            Err(error) => return Some(Self::Refused(Box::new(error.clone()))),
+        };
+        // A stream is not kept; no change of the shop answers with one.
+        let Body::Bytes(body) = &reply.body else {
+            return None;
+        };
+        Some(Self::Done {
+            status,
+            location: reply.header("location").map(Into::into),
+            body: body.as_ref().into(),
         })
     }
-}
 
-impl<Q, A> Default for Keys<Q, A> {
-    fn default() -> Self {
-        Self::remembering(REMEMBERED)
-    }
-}
-
-impl<Q, A> Keys<Q, A> {
-    fn remembering(remembered: usize) -> Self {
-        Self {
-            changes: DashMap::new(),
-            order: Mutex::default(),
-            remembered,
-            max_wait: MAX_WAIT,
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Done { location, body, .. } => {
+                body.len() + location.as_ref().map_or(0, |location| location.len())
+            }
+            Self::Refused(error) => size_of::<ApiError>() + error.message.len(),
         }
     }
+
+    /// The answer again.
+    fn replayed(&self) -> Reply {
+        let reply = match self {
+            Self::Refused(error) => ApiError::clone(error).reply(),
+            Self::Done {
+                status,
+                location,
+                body,
+            } => {
+                let reply = Reply::json_text(*status, body.to_vec());
+                match location {
+                    Some(location) => reply.with_header("location", location.to_string()),
+                    None => reply,
+                }
+            }
+        };
+        reply.with_header("idempotency-replayed", "true")
+    }
 }
 
-impl<Q: PartialEq, A: Clone> Keys<Q, A> {
-    /// Makes a change unless it was made before. `make` returns the answer and whether it
-    /// is final; after a transient failure the same key may try again.
-    pub async fn once<F: Future<Output = (A, bool)>>(
+impl Keys {
+    /// At most `most` keys. A change takes at most `longest`.
+    pub fn new(most: u32, longest: Duration) -> Self {
+        Self {
+            kept: Mutex::default(),
+            most: most as usize,
+            keep: KEPT,
+            wait: longest + SPARE,
+        }
+    }
+
+    /// Makes a change with `make`, unless it was made before. `body` is what the request
+    /// says, whatever the order of its fields and the notation of its values.
+    pub async fn once<F: Future<Output = Result<Reply, ApiError>>>(
         &self,
         key: Option<Key>,
-        request: Q,
+        body: &(impl Hash + ?Sized),
         make: impl FnOnce() -> F,
-    ) -> Result<Once<A>, KeyError> {
+    ) -> Result<Reply, ApiError> {
         let Some(key) = key else {
-            return Ok(Once::First(make().await.0));
+            return make().await;
         };
-        let change = self.change(key, request)?;
-        let mut known = tokio::time::timeout(self.max_wait, change.answer.lock())
-            .await
-            .map_err(|_| KeyError::Busy)?;
-        if let Some(answer) = &*known {
-            return Ok(Once::Replayed(answer.clone()));
+        let asked = Asked {
+            method: key.method,
+            path: key.path,
+            query: key.query,
+            body: digest(body),
+        };
+        let deadline = Instant::now() + self.wait;
+        loop {
+            let change = self.claim(&key.name, asked)?;
+            let waiting = timeout_at(deadline, change.progress.lock()).await;
+            let progress = waiting.map_err(|_| ApiError::key_in_progress())?;
+            match &*progress {
+                Progress::Made(answer) => return Ok(answer.replayed()),
+                Progress::Forgotten => {}
+                Progress::New => {
+                    let mut attempt = Attempt {
+                        keys: self,
+                        name: &key.name,
+                        progress,
+                        answer: None,
+                    };
+                    let made = make().await;
+                    attempt.answer = Answer::of(&made);
+                    return made;
+                }
+            }
         }
-        let (answer, is_final) = make().await;
-        if is_final {
-            *known = Some(answer.clone());
-        }
-        Ok(Once::First(answer))
     }
+}
 
+impl Keys {
     /// The change with this key, a new one if there is none.
-    fn change(&self, key: Key, request: Q) -> Result<Arc<Change<Q, A>>, KeyError> {
-        let change = match self.changes.entry(key.clone()) {
-            Entry::Occupied(known) if known.get().request == request => {
-                return Ok(Arc::clone(known.get()));
-            }
-            Entry::Occupied(_) => return Err(KeyError::Reused),
-            Entry::Vacant(free) => {
-                let answer = tokio::sync::Mutex::default();
-                Arc::clone(&free.insert(Arc::new(Change { request, answer })))
-            }
-        };
-        let mut order = self.order.lock();
-        order.push_back(key);
-        let oldest = (order.len() > self.remembered).then(|| order.pop_front());
-        drop(order);
-        if let Some(oldest) = oldest.flatten() {
-            self.changes.remove(&oldest);
+    fn claim(&self, name: &Arc<str>, asked: Asked) -> Result<Arc<Change>, ApiError> {
+        let mut kept = self.kept.lock();
+        kept.forget_older_than(self.keep);
+        if let Some(known) = kept.changes.get(name) {
+            return if known.asked == asked {
+                Ok(Arc::clone(known))
+            } else {
+                Err(ApiError::conflict(format!(
+                    "This Idempotency-Key was used with another {}; use a new key for a new change",
+                    known.asked.differences(asked)
+                )))
+            };
         }
+        let most_bytes = self.most.saturating_mul(BYTES_PER_KEY);
+        if kept.changes.len() >= self.most || kept.bytes >= most_bytes {
+            let oldest = kept.answered.front();
+            return Err(ApiError::keys_full(
+                oldest.map_or(Duration::ZERO, |oldest| {
+                    self.keep.saturating_sub(oldest.at.elapsed())
+                }),
+            ));
+        }
+        let change = Arc::new(Change {
+            asked,
+            progress: tokio::sync::Mutex::new(Progress::New),
+        });
+        kept.changes.insert(Arc::clone(name), Arc::clone(&change));
         Ok(change)
     }
 }
 
-impl<A> Once<A> {
-    /// The answer as a reply, marked as replayed if it is.
-    pub fn reply(self, reply: impl FnOnce(A) -> Reply) -> Reply {
-        match self {
-            Self::First(answer) => reply(answer),
-            Self::Replayed(answer) => reply(answer).with_header("idempotency-replayed", "true"),
+impl Kept {
+    fn forget_older_than(&mut self, keep: Duration) {
+        while let Some(oldest) = self.answered.front()
+            && oldest.at.elapsed() >= keep
+        {
+            self.changes.remove(&oldest.name);
+            self.bytes -= oldest.bytes;
+            self.answered.pop_front();
+        }
+    }
+}
+
+/// A change that is being made. Dropped without an answer, also because the client hung up or
+/// the change panicked, it frees the key.
+struct Attempt<'a> {
+    keys: &'a Keys,
+    name: &'a Arc<str>,
+    progress: MutexGuard<'a, Progress>,
+    answer: Option<Answer>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.keys.kept.lock();
+        if let Some(answer) = self.answer.take() {
+            let answered = Answered {
+                at: Instant::now(),
+                name: Arc::clone(self.name),
+                bytes: self.name.len() + answer.bytes(),
+            };
+            kept.bytes += answered.bytes;
+            kept.answered.push_back(answered);
+            *self.progress = Progress::Made(answer);
+        } else {
+            kept.changes.remove(self.name);
+            *self.progress = Progress::Forgotten;
         }
     }
 }
@@ -205,95 +376,263 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use futures_util::future::join_all;
-    use tokio::task::yield_now;
+    use tokio::time::sleep;
 
     use super::*;
 
-    fn key(text: &str) -> Option<Key> {
-        Key::parse(Some(text.as_bytes())).expect("a good key")
+    /// How long a change takes in these tests.
+    const TAKES: Duration = Duration::from_millis(20);
+
+    /// How long keys are kept, where a test waits for it.
+    const KEEP: Duration = Duration::from_millis(400);
+
+    fn key(name: &str) -> Option<Key> {
+        asked(name, "POST", "/api/things", None)
+    }
+
+    fn asked(name: &str, method: &str, path: &str, query: Option<&str>) -> Option<Key> {
+        Key::parse(Some(name.as_bytes()), method, path, query).expect("a good key")
     }
 
     /// Changes that count themselves.
     struct Changes {
-        keys: Keys<u32, u32>,
+        keys: Keys,
         made: AtomicU32,
     }
 
+    /// The number of the change in an answer, and whether it is replayed.
+    fn read(answer: &Result<Reply, ApiError>) -> (String, bool) {
+        match answer {
+            Ok(reply) => {
+                let Body::Bytes(body) = &reply.body else {
+                    panic!("no stream");
+                };
+                let text = String::from_utf8_lossy(body).into_owned();
+                (text, reply.header("idempotency-replayed").is_some())
+            }
+            Err(error) => (format!("{}: {}", error.status(), error.message), false),
+        }
+    }
+
     impl Changes {
-        fn remembering(remembered: usize) -> Self {
+        fn at_most(most: u32) -> Self {
             Self {
-                keys: Keys::remembering(remembered),
+                keys: Keys::new(most, TAKES),
                 made: AtomicU32::new(0),
             }
         }
 
-        async fn ask(
-            &self,
-            key: Option<Key>,
-            request: u32,
-            is_final: bool,
-        ) -> Result<Once<u32>, KeyError> {
-            let make = async || {
-                yield_now().await;
-                (self.made.fetch_add(1, Ordering::SeqCst) + 1, is_final)
-            };
-            self.keys.once(key, request, make).await
+        /// The same, with keys that are kept for [`KEEP`].
+        fn forgetful(most: u32) -> Self {
+            let mut changes = Self::at_most(most);
+            changes.keys.keep = KEEP;
+            changes
         }
+
+        async fn make(&self, name: &str, body: &str) -> (String, bool) {
+            self.make_with(key(name), body, 201).await
+        }
+
+        async fn make_with(&self, key: Option<Key>, body: &str, status: u16) -> (String, bool) {
+            let make = async || {
+                sleep(TAKES).await;
+                let made = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+                Ok(Reply::json(status, &made).with_header("location", format!("/{made}")))
+            };
+            read(&self.keys.once(key, body, make).await)
+        }
+    }
+
+    fn first(number: u32) -> (String, bool) {
+        (number.to_string(), false)
+    }
+
+    fn replayed(number: u32) -> (String, bool) {
+        (number.to_string(), true)
     }
 
     #[tokio::test]
     async fn a_change_is_made_once() {
-        let changes = Changes::remembering(10);
-        let asked = join_all((0..8).map(|_| changes.ask(key("a"), 1, true))).await;
-        let first = asked.iter().filter(|one| **one == Ok(Once::First(1)));
-        let again = asked.iter().filter(|one| **one == Ok(Once::Replayed(1)));
-        assert_eq!((first.count(), again.count()), (1, 7));
-        assert_eq!(changes.ask(key("a"), 2, true).await, Err(KeyError::Reused));
-        assert_eq!(changes.ask(key("b"), 1, true).await, Ok(Once::First(2)));
-        assert_eq!(changes.ask(None, 1, true).await, Ok(Once::First(3)));
-        assert_eq!(
-            changes.ask(None, 1, true).await,
-            Ok(Once::First(4)),
-            "no key, no promise"
+        let changes = Changes::at_most(10);
+        let together = join_all((0..8).map(|_| changes.make("a", "x"))).await;
+        let count = |wanted: (String, bool)| together.iter().filter(|it| **it == wanted).count();
+        assert_eq!((count(first(1)), count(replayed(1))), (1, 7));
+        assert_eq!(changes.make("b", "x").await, first(2));
+        let without = async || changes.make_with(None, "x", 201).await;
+        assert_eq!(without().await, first(3));
+        assert_eq!(without().await, first(4), "no key, no promise");
+    }
+
+    #[tokio::test]
+    async fn the_whole_answer_is_repeated() {
+        let keys = Keys::new(10, TAKES);
+        let make = async || Ok(Reply::created("/api/things/1".to_owned(), &"thing"));
+        let first = keys.once(key("a"), "", make).await.expect("made");
+        let again = keys.once(key("a"), "", make).await.expect("replayed");
+        assert_eq!(again.status, first.status);
+        for name in ["content-type", "location", "cache-control"] {
+            assert_eq!(again.header(name), first.header(name), "{name}");
+        }
+        let refuse = async || Err(ApiError::conflict("taken"));
+        let first = keys.once(key("b"), "", refuse).await.expect_err("refused");
+        let again = keys.once(key("b"), "", refuse).await.expect("replayed");
+        assert_eq!((first.status(), again.status), (409, 409));
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
+
+    #[tokio::test]
+    async fn a_key_of_another_request_is_refused_with_what_differs() {
+        let changes = Changes::at_most(10);
+        let one = asked("a", "POST", "/api/things/1", Some("x=1"));
+        assert_eq!(changes.make_with(one, "x", 200).await, first(1));
+        for (method, path, query, body, differ) in [
+            ("POST", "/api/things/%31", Some("x=1"), "x", ""),
+            ("PATCH", "/api/things/1", Some("x=1"), "x", "method"),
+            ("POST", "/api/things/2", Some("x=1"), "x", "path"),
+            ("POST", "/api/things/1", Some("x=2"), "x", "query"),
+            ("POST", "/api/things/1", None, "x", "query"),
+            ("POST", "/api/things/1", Some("x=1"), "y", "body"),
+            (
+                "POST",
+                "/api/things/2",
+                Some("x=1"),
+                "y",
+                "path and another body",
+            ),
+        ] {
+            let key = asked("a", method, path, query);
+            let (text, replayed) = changes.make_with(key, body, 200).await;
+            if differ.is_empty() {
+                assert!(replayed, "{path} is the same path: {text}");
+            } else {
+                let expected = format!("409: This Idempotency-Key was used with another {differ};");
+                assert!(text.starts_with(&expected), "{text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_not_kept_and_frees_the_key() {
+        for (status, kept) in [
+            (200, true),
+            (202, true),
+            (400, false),
+            (404, true),
+            (408, false),
+            (409, true),
+            (429, false),
+            (500, false),
+            (503, false),
+            (507, false),
+        ] {
+            let changes = Changes::at_most(1);
+            let make = async |body| changes.make_with(key("a"), body, status).await;
+            assert_eq!(make("x").await, first(1), "{status}");
+            if kept {
+                assert_eq!(make("x").await, replayed(1), "{status}");
+            } else {
+                assert_eq!(make("y").await, first(2), "{status}: even another body");
+                assert_eq!(changes.make("b", "x").await, first(3), "{status}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn if_the_first_fails_in_passing_the_one_that_waits_tries() {
+        let changes = Changes::at_most(10);
+        let (one, other) = tokio::join!(
+            changes.make_with(key("a"), "x", 503),
+            changes.make_with(key("a"), "x", 201),
         );
+        assert_eq!((one, other), (first(1), first(2)));
+        assert_eq!(changes.make("a", "x").await, replayed(2));
     }
 
     #[tokio::test]
-    async fn what_failed_in_passing_may_be_tried_again() {
-        let changes = Changes::remembering(10);
-        assert_eq!(changes.ask(key("a"), 1, false).await, Ok(Once::First(1)));
-        assert_eq!(changes.ask(key("a"), 1, true).await, Ok(Once::First(2)));
-        assert_eq!(changes.ask(key("a"), 1, true).await, Ok(Once::Replayed(2)));
-    }
-
-    #[tokio::test]
-    async fn nobody_waits_for_ever() {
-        let keys = Keys::<u32, u32> {
-            max_wait: Duration::from_millis(10),
-            ..Keys::default()
+    async fn nobody_waits_for_ever_and_who_hangs_up_frees_the_key() {
+        let keys = Keys {
+            wait: TAKES,
+            ..Keys::new(10, TAKES)
         };
-        let stuck = keys.once(key("a"), 1, std::future::pending);
-        let other = keys.once(key("a"), 1, async || (1, true));
+        let stuck = keys.once(key("a"), "x", std::future::pending);
+        let other = keys.once(key("a"), "x", async || Ok(Reply::json(200, &1)));
         let other = tokio::select! {
             biased;
             _ = stuck => unreachable!("it is stuck"),
             other = other => other,
         };
-        assert_eq!(other, Err(KeyError::Busy));
-        let after = keys.once(key("a"), 1, async || (2, true)).await;
-        assert_eq!(after, Ok(Once::First(2)), "who was stuck has gone");
+        let reply = other.expect_err("it waited long enough").reply();
+        assert_eq!(
+            (reply.status, reply.header("retry-after")),
+            (503, Some("1"))
+        );
+        let after = keys.once(key("a"), "y", async || Ok(Reply::json(200, &2)));
+        assert_eq!(read(&after.await), first(2), "who was stuck has gone");
+    }
+
+    #[test]
+    fn a_key_is_kept_for_the_ten_minutes_that_are_promised() {
+        let keys = Keys::new(10, TAKES);
+        assert!(keys.keep > Duration::from_mins(10));
+        assert!(
+            keys.wait > TAKES,
+            "who waits does not give up before who acts"
+        );
     }
 
     #[tokio::test]
-    async fn the_oldest_key_is_forgotten_first() {
-        let changes = Changes::remembering(2);
-        for name in ["a", "b", "c"] {
-            changes.ask(key(name), 1, true).await.expect("new");
-        }
-        assert_eq!(changes.ask(key("b"), 1, true).await, Ok(Once::Replayed(2)));
-        assert_eq!(changes.ask(key("a"), 1, true).await, Ok(Once::First(4)));
-        assert_eq!(changes.keys.changes.len(), 2);
-        assert_eq!(changes.keys.order.lock().len(), 2);
+    async fn a_key_is_forgotten_after_its_time() {
+        let changes = Changes::forgetful(10);
+        assert_eq!(changes.make("a", "x").await, first(1));
+        assert_eq!(changes.make("a", "x").await, replayed(1));
+        sleep(KEEP).await;
+        assert_eq!(changes.make("a", "x").await, first(2));
+        let kept = changes.keys.kept.lock();
+        assert_eq!((kept.changes.len(), kept.answered.len()), (1, 1));
+        assert_eq!(kept.bytes, kept.answered[0].bytes);
+    }
+
+    #[tokio::test]
+    async fn when_full_a_new_key_is_refused_and_no_key_is_forgotten() {
+        let changes = Changes::forgetful(2);
+        changes.make("a", "x").await;
+        let (in_progress, refused) = tokio::join!(changes.make("b", "x"), changes.make("c", "x"));
+        assert_eq!(in_progress, first(2));
+        assert!(refused.0.starts_with("503: No more "), "{refused:?}");
+        assert_eq!(changes.make("a", "x").await, replayed(1));
+        assert_eq!(changes.make_with(None, "x", 201).await, first(3));
+        sleep(KEEP).await;
+        assert_eq!(changes.make("c", "x").await, first(4), "the others are old");
+    }
+
+    #[tokio::test]
+    async fn the_refusal_says_when_the_oldest_key_is_forgotten() {
+        let changes = Changes::at_most(1);
+        changes.make("a", "x").await;
+        let refused = changes
+            .keys
+            .once(key("b"), "x", async || Ok(Reply::json(200, &0)));
+        let reply = refused.await.expect_err("full").reply();
+        let after = reply.header("retry-after").and_then(|it| it.parse().ok());
+        let after = Duration::from_secs(after.expect("seconds"));
+        assert!(
+            (KEPT - Duration::from_secs(5)..=KEPT).contains(&after),
+            "{after:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn long_answers_count_more_than_one_key() {
+        let keys = Keys::new(10, TAKES);
+        let long = "x".repeat(10 * BYTES_PER_KEY);
+        let make = async || Ok(Reply::json(200, &long));
+        keys.once(key("a"), "", make).await.expect("made");
+        let refused = keys.once(key("b"), "", make).await.expect_err("full");
+        assert_eq!(refused.status(), 503);
+        assert_eq!(
+            keys.once(key("a"), "", make).await.expect("kept").status,
+            200
+        );
     }
 
     #[test]
@@ -302,10 +641,11 @@ mod tests {
         for good in ["1", "order-7", "!~", &longest] {
             assert!(key(good).is_some(), "{good}");
         }
-        assert_eq!(Key::parse(None), Ok(None));
+        assert_eq!(Key::parse(None, "POST", "/", None), Ok(None));
         let too_long = "k".repeat(129);
         for bad in ["", "two words", "tab\t", "schlüssel", &too_long] {
-            assert!(Key::parse(Some(bad.as_bytes())).is_err(), "{bad:?}");
+            let key = Key::parse(Some(bad.as_bytes()), "POST", "/", None);
+            assert!(key.is_err(), "{bad:?}");
         }
     }
 }

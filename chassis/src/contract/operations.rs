@@ -7,11 +7,22 @@
 
 use crate::contract::error::{ErrorBody, FieldError};
 use crate::contract::health::{Health, Readiness};
+use crate::contract::index::Index;
 
 /// The operations of every service.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(health, ready, metrics, openapi_json, docs, docs_file), components(schemas(ErrorBody<'_>, FieldError)))]
+#[openapi(paths(index, health, ready, metrics, openapi_json, docs, docs_file), components(schemas(ErrorBody<'_>, FieldError)))]
 pub(crate) struct Operations;
+
+/// What is here
+///
+/// A page of links for a browser, JSON for those who ask for it, text for all others.
+#[utoipa::path(get, path = "/", tag = "operations", responses(
+    (status = 200, description = "The service and its routes", content(
+        (String = "text/plain"), (String = "text/html"), (Index = "application/json"),
+    )),
+))]
+fn index() {}
 
 /// Whether the service is alive
 ///
@@ -28,7 +39,9 @@ fn ready() {}
 
 /// Counters and timings for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses(
-    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+    (status = 200, description = "The text format of Prometheus, or OpenMetrics for those who ask for it", content(
+        (String = "text/plain"), (String = "application/openmetrics-text"),
+    )),
 ))]
 fn metrics() {}
 

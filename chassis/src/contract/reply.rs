@@ -9,16 +9,16 @@ use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::contract::error::{ApiError, ErrorBody};
+use crate::contract::error::{ApiError, ErrorBody, seconds};
 use crate::contract::page::{Listing, Next};
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
 use crate::values::path::shortened;
 
-/// How long a client is asked to wait before it tries again, in seconds.
-const RETRY_AFTER: &str = "1";
-
 const JSON: &str = "application/json";
+
+/// What a service answers is only true now. A file that never changes says otherwise.
+const NOT_STORED: (&str, Cow<'static, str>) = ("cache-control", Cow::Borrowed("no-store"));
 
 /// A status, headers and a body.
 ///
@@ -73,7 +73,7 @@ impl Reply {
     pub fn ok(content_type: &'static str, body: impl Into<Body>) -> Self {
         Self {
             status: 200,
-            headers: vec![("content-type", Cow::Borrowed(content_type))],
+            headers: vec![("content-type", Cow::Borrowed(content_type)), NOT_STORED],
             body: body.into(),
         }
     }
@@ -82,9 +82,19 @@ impl Reply {
     pub fn no_content() -> Self {
         Self {
             status: 204,
-            headers: Vec::new(),
+            headers: vec![NOT_STORED],
             body: Body::from(Bytes::new()),
         }
+    }
+
+    /// What is asked for is at `location`, status 308.
+    pub(super) fn moved(location: &'static str) -> Self {
+        let text = format!("It is at {location}\n");
+        Self {
+            status: 308,
+            ..Self::ok("text/plain; charset=utf-8", text.into_bytes())
+        }
+        .with_header("location", location)
     }
 
     /// `value` as JSON.
@@ -124,20 +134,32 @@ impl Reply {
         }
     }
 
-    /// The same with one more header; `name` is in lower case.
+    /// The same with this header; `name` is in lower case.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// The value of a header; `name` is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(known, _)| *known == name);
+        header.map(|(_, value)| value.as_ref())
+    }
+
+    /// A body that is JSON already.
+    pub(super) fn json_text(status: u16, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            ..Self::ok(JSON, body)
+        }
     }
 
     fn json_sized(status: u16, value: &impl Serialize, bytes: usize) -> Self {
         let mut body = Vec::with_capacity(bytes);
         match serde_json::to_writer(&mut body, value) {
-            Ok(()) => Self {
-                status,
-                ..Self::ok(JSON, body)
-            },
+            Ok(()) => Self::json_text(status, body),
             Err(cause) => ApiError::internal(cause).reply(),
         }
     }
@@ -159,7 +181,8 @@ impl ApiError {
             reply = reply.with_header("allow", allow);
         }
         if self.status == 503 {
-            reply = reply.with_header("retry-after", RETRY_AFTER);
+            let after = seconds(self.retry_after).to_string();
+            reply = reply.with_header("retry-after", after);
         }
         if matches!(self.status, 408 | 413) {
             // The rest of the body would be read as the next request.

@@ -26,6 +26,8 @@ pub struct Limits {
     pub in_flight: u32,
     /// The most records in a store. One more is refused.
     pub records: u32,
+    /// The most idempotency keys that are kept. One more is refused.
+    pub keys: u32,
     /// The time-out for the head of a request.
     pub head: Duration,
     /// The time-out for the body of a request.
@@ -41,6 +43,7 @@ impl Default for Limits {
         Self {
             in_flight: 1024,
             records: 1_000_000,
+            keys: 1_000_000,
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -54,6 +57,7 @@ impl Limits {
         Self {
             in_flight: env.number("MAX_IN_FLIGHT", default.in_flight, 1..=1_000_000),
             records: env.number("MAX_RECORDS", default.records, 1..=100_000_000),
+            keys: env.number("MAX_KEYS", default.keys, 1..=100_000_000),
             head: env.milliseconds("HEAD_TIMEOUT_MS", default.head),
             body: env.milliseconds("BODY_TIMEOUT_MS", default.body),
             idle: env.milliseconds("IDLE_TIMEOUT_MS", default.idle),

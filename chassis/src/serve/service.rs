@@ -3,28 +3,31 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
 use tokio::sync::Semaphore;
 
+use crate::contract::accept::Accept;
 use crate::contract::api::Api;
 use crate::contract::error::ApiError;
 use crate::contract::health::{DependencyState, Health, Readied, Readiness, UpDown};
+use crate::contract::idempotency::Keys;
 use crate::contract::reply::{Body, Reply};
 use crate::serve::config::{Limits, ServiceConfig};
 use crate::serve::shutdown::Shutdown;
 use crate::store::Capacity;
 use crate::telemetry::context::Context;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, prometheus_text};
 use crate::upstream::client::Upstream;
 use crate::upstream::metrics::Calls;
 use crate::upstream::shared_poll::SharedPoll;
 use crate::values::time::{Timestamp, milliseconds};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A running service. All of its requests share it.
 ///
@@ -125,6 +128,11 @@ impl Service {
         Capacity::new(self.limits.records as usize, self.metrics.records.clone())
     }
 
+    /// The idempotency keys of its changes, each of which takes at most `longest`.
+    pub fn keys(&self, longest: Duration) -> Keys {
+        Keys::new(self.limits.keys, longest)
+    }
+
     /// The permits for requests in flight.
     pub(crate) fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
@@ -201,11 +209,14 @@ impl Service {
     }
 
     /// `GET /metrics`, for Prometheus.
-    pub fn metrics_text(&self) -> Reply {
-        match self.metrics.text() {
-            Ok(text) => Reply::ok(OPENMETRICS, text.into_bytes()),
-            Err(cause) => ApiError::internal(cause).reply(),
-        }
+    pub fn metrics_text(&self, accept: &Accept) -> Reply {
+        let format = accept.prefers(&[PROMETHEUS, OPENMETRICS]);
+        let text = match self.metrics.text() {
+            Ok(text) if format == PROMETHEUS => prometheus_text(&text),
+            Ok(text) => text,
+            Err(cause) => return ApiError::internal(cause).reply(),
+        };
+        Reply::ok(format, text.into_bytes()).with_header("vary", "Accept")
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is counted, as Prometheus reads it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -131,6 +132,36 @@ impl Metrics {
     }
 }
 
+/// The same in the text format of Prometheus, version 0.0.4
+/// ([formats](https://prometheus.io/docs/instrumenting/exposition_formats/)). A counter has
+/// its suffix also in the comments, and there is no mark for the end.
+pub(crate) fn prometheus_text(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let lines: Vec<_> = openmetrics.lines().collect();
+    let counters: HashSet<_> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    for line in lines {
+        let comment = ["# HELP ", "# TYPE "]
+            .into_iter()
+            .find_map(|start| Some((start, line.strip_prefix(start)?.split_once(' ')?)));
+        match comment {
+            Some((start, (name, rest))) if counters.contains(name) => {
+                for part in [start, name, "_total ", rest, "\n"] {
+                    text.push_str(part);
+                }
+            }
+            None if line.starts_with('#') => {}
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
 /// The resident memory of this process, in bytes.
 fn resident_memory() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -139,4 +170,40 @@ fn resident_memory() -> Option<i64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: i64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_text_format_a_counter_has_its_suffix_in_the_comments() {
+        let openmetrics = r##"# HELP http_requests Requests answered.
+# TYPE http_requests counter
+http_requests_total{route="# TYPE x counter"} 5
+# HELP process_resident_memory_bytes Memory.
+# TYPE process_resident_memory_bytes gauge
+# UNIT process_resident_memory_bytes bytes
+process_resident_memory_bytes 1
+# HELP took_seconds Time.
+# TYPE took_seconds histogram
+took_seconds_sum 0.5
+took_seconds_count 1
+took_seconds_bucket{le="+Inf"} 1
+# EOF
+"##;
+        let expected = r##"# HELP http_requests_total Requests answered.
+# TYPE http_requests_total counter
+http_requests_total{route="# TYPE x counter"} 5
+# HELP process_resident_memory_bytes Memory.
+# TYPE process_resident_memory_bytes gauge
+process_resident_memory_bytes 1
+# HELP took_seconds Time.
+# TYPE took_seconds histogram
+took_seconds_sum 0.5
+took_seconds_count 1
+took_seconds_bucket{le="+Inf"} 1
+"##;
+        assert_eq!(prometheus_text(openmetrics), expected);
+    }
 }

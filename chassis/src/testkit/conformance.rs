@@ -230,11 +230,12 @@ where
     let wrong = server.get("/api/things?limit=none").await;
     wrong.expect_error(400, "validation_failed");
 
-    let post = |key: &'static [u8], body: &'static str| {
-        let request = server.request(reqwest::Method::POST, "/api/things");
+    let post_to = |path: &'static str, key: &'static [u8], body: &'static str| {
+        let request = server.request(reqwest::Method::POST, path);
         let request = request.header("content-type", "application/json");
         Got::from(request.header("idempotency-key", key).body(body))
     };
+    let post = |key, body| post_to("/api/things", key, body);
     let created = server.post("/api/things", json!({"name": "a"})).await;
     assert_eq!(
         created.expect(201),
@@ -242,6 +243,10 @@ where
     );
     let created = post(b"one", r#"{"name":"a"}"#).await.expect(201);
     assert!(created["key"].is_string(), "{created}");
+    let again = post(b"one", r#"{"name":"a"}"#).await.expect(201);
+    assert_eq!(again["key"], created["key"], "the same request");
+    let other = post_to("/api/things?x=1", b"one", r#"{"name":"a"}"#);
+    assert_ne!(other.await.expect(201)["key"], created["key"], "a query");
     assert_eq!(
         post(b"", r#"{"name":"a"}"#).await.status,
         400,

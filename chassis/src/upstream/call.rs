@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,7 @@ pub struct Call<'a> {
     body: Option<Bytes>,
     key: Option<&'a str>,
     once: bool,
+    accept: Option<&'static str>,
 }
 
 /// A 2xx response, read to its end.
@@ -81,6 +82,7 @@ impl<'a> Call<'a> {
             body: None,
             key: None,
             once: false,
+            accept: None,
         }
     }
 
@@ -103,6 +105,14 @@ impl<'a> Call<'a> {
     /// The same in one attempt, for a caller that repeats it in its own way.
     pub fn once(self) -> Self {
         Self { once: true, ..self }
+    }
+
+    /// The same with this media type in `Accept`.
+    pub fn accepting(self, media_type: &'static str) -> Self {
+        Self {
+            accept: Some(media_type),
+            ..self
+        }
     }
 
     /// Makes the call and ignores the body of the response.
@@ -305,6 +315,9 @@ impl<'a> Call<'a> {
         headers.insert(REQUEST_ID, self.header(context.request_id())?);
         if let Some(key) = self.key {
             headers.insert(IDEMPOTENCY_KEY, self.header(key)?);
+        }
+        if let Some(media_type) = self.accept {
+            headers.insert(ACCEPT, HeaderValue::from_static(media_type));
         }
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

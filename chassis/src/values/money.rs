@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Number {
 /// The largest total the shop can hold is the revenue of a full store: a
 /// million orders of 10 000 pieces at 1 000 000 000, 10^19, far below the
 /// 7.9 × 10^26 that fits with two decimals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(Decimal);
 
 impl Money {

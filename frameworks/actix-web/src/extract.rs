@@ -57,8 +57,15 @@ impl FromRequest for IdempotencyKey {
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let key = request.headers().get(IDEMPOTENCY_KEY);
-        let key = Key::parse(key.map(HeaderValue::as_bytes));
+        let key = Key::parse(
+            request
+                .headers()
+                .get(IDEMPOTENCY_KEY)
+                .map(HeaderValue::as_bytes),
+            request.method().as_str(),
+            request.uri().path(),
+            request.uri().query(),
+        );
         future::ready(key.map(Self).map_err(Failure::from))
     }
 }

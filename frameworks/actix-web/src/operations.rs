@@ -1,7 +1,9 @@
 //! The operations: the routes that all services have.
 
+use actix_web::http::header::{ACCEPT, HeaderValue};
 use actix_web::web::{self, Data};
 use actix_web::{Error, HttpRequest};
+use chassis::contract::accept::Accept;
 use chassis::serve::service::Service;
 
 use crate::answer::Answer;
@@ -9,12 +11,17 @@ use crate::extract::get;
 
 pub(crate) fn operations(routes: &mut web::ServiceConfig) {
     routes
+        .route("/", get(index))
         .route("/health", get(health))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi_json))
         .route("/docs", get(docs))
         .route("/docs/{file}", get(docs_file));
+}
+
+async fn index(service: Data<Service>, request: HttpRequest) -> Answer {
+    Answer(service.api().index(&accept(&request)))
 }
 
 async fn health(service: Data<Service>) -> Answer {
@@ -25,8 +32,13 @@ async fn ready(service: Data<Service>) -> Answer {
     Answer(service.ready().await)
 }
 
-async fn metrics(service: Data<Service>) -> Answer {
-    Answer(service.metrics_text())
+async fn metrics(service: Data<Service>, request: HttpRequest) -> Answer {
+    Answer(service.metrics_text(&accept(&request)))
+}
+
+fn accept(request: &HttpRequest) -> Accept {
+    let lines = request.headers().get_all(ACCEPT);
+    Accept::parse(lines.map(HeaderValue::as_bytes))
 }
 
 // ANCHOR: openapi

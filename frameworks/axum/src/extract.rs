@@ -53,7 +53,12 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let key = parts.headers.get(IDEMPOTENCY_KEY);
-        Ok(Self(Key::parse(key.map(HeaderValue::as_bytes))?))
+        Ok(Self(Key::parse(
+            key.map(HeaderValue::as_bytes),
+            parts.method.as_str(),
+            parts.uri.path(),
+            parts.uri.query(),
+        )?))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
+use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use axum::http::{Method, Uri};
 use axum::routing::get;
 use axum::{Extension, Router, extract};
+use chassis::contract::accept::Accept;
 use chassis::serve::service::Service;
 
 use crate::answer::Answer;
@@ -15,12 +17,17 @@ pub(crate) type Serving = Extension<Arc<Service>>;
 
 pub(crate) fn operations() -> Router {
     Router::new()
+        .route("/", get(index))
         .route("/health", get(health))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi_json))
         .route("/docs", get(docs))
         .route("/docs/{file}", get(docs_file))
+}
+
+async fn index(Extension(service): Serving, headers: HeaderMap) -> Answer {
+    Answer(service.api().index(&accept(&headers)))
 }
 
 async fn health(Extension(service): Serving) -> Answer {
@@ -31,8 +38,13 @@ async fn ready(Extension(service): Serving) -> Answer {
     Answer(service.ready().await)
 }
 
-async fn metrics(Extension(service): Serving) -> Answer {
-    Answer(service.metrics_text())
+async fn metrics(Extension(service): Serving, headers: HeaderMap) -> Answer {
+    Answer(service.metrics_text(&accept(&headers)))
+}
+
+fn accept(headers: &HeaderMap) -> Accept {
+    let lines = headers.get_all(ACCEPT).iter();
+    Accept::parse(lines.map(HeaderValue::as_bytes))
 }
 
 // ANCHOR: openapi

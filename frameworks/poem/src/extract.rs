@@ -42,10 +42,16 @@ pub struct IdempotencyKey(pub Option<Key>);
 
 impl<'a> FromRequest<'a> for IdempotencyKey {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let key = request.headers().get(IDEMPOTENCY_KEY);
-        Ok(Self(
-            Key::parse(key.map(HeaderValue::as_bytes)).map_err(Failure)?,
-        ))
+        let key = Key::parse(
+            request
+                .headers()
+                .get(IDEMPOTENCY_KEY)
+                .map(HeaderValue::as_bytes),
+            request.method().as_str(),
+            request.uri().path(),
+            request.uri().query(),
+        );
+        Ok(Self(key.map_err(Failure)?))
     }
 }
 

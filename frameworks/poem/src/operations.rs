@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use chassis::contract::accept::Accept;
 use chassis::serve::service::Service;
+use poem::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use poem::web::{self, Data};
 use poem::{Route, get, handler};
 
@@ -13,12 +15,18 @@ pub(crate) type Serving<'a> = Data<&'a Arc<Service>>;
 
 pub(crate) fn with_operations(routes: Route) -> Route {
     routes
+        .at("/", get(index))
         .at("/health", get(health))
         .at("/health/ready", get(ready))
         .at("/metrics", get(metrics))
         .at("/openapi.json", get(openapi_json))
         .at("/docs", get(docs))
         .at("/docs/:file", get(docs_file))
+}
+
+#[handler]
+async fn index(service: Serving<'_>, headers: &HeaderMap) -> Answer {
+    Answer(service.api().index(&accept(headers)))
 }
 
 #[handler]
@@ -32,8 +40,13 @@ async fn ready(service: Serving<'_>) -> Answer {
 }
 
 #[handler]
-async fn metrics(service: Serving<'_>) -> Answer {
-    Answer(service.metrics_text())
+async fn metrics(service: Serving<'_>, headers: &HeaderMap) -> Answer {
+    Answer(service.metrics_text(&accept(headers)))
+}
+
+fn accept(headers: &HeaderMap) -> Accept {
+    let lines = headers.get_all(ACCEPT).iter();
+    Accept::parse(lines.map(HeaderValue::as_bytes))
 }
 
 // ANCHOR: openapi

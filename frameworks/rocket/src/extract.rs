@@ -16,7 +16,7 @@ use rocket::request::{self, FromParam, FromRequest, Request};
 use serde::de::DeserializeOwned;
 
 use crate::answer::Failure;
-use crate::dispatch::arrived;
+use crate::dispatch::{Arrived, arrived};
 use crate::exchange::service;
 
 /// The result of a guard. If a guard fails, Rocket passes only the status to its catcher. A
@@ -57,11 +57,15 @@ impl<'r> FromRequest<'r> for IdempotencyKey {
     type Error = Failure;
 
     async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Failure> {
+        let Arrived { method, uri, .. } = arrived(request);
         let key = Key::parse(
             request
                 .headers()
                 .get_one(IDEMPOTENCY_KEY)
                 .map(str::as_bytes),
+            method.as_str(),
+            uri.path(),
+            uri.query(),
         );
         key.map(Self).map_err(Failure).or_error(Status::BadRequest)
     }

@@ -1,11 +1,13 @@
 //! The operations: the routes that all services have.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use chassis::contract::accept::Accept;
 use chassis::contract::error::ApiError;
 use chassis::serve::service::Service;
 use rocket::http::Status;
-use rocket::request::Request;
+use rocket::request::{FromRequest, Outcome, Request};
 use rocket::route::Route;
 use rocket::{State, catch, get, routes};
 
@@ -14,10 +16,15 @@ use crate::dispatch::arrived;
 use crate::exchange::{exchange, service};
 
 pub(crate) fn operations() -> Vec<Route> {
-    routes![health, ready, metrics, openapi_json, docs, docs_file]
+    routes![index, health, ready, metrics, openapi_json, docs, docs_file]
 }
 
 type Serving = State<Arc<Service>>;
+
+#[get("/")]
+fn index(service: &Serving, accept: Accepted) -> Answer {
+    Answer(service.api().index(&accept.0))
+}
 
 #[get("/health")]
 fn health(service: &Serving) -> Answer {
@@ -30,8 +37,21 @@ async fn ready(service: &Serving) -> Answer {
 }
 
 #[get("/metrics")]
-fn metrics(service: &Serving) -> Answer {
-    Answer(service.metrics_text())
+fn metrics(service: &Serving, accept: Accepted) -> Answer {
+    Answer(service.metrics_text(&accept.0))
+}
+
+/// What the client accepts.
+struct Accepted(Accept);
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Accepted {
+    type Error = Infallible;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Infallible> {
+        let lines = request.headers().get("accept");
+        Outcome::Success(Self(Accept::parse(lines.map(str::as_bytes))))
+    }
 }
 
 // ANCHOR: openapi

@@ -11,7 +11,7 @@ use chassis::values::headers::REQUEST_ID;
 use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 use warp::Reply as _;
-use warp::http::{HeaderValue, Request, Uri};
+use warp::http::{HeaderValue, Request};
 use warp::reply::Response;
 
 use crate::answer::Answer;
@@ -46,13 +46,18 @@ where
         request.uri().path(),
         header,
     );
+    let api = service.api();
     request.extensions_mut().insert(app);
     request.extensions_mut().insert(service);
-    // CONNECT has no path, and warp panics without one.
-    if request.uri().path().is_empty() {
-        *request.uri_mut() = Uri::default();
-    }
-    let mut response = match exchange.run(filters.oneshot(request)).await {
+    let answering = async {
+        // CONNECT has no path, and warp panics without one.
+        if request.uri().path().is_empty() {
+            let reply = api.unrouted(request.method().as_str(), "");
+            return Ok(Answer(reply).into_response());
+        }
+        filters.oneshot(request).await
+    };
+    let mut response = match exchange.run(answering).await {
         Ok(Ok(response)) => response,
         Err(panicked) => Answer(panicked).into_response(),
     };

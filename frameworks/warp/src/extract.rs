@@ -16,7 +16,8 @@ use chassis::values::headers::IDEMPOTENCY_KEY;
 use futures_util::{Stream, StreamExt};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
-use warp::http::{HeaderMap, HeaderValue};
+use warp::http::{HeaderMap, HeaderValue, Method};
+use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use crate::answer::Failure;
@@ -58,21 +59,32 @@ pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
 
 /// The page that the query asks for: `?limit=` and `?after=`.
 pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
+    query().and_then(async |query: Option<String>| {
+        Ok::<_, Rejection>(Page::parse(query.as_deref()).map_err(Failure)?)
+    })
+}
+
+/// The query, if any. warp's own filter rejects without one.
+fn query() -> impl Filter<Extract = (Option<String>,), Error = Infallible> + Copy {
     warp::query::raw()
         .map(Some)
         .or_else(async |_| Ok::<_, Infallible>((None,)))
-        .and_then(async |query: Option<String>| {
-            Ok::<_, Rejection>(Page::parse(query.as_deref()).map_err(Failure)?)
-        })
 }
 // ANCHOR_END: path_and_query
 
 /// The `Idempotency-Key` header, if any.
 pub fn idempotency_key() -> impl Filter<Extract = (Option<Key>,), Error = Rejection> + Copy {
-    warp::header::headers_cloned().and_then(async |headers: HeaderMap| {
-        let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
-        Ok::<_, Rejection>(Key::parse(key).map_err(Failure::from)?)
-    })
+    warp::header::headers_cloned()
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(query())
+        .and_then(
+            async |headers: HeaderMap, method: Method, path: FullPath, query: Option<String>| {
+                let key = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+                let key = Key::parse(key, method.as_str(), path.as_str(), query.as_deref());
+                Ok::<_, Rejection>(key.map_err(Failure)?)
+            },
+        )
 }
 
 // ANCHOR: json

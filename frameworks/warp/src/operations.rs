@@ -1,9 +1,12 @@
 //! The operations: the routes that all services have.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use chassis::contract::accept::Accept;
 use chassis::serve::service::Service;
 use warp::http::Method;
+use warp::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
@@ -12,14 +15,27 @@ use crate::extract::{decoded, get_or_head, service};
 
 pub(crate) fn operations() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     let get = get_or_head().and(service());
-    warp::path!("health")
+    warp::path::end()
         .and(get)
-        .then(health)
+        .and(accept())
+        .then(index)
+        .or(warp::path!("health").and(get).then(health))
         .or(warp::path!("health" / "ready").and(get).then(ready))
-        .or(warp::path!("metrics").and(get).then(metrics))
+        .or(warp::path!("metrics").and(get).and(accept()).then(metrics))
         .or(warp::path!("openapi.json").and(get).then(openapi_json))
         .or(warp::path!("docs").and(get).then(docs))
         .or(warp::path!("docs" / String).and(get).then(docs_file))
+}
+
+fn accept() -> impl Filter<Extract = (Accept,), Error = Infallible> + Copy {
+    warp::header::headers_cloned().map(|headers: HeaderMap| {
+        let lines = headers.get_all(ACCEPT).iter();
+        Accept::parse(lines.map(HeaderValue::as_bytes))
+    })
+}
+
+async fn index(service: Arc<Service>, accept: Accept) -> Answer {
+    Answer(service.api().index(&accept))
 }
 
 async fn health(service: Arc<Service>) -> Answer {
@@ -30,8 +46,8 @@ async fn ready(service: Arc<Service>) -> Answer {
     Answer(service.ready().await)
 }
 
-async fn metrics(service: Arc<Service>) -> Answer {
-    Answer(service.metrics_text())
+async fn metrics(service: Arc<Service>, accept: Accept) -> Answer {
+    Answer(service.metrics_text(&accept))
 }
 
 // ANCHOR: openapi

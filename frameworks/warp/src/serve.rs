@@ -67,11 +67,11 @@ where
 }
 // ANCHOR_END: with_rules
 
-/// Rejects a trailing slash: warp matches `/health/` like `/health`.
+/// Rejects a trailing slash, except in `/`: warp matches `/health/` like `/health`.
 fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::path::full()
         .and_then(async |path: FullPath| {
-            if path.as_str().ends_with('/') {
+            if path.as_str().len() > 1 && path.as_str().ends_with('/') {
                 Err(warp::reject())
             } else {
                 Ok(())

@@ -24,12 +24,19 @@ impl Document {
             .ok_or_else(|| format!("{status} is not documented"))?;
         let response = self.resolved(response);
         for (name, _) in entries(&response["headers"]) {
-            let optional = name == "Link";
+            let optional = ["Link", "Idempotency-Replayed"].contains(&name);
             if !optional && got.header(name).is_empty() {
                 return Err(format!("the documented header {name} is missing"));
             }
         }
-        for name in ["location", "x-total-count", "link", "retry-after", "allow"] {
+        for name in [
+            "location",
+            "x-total-count",
+            "link",
+            "retry-after",
+            "allow",
+            "idempotency-replayed",
+        ] {
             let documented =
                 entries(&response["headers"]).any(|(known, _)| known.eq_ignore_ascii_case(name));
             if !got.header(name).is_empty() && !documented {

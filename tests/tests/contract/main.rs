@@ -11,6 +11,7 @@
 
 mod bodies;
 mod headers;
+mod keys;
 mod methods;
 mod operations;
 mod paths;
@@ -124,6 +125,7 @@ impl Subject<'_> {
     /// All paths that answer GET with 200.
     fn all_gets(&self) -> Vec<&'static str> {
         let mut all = vec![
+            "/",
             "/health",
             "/health/ready",
             "/metrics",
@@ -276,6 +278,11 @@ fn standard(got: &Got) -> Result<(), String> {
         if count != 1 {
             return Err(format!("{name} is there {count} times"));
         }
+    }
+    // What is true now may be another thing in a moment; a file stays as it is.
+    let stored: Vec<_> = got.headers.get_all("cache-control").iter().collect();
+    if stored != ["no-store"] && stored != ["max-age=86400"] {
+        return Err(format!("cache-control is {stored:?}"));
     }
     let types = got.headers.get_all("content-type").iter().count();
     if types != usize::from(got.status != 204) {

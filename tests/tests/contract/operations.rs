@@ -2,12 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use harness::Got;
 use harness::raw::request;
 use regex_lite::Regex;
 use reqwest::Url;
 use shop_tests::faults::Faults;
+use shop_tests::program::SERVICES;
 
-use super::World;
+use super::{Subject, World, error, standard};
+
+impl Subject<'_> {
+    async fn raw_answer(&self, method: &str, path: &str) -> Got {
+        let got = self.raw(&request(method, path, &[], b"")).await;
+        got.expect("an answer")
+    }
+}
 
 #[tokio::test]
 async fn health_and_readiness_follow_the_contract() {
@@ -104,13 +113,7 @@ async fn metrics_name_routes_and_do_not_grow_with_invented_paths() {
         faults.of(subject.name, subject.framework);
         let series = async || {
             let got = subject.server.get("/metrics").await;
-            assert!(
-                got.header("content-type")
-                    .starts_with("application/openmetrics-text")
-            );
-            let text = String::from_utf8(got.body).expect("UTF-8");
-            assert!(text.ends_with("# EOF\n"), "{text}");
-            text
+            String::from_utf8(got.body).expect("UTF-8")
         };
         let names = |text: &str| -> BTreeSet<String> {
             text.lines()
@@ -221,6 +224,226 @@ async fn metrics_name_routes_and_do_not_grow_with_invented_paths() {
         }
     }
     faults.finish();
+}
+
+/// The `Accept` of Prometheus 3.
+const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+
+#[tokio::test]
+async fn metrics_are_in_the_text_format_or_in_openmetrics_for_those_who_ask() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let mut series = Vec::new();
+        for (accept, openmetrics) in [
+            (None, false),
+            (Some("*/*"), false),
+            (Some("text/plain"), false),
+            (Some("text/html,*/*;q=0.8"), false),
+            (Some("application/json"), false),
+            (
+                Some("application/openmetrics-text;q=0.1, text/plain"),
+                false,
+            ),
+            (Some("application/openmetrics-text"), true),
+            (Some(PROMETHEUS), true),
+        ] {
+            let what = format!("{}: Accept: {accept:?}", subject.name);
+            let accept: Vec<_> = accept.iter().map(|accept| ("accept", *accept)).collect();
+            let got = subject.raw(&request("GET", "/metrics", &accept, b"")).await;
+            let got = got.expect("an answer");
+            let expected = if openmetrics {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            } else {
+                "text/plain; version=0.0.4; charset=utf-8"
+            };
+            faults.expect(&what, got.header("content-type"), expected);
+            faults.expect(&what, got.header("vary"), "Accept");
+            let text = String::from_utf8(got.body).expect("UTF-8");
+            faults.expect(&what, text.ends_with("# EOF\n"), openmetrics);
+            if !openmetrics {
+                faults.check(&what, text_format(&text));
+            }
+            let names = text.lines().filter(|line| !line.starts_with('#'));
+            let names = names.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()));
+            series.push(names.collect::<BTreeSet<_>>());
+        }
+        // The first request is in the metrics from the second on.
+        for names in &series[2..] {
+            faults.expect(format!("{}: series", subject.name), names, &series[1]);
+        }
+    }
+    faults.finish();
+}
+
+/// Checks the rules of the text format 0.0.4 that `OpenMetrics` does not have: each sample has
+/// the name of its family, or a suffix of a histogram.
+fn text_format(text: &str) -> Result<(), String> {
+    let (mut helped, mut family) = ("", ("", ""));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped = help.split(' ').next().unwrap_or_default();
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            family = kind.split_once(' ').ok_or(line)?;
+            let is_counter = family.1 == "counter";
+            if helped != family.0 || is_counter != family.0.ends_with("_total") {
+                return Err(format!("{helped} helps {line}"));
+            }
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let rest = name.strip_prefix(family.0).ok_or(line)?;
+            let suffixes: &[_] = match family.1 {
+                "histogram" => &["_sum", "_count", "_bucket"],
+                _ => &[""],
+            };
+            if line.starts_with('#') || !suffixes.contains(&rest) {
+                return Err(format!("{family:?} has {line}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_root_says_what_is_here() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let get = async |accept: &str| {
+            let headers = [("accept", accept)];
+            let got = subject.raw(&request("GET", "/", &headers, b"")).await;
+            let got = got.expect("an answer");
+            assert_eq!(standard(&got), Ok(()), "{got:?}");
+            (got.header("content-type").to_owned(), got)
+        };
+        let (curl, text) = get("*/*").await;
+        faults.expect(subject.name, curl.as_str(), "text/plain; charset=utf-8");
+        let text = String::from_utf8(text.body).expect("UTF-8");
+        let (json, body) = get("application/json").await;
+        faults.expect(subject.name, json.as_str(), "application/json");
+        let body = body.expect(200);
+        faults.expect(subject.name, body["service"].as_str(), Some(subject.name));
+        let browser =
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+        let (browser, page) = get(browser).await;
+        faults.expect(subject.name, browser.as_str(), "text/html; charset=utf-8");
+        let page = String::from_utf8(page.body).expect("UTF-8");
+
+        let routes = body["routes"].as_array().expect("routes");
+        let described = subject.server.get("/openapi.json").await.expect(200);
+        for route in routes {
+            let (path, method) = (&route["path"], &route["method"]);
+            let (path, method) = (path.as_str().expect("text"), method.as_str().expect("text"));
+            let operation = &described["paths"][path][method.to_lowercase()];
+            faults.expect(path, &operation["summary"], &route["summary"]);
+            for form in [&text, &page] {
+                faults.ensure(path, form.contains(path), || form.clone());
+            }
+        }
+        for path in subject.gets.iter().filter(|path| !path.contains('1')) {
+            let known = routes.iter().any(|route| route["path"] == **path);
+            faults.ensure(*path, known, || format!("not among {routes:?}"));
+        }
+        let links = Regex::new(r#"<a href="([^"]*)""#).expect("a pattern");
+        for link in links.captures_iter(&page) {
+            faults.expect(&link[1], link[1].starts_with('/'), false);
+            let got = subject.server.get(&format!("/{}", &link[1])).await;
+            faults.expect(&link[1], got.status, 200);
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn the_page_is_found_with_a_trailing_slash_and_behind_a_prefix() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        for method in ["GET", "HEAD"] {
+            let got = subject.raw_answer(method, "/docs/").await;
+            faults.expect(subject.name, got.status, 308);
+            let behind = Url::parse("http://shop.test/users/docs/").expect("a URL");
+            let page = behind.join(got.header("location")).expect("a reference");
+            faults.expect(subject.name, page.path(), "/users/docs");
+        }
+        // "Try it out" calls the paths below the first server, as seen from the document.
+        let document = subject.server.get("/openapi.json").await.expect(200);
+        let server = document["servers"][0]["url"].as_str().unwrap_or("/");
+        let seen = Url::parse("http://shop.test/users/openapi.json").expect("a URL");
+        let server = seen.join(server).expect("a reference");
+        faults.expect(subject.name, server.path(), "/users/");
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn a_file_may_be_stored_and_what_is_true_now_may_not() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let mut cases = vec![
+            ("/docs/swagger-ui.css", "max-age=86400"),
+            ("/docs/swagger-ui-bundle.js", "max-age=86400"),
+            ("/docs/nothing", "no-store"),
+            ("/nothing", "no-store"),
+        ];
+        cases.extend(
+            subject
+                .all_gets()
+                .into_iter()
+                .map(|path| (path, "no-store")),
+        );
+        for (path, expected) in cases {
+            let got = subject.server.get(path).await;
+            faults.expect(path, got.header("cache-control"), expected);
+        }
+        for (method, path) in [("OPTIONS", "/health"), ("POST", "/health"), ("BREW", "/")] {
+            let got = subject.raw_answer(method, path).await;
+            faults.expect(path, got.header("cache-control"), "no-store");
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn a_request_without_a_path_gets_a_whole_sentence() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let connect = b"CONNECT shop.test:80 HTTP/1.1\r\nhost: shop.test:80\r\n\r\n";
+        let got = subject.raw(connect).await;
+        let text = got.as_ref().map_or_else(Clone::clone, |got| {
+            String::from_utf8_lossy(&got.body).into_owned()
+        });
+        faults.check(subject.name, error(&got, 404, "not_found"));
+        faults.ensure(subject.name, text.contains("no proxy"), || text.clone());
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn the_page_links_the_other_services_at_their_ports() {
+    let world = World::start().await;
+    let entry = Regex::new(r#""([a-z]+-service)": (\d+),"#).expect("a pattern");
+    for subject in world.subjects() {
+        let page = subject.server.get("/docs").await;
+        let html = String::from_utf8(page.body).expect("UTF-8");
+        let linked: Vec<_> = entry
+            .captures_iter(&html)
+            .map(|found| (found[1].to_owned(), found[2].parse().expect("a port")))
+            .collect();
+        let services = (8001_u16..).zip(SERVICES);
+        let expected: Vec<_> = services
+            .map(|(port, name)| (name.to_owned(), port))
+            .collect();
+        assert_eq!(linked, expected, "{}", subject.name);
+        assert!(html.contains("prefers-color-scheme: dark"));
+    }
 }
 
 #[tokio::test]

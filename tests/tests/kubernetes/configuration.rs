@@ -12,7 +12,7 @@ use shop_tests::faults::Faults;
 use shop_tests::program::{CALLS, SERVICES};
 
 use super::network::selects;
-use super::{BODY_FACTOR, IDLE, LARGEST_RECORD, Manifests, Named};
+use super::{BODY_FACTOR, IDLE, KEY, Manifests, Named, largest_record};
 
 /// Reads the configuration of a service with its own code.
 fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> {
@@ -133,7 +133,13 @@ fn a_full_store_and_a_busy_service_fit_into_their_memory_limit() {
             i64::from(limits.records)
         };
         let bodies = i64::from(limits.in_flight) * i64::try_from(MAX_BODY).expect("small");
-        let needed = IDLE + records * LARGEST_RECORD + bodies * BODY_FACTOR;
+        let keys = if owns_nothing {
+            0
+        } else {
+            i64::from(limits.keys)
+        };
+        let stored = records * largest_record(service) + keys * KEY;
+        let needed = IDLE + stored + bodies * BODY_FACTOR;
         let limit = figure(resources.limits, "memory") / 1000;
         faults.ensure(service, needed <= limit, || {
             format!("it may need {needed} bytes and is killed at {limit}")

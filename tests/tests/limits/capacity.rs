@@ -221,6 +221,42 @@ async fn a_full_store_refuses_records_until_one_is_deleted() {
 }
 
 #[tokio::test]
+async fn no_key_is_forgotten_for_a_new_one() {
+    let storing = reading_bodies().filter(|program| *program != "order-service");
+    each(storing, &[("MAX_KEYS", "2")], async |subject| {
+        let (path, _) = creation(subject.service);
+        let create = async |key: &str| {
+            let body = json!({
+                "name": "Ada", "email": format!("{key}@example.com"),
+                "price": 1, "userId": "1", "message": "Hello",
+            });
+            let key = [("idempotency-key", key)];
+            raw::post(subject.address(), path, &key, &body).await
+        };
+        for key in ["a", "b"] {
+            let status = create(key).await?.status;
+            good(status == 201, format!("{key}: {status}"))?;
+        }
+        let refused = create("c").await?;
+        let after: u64 = refused.header("retry-after").parse().unwrap_or_default();
+        good(
+            (600..=660).contains(&after),
+            format!("Retry-After: {after}"),
+        )?;
+        let sentence = refused.expect_error(503, "overloaded");
+        good(sentence.contains("MAX_KEYS"), sentence)?;
+        for key in ["a", "b"] {
+            let again = create(key).await?;
+            let replayed = again.header("idempotency-replayed") == "true";
+            good(again.status == 201 && replayed, format!("{key}: {again:?}"))?;
+        }
+        let records = subject.metric("store_records").await?;
+        good(records == 2, format!("{records} records"))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_full_store_of_orders_takes_no_stock() {
     let users = Subject::start("user-service", &[]);
     let products = Subject::start("product-service", &[]);

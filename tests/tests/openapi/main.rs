@@ -14,7 +14,8 @@ use shop_tests::faults::Faults;
 use shop_tests::shop::Shop;
 
 /// The operations of every service, and their statuses.
-const OPERATIONS: [(&str, &[u16]); 6] = [
+const OPERATIONS: [(&str, &[u16]); 7] = [
+    ("GET /", &[200]),
     ("GET /health", &[200]),
     ("GET /health/ready", &[200, 503]),
     ("GET /metrics", &[200]),
@@ -312,6 +313,7 @@ impl Checked<'_> {
     /// Requests all operations.
     async fn about_itself(&mut self) {
         for path in [
+            "/",
             "/health",
             "/health/ready",
             "/metrics",
