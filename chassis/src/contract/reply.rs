@@ -152,6 +152,9 @@ impl ApiError {
         if let Some(allow) = self.allow {
             reply = reply.with_header("allow", allow);
         }
+        if self.refuses_encoding {
+            reply = reply.with_header("accept-encoding", "identity");
+        }
         if self.status == 503 {
             reply = reply.with_header("retry-after", RETRY_AFTER);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::http::{Method, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::routing::get;
 use axum::{Extension, Router, extract};
 use chassis::serve::service::Service;
@@ -54,6 +54,12 @@ async fn docs_file(
 }
 // ANCHOR_END: openapi
 
-pub(crate) async fn unrouted(Extension(service): Serving, method: Method, uri: Uri) -> Answer {
-    Answer(service.api().unrouted(method.as_str(), uri.path()))
+pub(crate) async fn unrouted(
+    Extension(service): Serving,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let header = |name| headers.get(name)?.to_str().ok();
+    Answer(service.api().unrouted(method.as_str(), uri.path(), header))
 }
