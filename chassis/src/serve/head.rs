@@ -252,7 +252,7 @@ fn check_coding(value: &[u8]) -> Result<(), ApiError> {
         Some(true) => Err(ApiError::invalid_head(
             "The body is chunked twice; send Transfer-Encoding: chunked",
         )),
-        Some(false) => Err(ApiError::unknown_coding(&shown())),
+        Some(false) => Err(ApiError::unknown_coding(shown())),
     }
 }
 

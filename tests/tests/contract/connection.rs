@@ -273,10 +273,11 @@ async fn a_request_has_one_valid_host() {
             ("1.1", &["shop.test:x"], false, "no port"),
             ("1.1", &["shöp.test"], false, "not ASCII"),
         ] {
-            let hosts: String = hosts
+            let hosts: Vec<_> = hosts
                 .iter()
                 .map(|host| format!("Host: {host}\r\n"))
                 .collect();
+            let hosts = hosts.concat();
             let bytes = format!("GET /health HTTP/{version}\r\nx-request-id: mine\r\n{hosts}\r\n");
             let got = subject.raw(bytes.as_bytes()).await;
             let what = format!("{}: {reason}", subject.name);
