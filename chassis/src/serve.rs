@@ -4,8 +4,11 @@
 pub mod config;
 pub mod connection;
 pub mod exchange;
+mod framing;
 pub mod guarded;
+mod head;
 mod healthcheck;
+pub mod requests;
 pub mod run;
 pub mod server;
 pub mod service;

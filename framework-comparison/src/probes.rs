@@ -210,6 +210,10 @@ fn http(paths: Paths) -> Vec<Asked> {
     let line = format!("POST {list}");
     let expecting = request(&line, &format!("{JSON}expect: 100-continue\r\n"), body);
     let lengths = request(&line, &format!("{JSON}content-length: 4\r\n"), body);
+    let same = format!("{JSON}content-length: {}\r\n", body.len());
+    let zipped = format!("{JSON}transfer-encoding: gzip, chunked\r\n");
+    let zipped = format!("{line} HTTP/1.1\r\nhost: a\r\n{zipped}\r\n").into_bytes();
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let smuggled = format!("{JSON}transfer-encoding: chunked\r\n");
     let smuggled = request(&line, &smuggled, &chunks);
@@ -218,10 +222,30 @@ fn http(paths: Paths) -> Vec<Asked> {
     vec![
         ("HTTP/1.0", old, Answer),
         ("no Host", homeless, Answer),
+        ("two Hosts", get("host: localhost\r\n"), Answer),
+        ("a path that is not encoded", ask("GET", "/ü"), Answer),
+        ("97 headers", get(&"x: y\r\n".repeat(96)), Answer),
+        ("101 headers", get(&"x: y\r\n".repeat(100)), Answer),
         ("two requests at once", get("").repeat(2), Count),
         ("Expect: 100-continue", expecting, Count),
         ("Content-Length and chunks", smuggled, Answer),
         ("two Content-Lengths", lengths, Answer),
+        (
+            "the same Content-Length twice",
+            request(&line, &same, body),
+            Answer,
+        ),
+        (
+            "Transfer-Encoding: gzip, chunked",
+            [zipped, chunks.clone().into_bytes()].concat(),
+            Answer,
+        ),
+        (
+            "the preface of HTTP/2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            Answer,
+        ),
+        ("an upgrade, and a request", get(upgrade).repeat(2), Count),
         ("a URI of 64 KiB", long, Answer),
         ("a header of 70 KB", large(70_000), Answer),
         ("a header of 300 KB", large(300_000), Answer),

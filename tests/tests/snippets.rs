@@ -26,7 +26,13 @@ use std::{env, fs};
 const FRAMEWORKS: [&str; 5] = ["axum", "Rocket", "poem", "warp", "actix-web"];
 
 /// Pages that are not about one concern.
-const NOT_A_CONCERN: [&str; 4] = ["README.md", "choosing.md", "projects.md", "results.md"];
+const NOT_A_CONCERN: [&str; 5] = [
+    "README.md",
+    "choosing.md",
+    "malformed-requests.md",
+    "projects.md",
+    "results.md",
+];
 
 const CONCERNS: usize = 14;
 

@@ -5,6 +5,7 @@
 //! match are answered from it, so that a 404, a 405 with `Allow` and a preflight are the
 //! same on all five.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,9 +26,13 @@ use crate::contract::reply::Reply;
 use crate::values::headers::NOT_FOUND;
 use crate::values::path::{decode_unreserved, shortened};
 
-/// Request headers that a page from another origin may send.
+/// Request headers that a page from another origin may send, besides those it asks for. `*`
+/// does not include `Authorization`.
 const ALLOWED_HEADERS: &str =
-    "Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, *";
+    "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, *";
+
+/// The longest list of headers that a preflight may ask for, in bytes.
+const MAX_ASKED: usize = 1024;
 
 /// The routes that are exempt from the limit on requests in flight.
 const ALWAYS_OPEN: [&str; 3] = ["/health", "/health/ready", "/metrics"];
@@ -116,9 +121,20 @@ impl Api {
     }
 
     /// The reply to a request that the framework's router does not match: a preflight
-    /// gets 204, any other request 404 or 405.
-    pub fn unrouted(&self, method: &str, path: &str) -> Reply {
-        match self.route(path) {
+    /// gets 204, any other request 404 or 405. `header` finds a header by its name in lower
+    /// case.
+    pub fn unrouted<'a>(
+        &self,
+        method: &str,
+        path: &str,
+        header: impl Fn(&'static str) -> Option<&'a str>,
+    ) -> Reply {
+        let route = self.route(path);
+        let asks_for = header("access-control-request-method");
+        if method == "OPTIONS" && (route.is_some() || asks_for.is_some()) {
+            return preflight(route, asks_for, header("access-control-request-headers"));
+        }
+        match route {
             // People type it. Relative, so that it works behind a path prefix.
             None if path == "/docs/" && matches!(method, "GET" | "HEAD") => Reply::moved("../docs"),
             // CONNECT names a host, and no path.
@@ -134,11 +150,6 @@ impl Api {
             .reply()
             // So that a caller with a wrong address does not believe that a record is gone.
             .with_header(NOT_FOUND, "route"),
-            Some(route) if method == "OPTIONS" => Reply::no_content()
-                .with_header("allow", route.allow.clone())
-                .with_header("access-control-allow-methods", route.allow.clone())
-                .with_header("access-control-allow-headers", ALLOWED_HEADERS)
-                .with_header("access-control-max-age", "86400"),
             Some(route) => ApiError::method_not_allowed(method, &route.allow).reply(),
         }
     }
@@ -195,6 +206,37 @@ impl Route {
             always_open: ALWAYS_OPEN.contains(&template),
         }
     }
+}
+
+/// The reply to a preflight, and to `OPTIONS` in general. It allows the method that it asks
+/// for even where there is none: so the page gets the 404 or 405, not a network error.
+fn preflight(route: Option<&Route>, method: Option<&str>, headers: Option<&str>) -> Reply {
+    let allow = route.map_or("", |route| route.allow.as_str());
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let other = method.filter(|method| {
+        !method.is_empty()
+            && method.len() <= MAX_ASKED
+            && method.bytes().all(is_token)
+            && !allow.split(", ").any(|allowed| allowed == *method)
+    });
+    let methods = [allow, other.unwrap_or_default()];
+    let methods: Vec<_> = methods.into_iter().filter(|one| !one.is_empty()).collect();
+    let in_list = |byte: u8| is_token(byte) || b", \t".contains(&byte);
+    let asked = headers.filter(|asked| {
+        !asked.is_empty() && asked.len() <= MAX_ASKED && asked.bytes().all(in_list)
+    });
+    let headers = match asked {
+        Some(asked) => Cow::Owned(format!("{asked}, {ALLOWED_HEADERS}")),
+        None => Cow::Borrowed(ALLOWED_HEADERS),
+    };
+    let mut reply = Reply::no_content()
+        .with_header("access-control-allow-methods", methods.join(", "))
+        .with_header("access-control-allow-headers", headers)
+        .with_header("access-control-max-age", "86400");
+    if let Some(route) = route {
+        reply = reply.with_header("allow", route.allow.clone());
+    }
+    reply
 }
 
 fn complete(about: About, mut document: OpenApi, errors: &[ErrorExample<'_>]) -> OpenApi {
@@ -422,7 +464,7 @@ mod tests {
 
     #[test]
     fn allow_lists_the_methods_of_the_route() {
-        let reply = API.unrouted("DELETE", "/health");
+        let reply = API.unrouted("DELETE", "/health", |_| None);
         assert_eq!(reply.status, 405);
         assert!(
             reply
@@ -431,7 +473,49 @@ mod tests {
                 .any(|(name, value)| *name == "allow" && value == "GET, HEAD, OPTIONS"),
             "{reply:?}"
         );
-        assert_eq!(API.unrouted("OPTIONS", "/health").status, 204);
-        assert_eq!(API.unrouted("OPTIONS", "/nowhere").status, 404);
+        assert_eq!(API.unrouted("OPTIONS", "/health", |_| None).status, 204);
+        assert_eq!(API.unrouted("OPTIONS", "/nowhere", |_| None).status, 404);
+    }
+
+    #[test]
+    fn a_preflight_allows_what_it_asks_for_everywhere() {
+        let endless = "x".repeat(MAX_ASKED + 1);
+        for (path, method, headers, methods, more, reason) in [
+            ("/health", "GET", "", "GET, HEAD, OPTIONS", "", "there"),
+            (
+                "/health",
+                "PUT",
+                "",
+                "GET, HEAD, OPTIONS, PUT",
+                "",
+                "another method",
+            ),
+            (
+                "/nowhere",
+                "PUT",
+                "x-a, x-b",
+                "PUT",
+                "x-a, x-b, ",
+                "nothing there",
+            ),
+            ("/nowhere", "P T", "x-a\u{e4}", "", "", "no token"),
+            ("/nowhere", &endless, &endless, "", "", "too long"),
+        ] {
+            let header = |name| match name {
+                "access-control-request-method" => Some(method),
+                "access-control-request-headers" => Some(headers),
+                _ => None,
+            };
+            let reply = API.unrouted("OPTIONS", path, header);
+            assert_eq!(reply.status, 204, "{reason}");
+            let sent = |name| {
+                let mut headers = reply.headers.iter();
+                let found = headers.find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.as_ref()).unwrap_or_default()
+            };
+            assert_eq!(sent("access-control-allow-methods"), methods, "{reason}");
+            let expected = format!("{more}{ALLOWED_HEADERS}");
+            assert_eq!(sent("access-control-allow-headers"), expected, "{reason}");
+        }
     }
 }

@@ -18,7 +18,8 @@ use crate::values::text;
 pub const MAX_BODY: usize = 64 * 1024;
 
 /// Checks the headers before any of the body is read: refuses a body whose
-/// `Content-Length` is over the limit or whose `Content-Type` is not JSON.
+/// `Content-Length` is over the limit, which has a `Content-Encoding`, or whose
+/// `Content-Type` is not JSON.
 pub fn check_headers<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Result<(), ApiError> {
     let length = header("content-length").and_then(|length| length.parse::<u64>().ok());
     let empty = length.unwrap_or(0) == 0 && header("transfer-encoding").is_none();
@@ -27,6 +28,11 @@ pub fn check_headers<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Re
     }
     if length.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(ApiError::payload_too_large(MAX_BODY));
+    }
+    if let Some(encoding) = header("content-encoding")
+        && !encoding.eq_ignore_ascii_case("identity")
+    {
+        return Err(ApiError::unsupported_encoding(encoding));
     }
     let content_type = header("content-type");
     if content_type.is_some_and(is_json) {

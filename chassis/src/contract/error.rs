@@ -26,6 +26,8 @@ pub struct ApiError {
     pub(super) allow: Option<String>,
     /// For a 503: after how long to try again.
     pub(super) retry_after: Duration,
+    /// Whether the encoding of the body was refused.
+    pub(super) refuses_encoding: bool,
     pub(super) cause: Option<String>,
 }
 
@@ -75,6 +77,7 @@ impl ApiError {
             details: Vec::new(),
             allow: None,
             retry_after: SOON,
+            refuses_encoding: false,
             cause: None,
         }
     }
@@ -105,6 +108,11 @@ impl ApiError {
             details,
             ..Self::new(400, "validation_failed", message)
         }
+    }
+
+    /// 400: the head of the request is not valid HTTP, so no route is looked for.
+    pub(crate) fn invalid_head(message: impl Into<String>) -> Self {
+        Self::new(400, "validation_failed", message)
     }
 
     /// 404: no such route or record.
@@ -171,6 +179,24 @@ impl ApiError {
         Self::new(415, "unsupported_media_type", message)
     }
 
+    /// 415: a body that is compressed or encoded in another way.
+    pub fn unsupported_encoding(encoding: &str) -> Self {
+        Self {
+            refuses_encoding: true,
+            ..Self::new(
+                415,
+                "unsupported_media_type",
+                format!("The body has the encoding {encoding:?}; send it without Content-Encoding"),
+            )
+        }
+    }
+
+    /// 431: the head of the request is over `limit`.
+    pub(crate) fn head_too_large(limit: impl Display) -> Self {
+        let message = format!("The head of the request is over the limit of {limit}");
+        Self::new(431, "head_too_large", message)
+    }
+
     /// 500: a bug. `cause` goes to the log, not to the client.
     pub fn internal(cause: impl Display) -> Self {
         Self {
@@ -181,6 +207,16 @@ impl ApiError {
                 "Something went wrong on our side; the log has the details",
             )
         }
+    }
+
+    /// 501: the body has a transfer coding that this server does not know
+    /// ([RFC 9112, 6.1](https://www.rfc-editor.org/rfc/rfc9112#section-6.1)).
+    pub(crate) fn unknown_coding(coding: impl Display) -> Self {
+        let message = format!(
+            "This server does not know the Transfer-Encoding {coding}; send the body chunked, or \
+             with Content-Length"
+        );
+        Self::new(501, "not_implemented", message)
     }
 
     /// 503: `service`, which this request needs, does not answer. `cause` is only logged.

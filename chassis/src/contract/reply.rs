@@ -180,6 +180,9 @@ impl ApiError {
         if let Some(allow) = self.allow {
             reply = reply.with_header("allow", allow);
         }
+        if self.refuses_encoding {
+            reply = reply.with_header("accept-encoding", "identity");
+        }
         if self.status == 503 {
             let after = seconds(self.retry_after).to_string();
             reply = reply.with_header("retry-after", after);

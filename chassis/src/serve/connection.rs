@@ -44,6 +44,9 @@ pub struct Phase {
     /// The number of requests begun plus the number of requests ended: odd within a request.
     turns: AtomicUsize,
     had_body: AtomicBool,
+    /// Whether the whole request, with a body of known length, has been passed on.
+    is_whole: AtomicBool,
+    is_upgraded: AtomicBool,
 }
 
 impl Phase {
@@ -55,6 +58,25 @@ impl Phase {
             phase: Arc::clone(self),
             ends: true,
         }
+    }
+
+    /// The number of requests begun plus the number of requests ended.
+    pub(super) fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole request, with a body of known length, has been passed on.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_whole(&self, is_whole: bool) {
+        self.is_whole.store(is_whole, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has switched to another protocol.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Relaxed)
     }
 }
 
@@ -71,6 +93,7 @@ impl Turn {
     /// The connection switches to another protocol, which has its own time-outs.
     pub(crate) fn upgrade(&mut self) {
         self.ends = false;
+        self.phase.is_upgraded.store(true, Ordering::Relaxed);
     }
 }
 
@@ -88,8 +111,7 @@ impl Drop for Turn {
 /// connection waits, and a timer that fires too early is set again then: it is not reset for
 /// each request.
 ///
-/// Bytes that arrive between two requests are a head. Half a head that arrives together with
-/// the previous request is not noticed; then the connection counts as idle.
+/// Bytes that arrive between two requests are a head.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -139,7 +161,7 @@ impl Connection {
 
     /// Bytes have arrived. Between requests they are a head. Its time-out starts now; that of
     /// the first head has started with the connection.
-    fn arrived(&mut self) {
+    pub(super) fn arrived(&mut self) {
         if !self.is_in_request() && !self.in_head {
             self.in_head = true;
             if self.turns > 0 {

@@ -33,7 +33,8 @@ pub const STANDARD_HEADERS: [(&str, &str); 2] = [
     ("access-control-allow-origin", "*"),
     (
         "access-control-expose-headers",
-        "X-Request-Id, X-Total-Count, Link, Location",
+        "X-Request-Id, X-Total-Count, Link, Location, Allow, Retry-After, Idempotency-Replayed, \
+         Accept-Encoding",
     ),
 ];
 
@@ -141,8 +142,9 @@ impl Exchange {
         let (method, path, cause) = (self.method, self.path.as_str(), self.context.cause());
         // The formatter takes the ids from the context of the event.
         self.context.clone().enter(|| {
-            // A stream that fails has sent its status before.
-            if status >= 500 || cause.is_some() {
+            // A stream that fails has sent its status before. 501 is about what the client
+            // sends.
+            if status >= 500 && status != 501 || cause.is_some() {
                 tracing::error!(
                     method,
                     route,

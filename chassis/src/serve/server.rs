@@ -2,16 +2,16 @@
 //!
 //! hyper speaks HTTP/1.1 for axum, Rocket, poem and warp; they differ in how they handle a
 //! request. Their own servers never exit while a client keeps a connection half open, and
-//! Rocket's accepts no listener. actix-web has its own server, over the same [`Connection`].
+//! Rocket's accepts no listener. actix-web has its own server, over the same [`Requests`].
 
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryFutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
@@ -19,9 +19,11 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::task::yield_now;
 
 use crate::serve::connection::{Connection, MAX_HEAD};
 use crate::serve::guarded::Guarded;
+use crate::serve::requests::Requests;
 use crate::serve::service;
 use crate::serve::shutdown::Shutdown;
 use crate::values::path::decode_unreserved;
@@ -58,6 +60,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// flight are finished.
 ///
 /// ```no_run
+/// # use std::sync::Arc;
 /// # use chassis::serve::service::Service;
 /// use std::convert::Infallible;
 ///
@@ -65,7 +68,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// use hyper::Response;
 /// use hyper::service::service_fn;
 ///
-/// # async fn example(service: &Service) -> std::io::Result<()> {
+/// # async fn example(service: &Arc<Service>) -> std::io::Result<()> {
 /// let http = service_fn(async |_request| {
 ///     Ok::<_, Infallible>(Response::new("Hello".to_owned()))
 /// });
@@ -74,7 +77,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn serve<S, B>(listener: TcpListener, http: S, service: &service::Service)
+pub async fn serve<S, B>(listener: TcpListener, http: S, service: &Arc<service::Service>)
 where
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>
         + Clone
@@ -91,7 +94,7 @@ where
         };
         match accepted {
             Ok((stream, _)) => {
-                let stream = Connection::new(stream, service);
+                let stream = Requests::new(Connection::new(stream, service), service);
                 shutdown.spawn(serve_connection(stream, http.clone(), shutdown.clone()));
             }
             Err(error) => {
@@ -104,21 +107,30 @@ where
     shutdown.drained().await;
 }
 
-async fn serve_connection<S, B>(stream: Connection, http: S, shutdown: Shutdown)
+async fn serve_connection<S, B>(stream: Requests, http: S, shutdown: Shutdown)
 where
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>,
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static,
 {
     let phase = stream.phase();
     let http = service_fn(move |mut request: Request<Incoming>| {
-        let mut turn = phase.begin(!request.body().is_end_stream());
+        let has_body = !request.body().is_end_stream();
+        let (phase, mut turn) = (Arc::clone(&phase), phase.begin(has_body));
         normalise(&mut request);
-        http.call(request).map_ok(|response| {
+        let answering = http.call(request);
+        async move {
+            let response = answering.await?;
+            if has_body && !phase.is_whole() {
+                // Perhaps nobody has read the body to its end. Let hyper see that before it
+                // writes the head: it reads what has arrived, and if the body is not complete
+                // then, it closes the connection, and the head says so.
+                yield_now().await;
+            }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 turn.upgrade();
             }
-            response.map(|body| Guarded::new(body, turn))
-        })
+            Ok::<_, Infallible>(response.map(|body| Guarded::new(body, turn)))
+        }
     });
     // hyper's own time-outs stay off: they treat an idle connection like one with half a head.
     let connection = http1::Builder::new()

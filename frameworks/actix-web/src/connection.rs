@@ -1,4 +1,4 @@
-//! Applies the time-outs and limits of the chassis to actix-web's connections.
+//! Tells the connections of the chassis when a request of actix-web begins and ends.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -8,26 +8,19 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
-use actix_web::{Error, HttpMessage, HttpResponse};
-use chassis::serve::connection::{MAX_HEAD, Phase};
+use actix_web::{Error, HttpMessage};
+use chassis::serve::connection::Phase;
 use futures_util::stream::poll_fn;
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::yield_now;
 
-/// The outermost middleware. It tells the connection when a request begins and ends, and
-/// refuses a head over the limit, like hyper. actix's own limit is twice as high.
+/// The outermost middleware. It tells the connection when a request begins and ends.
 pub(crate) async fn connection(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
-    if head_size(&request) > MAX_HEAD {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let refused = HttpResponse::build(status).force_close().finish();
-        return Ok(request.into_response(refused));
-    }
     let phase = request.conn_data::<Arc<Phase>>().cloned();
     let phase = phase.expect("`serve` adds it to every connection");
     let has_body = !matches!(request.parts().1, Payload::None);
@@ -95,13 +88,4 @@ impl<G: Unpin> MessageBody for Guarded<G> {
         }
         next
     }
-}
-
-/// The size of a request head, in bytes.
-fn head_size(request: &ServiceRequest) -> usize {
-    let line = request.method().as_str().len() + " ".len() + " HTTP/1.1\r\n".len();
-    let target = request.head().uri.path_and_query();
-    let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len());
-    line + target.map_or(0, |target| target.as_str().len()) + headers.sum::<usize>() + "\r\n".len()
 }

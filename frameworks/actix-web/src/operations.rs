@@ -59,5 +59,6 @@ async fn docs_file(service: Data<Service>, file: Result<web::Path<String>, Error
 
 pub(crate) async fn unrouted(service: Data<Service>, request: HttpRequest) -> Answer {
     let api = service.api();
-    Answer(api.unrouted(request.method().as_str(), request.path()))
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    Answer(api.unrouted(request.method().as_str(), request.path(), header))
 }

@@ -11,6 +11,7 @@ use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse}
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use chassis::serve::connection::Connection;
+use chassis::serve::requests::Requests;
 use chassis::serve::run::RunError;
 use chassis::serve::service::Service;
 use chassis::serve::shutdown::GRACE;
@@ -34,7 +35,7 @@ pub type Routes = fn(&mut web::ServiceConfig);
 ///
 /// `HttpServer` uses plain sockets, and has a time-out only for the first head of a
 /// connection. So this function builds the server like `HttpServer` does, but over the
-/// [`Connection`] that the other four frameworks use.
+/// [`Requests`] that the other four frameworks use.
 pub async fn serve<A>(
     listener: TcpListener,
     routes: Routes,
@@ -60,18 +61,20 @@ where
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(Duration::ZERO)
             .keep_alive(KeepAlive::Os)
-            // A client that half-closes its connection is gone, like with the other four.
+            // `Requests` ends a request only if its client is gone.
             .h1_allow_half_closed(false)
-            .on_connect_ext(|connection: &Connection, data| {
-                data.insert(connection.phase());
+            .on_connect_ext(|requests: &Requests, data| {
+                data.insert(requests.phase());
             })
             .finish(map_config(
                 with_rules(routes, app.clone(), service.clone()),
                 |()| AppConfig::default(),
             ));
         fn_service(move |stream: TcpStream| {
-            let connection = Connection::new(stream, &service);
-            async move { Ok((connection, Protocol::Http1, None)) }
+            // actix would echo `Connection: upgrade`, and then close the connection.
+            let requests = Requests::new(Connection::new(stream, &service), &service);
+            let requests = requests.hiding_upgrades();
+            async move { Ok((requests, Protocol::Http1, None)) }
         })
         .and_then(http)
     };

@@ -66,6 +66,12 @@ async fn docs_file(
 }
 // ANCHOR_END: openapi
 
-pub(crate) async fn unrouted(Extension(service): Serving, method: Method, uri: Uri) -> Answer {
-    Answer(service.api().unrouted(method.as_str(), uri.path()))
+pub(crate) async fn unrouted(
+    Extension(service): Serving,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let header = |name| headers.get(name)?.to_str().ok();
+    Answer(service.api().unrouted(method.as_str(), uri.path(), header))
 }

@@ -8,7 +8,7 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::combinators::BoxBody;
 use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::HeaderValue;
+use poem::http::{HeaderValue, Method};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
 use crate::answer::Answer;
@@ -32,11 +32,15 @@ pub(crate) async fn exchange(
         header,
     );
     let (method, uri) = (request.method().clone(), request.uri().clone());
+    // A preflight has headers that matter if no route matches.
+    let headers = (method == Method::OPTIONS).then(|| request.headers().clone());
+    let header = |name| headers.as_ref()?.get(name)?.to_str().ok();
     let answering = exchange.run(async {
         match endpoint.call(request).await {
             Ok(answer) => answer.into_response(),
             Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
-                Answer(service.api().unrouted(method.as_str(), uri.path())).into_response()
+                let api = service.api();
+                Answer(api.unrouted(method.as_str(), uri.path(), header)).into_response()
             }
             Err(error) => error.into_response(),
         }

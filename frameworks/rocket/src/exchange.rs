@@ -39,6 +39,8 @@ impl Fairing for Rules {
         }
         response.set_raw_header(REQUEST_ID, exchange.context().request_id());
         exchange.answered(response.status().code);
+        // Nobody reads the rest of the body. hyper must know that before it sends the head.
+        drop(arrived(request).body.lock().take());
     }
 }
 // ANCHOR_END: exchange
@@ -55,6 +57,13 @@ pub(crate) fn exchange<'r>(request: &'r Request<'_>) -> &'r Exchange {
         let header = |name| request.headers().get(name).map(str::as_bytes);
         Exchange::begin(service(request), method.as_str(), uri.path(), header)
     })
+}
+
+/// A header of visible ASCII. Rocket also passes on headers of other characters; they count as
+/// absent, as on the other four frameworks.
+pub(crate) fn header<'r>(request: &'r Request<'_>, name: &str) -> Option<&'r str> {
+    let value = request.headers().get_one(name);
+    value.filter(|value| value.is_ascii())
 }
 
 // ANCHOR: in_exchange

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::answer::Failure;
 use crate::dispatch::{Arrived, arrived};
-use crate::exchange::service;
+use crate::exchange::{header, service};
 
 /// The result of a guard. If a guard fails, Rocket passes only the status to its catcher. A
 /// handler that takes the result instead gets the error.
@@ -86,7 +86,7 @@ impl<'r, T: DeserializeOwned> FromData<'r> for Json<T> {
 }
 
 async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
-    body::check_headers(|name| request.headers().get_one(name))?;
+    body::check_headers(|name| header(request, name))?;
     let body = arrived(request).body.lock().take();
     let body = body.ok_or_else(|| ApiError::internal("the body was already read"))?;
     let reading = Limited::new(body, MAX_BODY).collect();

@@ -13,7 +13,7 @@ use rocket::{State, catch, get, routes};
 
 use crate::answer::Answer;
 use crate::dispatch::arrived;
-use crate::exchange::{exchange, service};
+use crate::exchange::{exchange, header, service};
 
 pub(crate) fn operations() -> Vec<Route> {
     routes![index, health, ready, metrics, openapi_json, docs, docs_file]
@@ -77,7 +77,9 @@ pub(crate) fn unrouted(status: Status, request: &Request<'_>) -> Answer {
     let api = service(request).api();
     let arrived = arrived(request);
     let reply = || match status {
-        Status::NotFound => api.unrouted(arrived.method.as_str(), arrived.uri.path()),
+        Status::NotFound => api.unrouted(arrived.method.as_str(), arrived.uri.path(), |name| {
+            header(request, name)
+        }),
         // Handlers and guards of this crate return their errors as an `Answer`.
         other => ApiError::internal(format!("Rocket itself answered {other}")).reply(),
     };

@@ -65,6 +65,13 @@ async fn docs_file(file: String, service: Arc<Service>) -> Result<Answer, Failur
 }
 // ANCHOR_END: openapi
 
-pub(crate) async fn unrouted(method: Method, path: FullPath, service: Arc<Service>) -> Answer {
-    Answer(service.api().unrouted(method.as_str(), path.as_str()))
+pub(crate) async fn unrouted(
+    method: Method,
+    path: FullPath,
+    headers: HeaderMap,
+    service: Arc<Service>,
+) -> Answer {
+    let header = |name| headers.get(name)?.to_str().ok();
+    let api = service.api();
+    Answer(api.unrouted(method.as_str(), path.as_str(), header))
 }

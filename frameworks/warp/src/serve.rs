@@ -59,6 +59,7 @@ where
 {
     let fallback = warp::method()
         .and(warp::path::full())
+        .and(warp::header::headers_cloned())
         .and(self::service())
         .then(unrouted);
     let routes = no_trailing_slash().and(routes.or(operations()));

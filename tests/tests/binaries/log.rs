@@ -169,6 +169,53 @@ async fn each_request_leaves_one_line_of_json() {
 }
 
 #[tokio::test]
+async fn a_malformed_head_leaves_a_line_like_the_others() {
+    for service in PROGRAMS {
+        let program = Program::start(service, &[]);
+        let name = "x".repeat(64 * 1024);
+        let mut expected = BTreeMap::new();
+        for (head, path, status) in [
+            ("NONSENSE\r\n\r\n".to_owned(), "", 400),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), "*", 400),
+            ("GET /health HTTP/1.1\r\n\r\n".to_owned(), "/health", 400),
+            (
+                "GET /a?secret HTTP/1.1\r\na b\r\n\r\n".to_owned(),
+                "/a",
+                400,
+            ),
+            (format!("GET /a HTTP/1.1\r\n{name}: x\r\n\r\n"), "/a", 431),
+            (
+                "GET /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: a, chunked\r\n\r\n".to_owned(),
+                "/a",
+                501,
+            ),
+        ] {
+            let got = raw::exchange(program.address(), head.as_bytes()).await;
+            let got = got.unwrap_or_else(|fault| panic!("{service}: {head:.40}: {fault}"));
+            assert_eq!(got.status, status, "{service}: {head:.40}");
+            expected.insert(got.header("x-request-id").to_owned(), (path, status));
+        }
+        let lines = lines_of(&program, &expected.keys().cloned().collect());
+        for line in &lines {
+            assert_ne!(line["level"], "ERROR", "{service}: {line}");
+            assert!(!line.to_string().contains("secret"), "{service}: {line}");
+        }
+        for (id, (path, status)) in expected {
+            let mut of_it = lines.iter().filter(|line| line["requestId"] == *id);
+            let line = of_it.next().expect("a line");
+            assert_eq!(
+                (&line["path"], &line["status"]),
+                (&json!(path), &json!(status))
+            );
+            assert!(
+                of_it.next().is_none(),
+                "{service}: a second line for {line}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_failure_is_logged_with_its_cause_and_request_id() {
     let (nobody, hung) = (Stub::refusing().await, Stub::hanging().await);
     let body = json!({"name": "Kettle", "price": 1, "sellerId": "1"}).to_string();

@@ -10,6 +10,7 @@
 )]
 
 mod bodies;
+mod connection;
 mod headers;
 mod keys;
 mod methods;
@@ -31,7 +32,8 @@ use shop_tests::shop::{self, Named, Shop};
 const KIB: usize = 1024;
 const LIMIT: usize = 64 * KIB;
 const JSON: (&str, &str) = ("content-type", "application/json");
-const EXPOSED: &str = "X-Request-Id, X-Total-Count, Link, Location";
+const EXPOSED: &str = "X-Request-Id, X-Total-Count, Link, Location, Allow, Retry-After, \
+    Idempotency-Replayed, Accept-Encoding";
 
 /// The five services, and product-service on four more frameworks.
 const SUBJECTS: usize = 9;

@@ -192,6 +192,7 @@ async fn a_preflight_allows_pages_of_other_origins() {
                     || format!("allows {methods:?}, not {method}"),
                 );
                 for header in [
+                    "authorization",
                     "content-type",
                     "x-request-id",
                     "idempotency-key",
@@ -214,6 +215,49 @@ async fn a_preflight_allows_pages_of_other_origins() {
                     || "credentials and * exclude each other".to_owned(),
                 );
             }
+        }
+    }
+    faults.finish();
+}
+
+/// A page gets the error of the API, not a network error: the preflight allows the request, and
+/// the page may read the response.
+#[tokio::test]
+async fn a_preflight_for_what_is_not_there_allows_the_request() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        for (path, method, expected, code) in [
+            ("/nothing", "GET", 404, "not_found"),
+            ("/api/nothing/at/all", "DELETE", 404, "not_found"),
+            ("/health/", "PUT", 404, "not_found"),
+            ("/health", "PUT", 405, "method_not_allowed"),
+            ("/health", "BREW", 405, "method_not_allowed"),
+        ] {
+            let what = format!("{}: {method} {path}", subject.name);
+            let asked = "authorization, x-other";
+            let headers = [
+                ("origin", "https://shop.example"),
+                ("access-control-request-method", method),
+                ("access-control-request-headers", asked),
+            ];
+            let got = subject.raw(&request("OPTIONS", path, &headers, b"")).await;
+            faults.expect(&what, status(&got), Ok(204));
+            let Ok(got) = got else { continue };
+            faults.check(&what, standard(&got));
+            let methods = set(got.header("access-control-allow-methods"));
+            faults.ensure(
+                &what,
+                methods.contains(&method.to_ascii_lowercase()),
+                || format!("allows {methods:?}"),
+            );
+            let headers = set(got.header("access-control-allow-headers"));
+            faults.ensure(&what, set(asked).is_subset(&headers), || {
+                format!("allows {headers:?}")
+            });
+            let got = subject.raw(&request(method, path, &[], b"")).await;
+            faults.check(what, error(&got, expected, code));
         }
     }
     faults.finish();
