@@ -8,3 +8,4 @@ pub mod idempotency;
 mod operations;
 pub mod page;
 pub mod reply;
+pub(crate) mod room;

@@ -1,11 +1,16 @@
 //! Running a service: configuration, the accept loop, the exchange around each request, and
 //! shutdown.
 
+mod admission;
+mod arriving;
 pub mod config;
 pub mod connection;
+mod connections;
 pub mod exchange;
 pub mod guarded;
 mod healthcheck;
+mod limit;
+mod pace;
 pub mod run;
 pub mod server;
 pub mod service;

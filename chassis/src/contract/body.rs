@@ -1,14 +1,11 @@
 //! Request bodies: checks before reading, and strict reading of JSON.
 
 use std::fmt::Display;
-use std::future::Future;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 
 use crate::contract::error::{ApiError, FieldError};
 use crate::values::money::{Money, Number};
@@ -61,13 +58,6 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             "The body is not a JSON object; it must start with {",
         )),
     }
-}
-
-/// Awaits `reading`, the whole body, for at most `limit`: a body that trickles in must
-/// not hold a request longer than one that does not arrive.
-pub async fn in_time<F: Future>(limit: Duration, reading: F) -> Result<F::Output, ApiError> {
-    let read = timeout(limit, reading).await;
-    read.map_err(|_| ApiError::request_timeout(limit))
 }
 
 /// The error for a body that could not be read to its end.

@@ -113,7 +113,7 @@ where
     let http = service_fn(move |mut request: Request<Incoming>| {
         let mut turn = phase.begin(!request.body().is_end_stream());
         normalise(&mut request);
-        http.call(request).map_ok(|response| {
+        phase.scope(http.call(request)).map_ok(|response| {
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 turn.upgrade();
             }

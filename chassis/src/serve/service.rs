@@ -1,6 +1,7 @@
 //! The state that all services have, and their replies to `/health`, `/health/ready` and
 //! `/metrics`.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,12 +9,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
-use tokio::sync::Semaphore;
 
 use crate::contract::api::Api;
 use crate::contract::error::ApiError;
 use crate::contract::health::{DependencyState, Health, Readied, Readiness, UpDown};
 use crate::contract::reply::{Body, Reply};
+use crate::serve::admission::Admission;
 use crate::serve::config::{Limits, ServiceConfig};
 use crate::serve::shutdown::Shutdown;
 use crate::store::Capacity;
@@ -61,7 +62,7 @@ pub struct Service {
     dependencies: Vec<Dependency>,
     shutdown: Shutdown,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    admission: Admission,
     started: Instant,
 }
 
@@ -90,7 +91,7 @@ impl Service {
             metrics: Metrics::new(&config.name, config.limits.records, Box::new(calls)),
             dependencies,
             shutdown,
-            permits: Arc::new(Semaphore::new(config.limits.in_flight as usize)),
+            admission: Admission::new(&config.limits),
             limits: config.limits,
             started: Instant::now(),
         })
@@ -116,9 +117,15 @@ impl Service {
         Capacity::new(self.limits.records as usize, self.metrics.records.clone())
     }
 
-    /// The permits for requests in flight.
-    pub(crate) fn permits(&self) -> &Arc<Semaphore> {
-        &self.permits
+    /// Awaits `reading`, the whole body of the current request, as long as its client sends
+    /// fast enough, and within the time-out for bodies.
+    pub async fn receive<F: Future>(&self, reading: F) -> Result<F::Output, ApiError> {
+        self.admission.receive(self.limits.body, reading).await
+    }
+
+    /// What it admits.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

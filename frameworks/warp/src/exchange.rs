@@ -53,6 +53,10 @@ where
         Ok(Ok(response)) => response,
         Err(panicked) => Answer(panicked).into_response(),
     };
+    let bytes = response.body().size_hint().exact();
+    if let Err(refused) = exchange.make_room(bytes) {
+        response = Answer(refused).into_response();
+    }
     for (name, value) in STANDARD_HEADERS {
         response
             .headers_mut()

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::contract::body::MAX_BODY;
 use chassis::env::{ConfigError, Env};
-use chassis::serve::config::ServiceConfig;
+use chassis::serve::config::{ServiceConfig, UNREAD_KIB};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shop_tests::faults::Faults;
 use shop_tests::program::{CALLS, SERVICES};
 
 use super::network::selects;
-use super::{BODY_FACTOR, IDLE, LARGEST_RECORD, Manifests, Named};
+use super::{BODY_FACTOR, CONNECTION, IDLE, LARGEST_RECORD, Manifests, Named};
 
 /// Reads the configuration of a service with its own code.
 fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> {
@@ -132,8 +132,11 @@ fn a_full_store_and_a_busy_service_fit_into_their_memory_limit() {
         } else {
             i64::from(limits.records)
         };
-        let bodies = i64::from(limits.in_flight) * i64::try_from(MAX_BODY).expect("small");
-        let needed = IDLE + records * LARGEST_RECORD + bodies * BODY_FACTOR;
+        let bodies = i64::from(limits.bodies) * i64::try_from(MAX_BODY).expect("small");
+        let responses = i64::from(UNREAD_KIB) << 10;
+        let connections = i64::from(limits.connections) * CONNECTION;
+        let needed =
+            IDLE + records * LARGEST_RECORD + bodies * BODY_FACTOR + responses + connections;
         let limit = figure(resources.limits, "memory") / 1000;
         faults.ensure(service, needed <= limit, || {
             format!("it may need {needed} bytes and is killed at {limit}")

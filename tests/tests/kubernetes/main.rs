@@ -28,7 +28,10 @@ const IDLE: i64 = 8 << 20;
 /// The memory of the largest record (bytes).
 const LARGEST_RECORD: i64 = 5500;
 
-/// The memory of a request in flight, as a multiple of its body.
+/// The memory of an idle connection (bytes).
+const CONNECTION: i64 = 10 << 10;
+
+/// The memory of a body that is still arriving, as a multiple of its size.
 const BODY_FACTOR: i64 = 3;
 
 type Labels = BTreeMap<String, String>;
