@@ -11,3 +11,4 @@ pub mod index;
 mod operations;
 pub mod page;
 pub mod reply;
+pub(crate) mod room;

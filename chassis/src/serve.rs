@@ -1,13 +1,18 @@
 //! Running a service: configuration, the accept loop, the exchange around each request, and
 //! shutdown.
 
+mod admission;
+mod arriving;
 pub mod config;
 pub mod connection;
+mod connections;
 pub mod exchange;
 mod framing;
 pub mod guarded;
 mod head;
 mod healthcheck;
+mod limit;
+mod pace;
 pub mod requests;
 pub mod run;
 pub mod server;

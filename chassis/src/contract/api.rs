@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use matchit::Router;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, PathItem};
@@ -36,6 +37,9 @@ const MAX_ASKED: usize = 1024;
 
 /// The routes that are exempt from the limit on requests in flight.
 const ALWAYS_OPEN: [&str; 3] = ["/health", "/health/ready", "/metrics"];
+
+/// The routes whose responses are part of the binary, so that none of them is copied.
+const IN_BINARY: [&str; 2] = ["/docs/{file}", "/openapi.json"];
 
 /// How a service describes itself.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +79,8 @@ pub struct Route {
     /// Its methods, as in `Allow`.
     allow: String,
     always_open: bool,
+    /// Whether each of its responses has memory of its own.
+    is_copied: bool,
 }
 
 impl Api {
@@ -170,8 +176,13 @@ impl Api {
             _ => return ApiError::not_found(format!("The page has no file {name:?}")).reply(),
         };
         match utoipa_swagger_ui::serve(name, config) {
-            Ok(Some(file)) => Reply::ok(content_type, file.bytes.into_owned())
-                .with_header("cache-control", "max-age=86400"),
+            Ok(Some(file)) => {
+                let bytes = match file.bytes {
+                    Cow::Borrowed(in_binary) => Bytes::from_static(in_binary),
+                    Cow::Owned(made) => Bytes::from(made),
+                };
+                Reply::ok(content_type, bytes).with_header("cache-control", "max-age=86400")
+            }
             Ok(None) => ApiError::internal(format!("{name} is not in the binary")).reply(),
             Err(cause) => ApiError::internal(cause).reply(),
         }
@@ -183,6 +194,11 @@ impl Route {
     /// to look at a service that is overloaded.
     pub(crate) fn is_always_open(&self) -> bool {
         self.always_open
+    }
+
+    /// Whether its responses count towards the limit on unread ones.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.is_copied && !self.always_open
     }
 
     fn new(template: &str, item: &PathItem) -> Self {
@@ -204,6 +220,7 @@ impl Route {
             template: template.to_owned(),
             allow: methods.join(", "),
             always_open: ALWAYS_OPEN.contains(&template),
+            is_copied: !IN_BINARY.contains(&template),
         }
     }
 }

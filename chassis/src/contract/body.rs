@@ -1,14 +1,11 @@
 //! Request bodies: checks before reading, and strict reading of JSON.
 
 use std::fmt::Display;
-use std::future::Future;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 
 use crate::contract::error::{ApiError, FieldError};
 use crate::values::money::{Money, NotANumber, Number};
@@ -109,13 +106,6 @@ fn fault_of_json(cause: &serde_json::Error) -> String {
 
 /// A `\u` escape of UTF-16 that needs another one to be a character.
 const HALF_A_CHARACTER: &str = "has half of a character (a \\u escape of a lone surrogate)";
-
-/// Awaits `reading`, the whole body, for at most `limit`: a body that trickles in must
-/// not hold a request longer than one that does not arrive.
-pub async fn in_time<F: Future>(limit: Duration, reading: F) -> Result<F::Output, ApiError> {
-    let read = timeout(limit, reading).await;
-    read.map_err(|_| ApiError::request_timeout(limit))
-}
 
 /// The error for a body that could not be read to its end. `cause` is the framework's, and
 /// each has other words.

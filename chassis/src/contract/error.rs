@@ -139,11 +139,20 @@ impl ApiError {
         }
     }
 
-    /// 408: the body did not arrive in time.
-    pub fn request_timeout(limit: Duration) -> Self {
+    /// 408: only a part of the body has arrived `after` this time.
+    pub fn request_timeout(after: Duration) -> Self {
         let message = format!(
-            "The body did not arrive within {} s; send it all at once",
-            limit.as_secs_f64()
+            "Only a part of the body arrived within {:.1} s; send it all at once",
+            after.as_secs_f64()
+        );
+        Self::new(408, "request_timeout", message)
+    }
+
+    /// 408: more than `limit` bodies are still arriving, and this one has taken longest.
+    pub fn too_many_bodies(limit: usize) -> Self {
+        let message = format!(
+            "The server is at its limit of {limit} bodies that are still arriving, and this one \
+             has taken longest; send it all at once"
         );
         Self::new(408, "request_timeout", message)
     }
@@ -233,9 +242,14 @@ impl ApiError {
 
     /// 503: `limit` requests are in flight, the most allowed.
     pub fn overloaded(limit: u32) -> Self {
-        let message = format!(
-            "The server is at its limit of {limit} concurrent requests; try again in a moment"
-        );
+        Self::overloaded_by(format_args!(
+            "The server is at its limit of {limit} concurrent requests"
+        ))
+    }
+
+    /// 503: another limit is reached; `sentence` says which.
+    pub fn overloaded_by(sentence: impl Display) -> Self {
+        let message = format!("{sentence}; try again in a moment");
         Self::new(503, "overloaded", message)
     }
 

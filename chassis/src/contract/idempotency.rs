@@ -195,11 +195,11 @@ enum Answer {
 }
 
 impl Answer {
-    /// The answer to keep. `None` if the next one may be another: what was wrong with the
-    /// body may be right later, and what failed may work.
+    /// The answer to keep. `None` if the next one may be another: what goes on will end, what
+    /// was wrong with the body may be right later, and what failed may work.
     fn of(made: &Result<Reply, ApiError>) -> Option<Self> {
         let status = made.as_ref().map_or_else(ApiError::status, |it| it.status);
-        if matches!(status, 400 | 408 | 429 | 500..) {
+        if matches!(status, 202 | 400 | 408 | 429 | 500..) {
             return None;
         }
         let reply = match made {

@@ -11,9 +11,13 @@ use utoipa::ToSchema;
 
 use crate::contract::error::{ApiError, ErrorBody, seconds};
 use crate::contract::page::{Listing, Next};
+use crate::contract::room;
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
 use crate::values::path::shortened;
+
+/// A list of fewer records is never large.
+const MANY: usize = 10;
 
 const JSON: &str = "application/json";
 
@@ -121,6 +125,9 @@ impl Reply {
     /// A page of the list at `path`, with `X-Total-Count` and, while more records follow,
     /// a `Link` to the next page.
     pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
+        if let Err(error) = room_for(&listing.records) {
+            return error.reply();
+        }
         // A record of the shop is about 200 bytes of JSON. A buffer sized for all of
         // them is not copied as it grows.
         let reply = Self::json_sized(200, &listing.records, 2 + 256 * listing.records.len())
@@ -163,6 +170,16 @@ impl Reply {
             Err(cause) => ApiError::internal(cause).reply(),
         }
     }
+}
+
+/// An error if a list of `records` is too large for the room that there is. Records are of
+/// similar size, so the first one tells.
+fn room_for<T: Serialize>(records: &[T]) -> Result<(), ApiError> {
+    let Some(first) = records.first().filter(|_| records.len() >= MANY) else {
+        return Ok(());
+    };
+    let one = serde_json::to_vec(first).map_or(0, |json| json.len());
+    room::check((one * records.len()) as u64)
 }
 
 impl ApiError {

@@ -30,13 +30,27 @@ pub struct Limits {
     pub keys: u32,
     /// The time-out for the head of a request.
     pub head: Duration,
-    /// The time-out for the body of a request.
+    /// The most connections. For one more, the oldest idle one is closed.
+    pub connections: u32,
+    /// The most request bodies that are still arriving. For one more, the oldest is refused.
+    pub bodies: u32,
+    /// The share of each of these limits that one client address gets, in percent; not of the
+    /// records.
+    pub client_share: u32,
+    /// The time-out for the body of a request. For half of it, a client may send nothing of a
+    /// body and read nothing of a response.
     pub body: Duration,
+    /// How long a client may take to read a response, while the service waits for it.
+    pub response: Duration,
     /// How long an idle connection stays open. Longer than services keep their connections
     /// to each other ([`client`](crate::upstream::client)): a call must not use a connection
     /// that the other service is closing.
     pub idle: Duration,
 }
+
+/// The KiB of large responses that may wait for their clients to read them. Together with the
+/// records, they fit into the 128 MiB of the lab's containers.
+pub const UNREAD_KIB: u32 = 16 * 1024;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -44,8 +58,12 @@ impl Default for Limits {
             in_flight: 1024,
             records: 1_000_000,
             keys: 1_000_000,
+            connections: 2048,
+            bodies: 128,
+            client_share: 80,
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
+            response: Duration::from_secs(60),
             idle: Duration::from_secs(75),
         }
     }
@@ -58,8 +76,12 @@ impl Limits {
             in_flight: env.number("MAX_IN_FLIGHT", default.in_flight, 1..=1_000_000),
             records: env.number("MAX_RECORDS", default.records, 1..=100_000_000),
             keys: env.number("MAX_KEYS", default.keys, 1..=100_000_000),
+            connections: env.number("MAX_CONNECTIONS", default.connections, 1..=1_000_000),
+            bodies: env.number("MAX_ARRIVING_BODIES", default.bodies, 1..=1_000_000),
+            client_share: env.number("CLIENT_SHARE_PERCENT", default.client_share, 1..=100),
             head: env.milliseconds("HEAD_TIMEOUT_MS", default.head),
             body: env.milliseconds("BODY_TIMEOUT_MS", default.body),
+            response: env.milliseconds("RESPONSE_TIMEOUT_MS", default.response),
             idle: env.milliseconds("IDLE_TIMEOUT_MS", default.idle),
         }
     }

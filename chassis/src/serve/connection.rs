@@ -1,9 +1,12 @@
 //! A TCP connection with time-outs, below hyper and actix.
 //!
 //! The whole head of a request must arrive within its time-out, however slowly the client
-//! sends it. An idle connection is closed after a while. So is one whose client does not read
-//! the response. The time-out of a body applies where the body is read: see
-//! [`body::in_time`](crate::contract::body::in_time).
+//! sends it. An idle connection is closed after a while. So is one whose client reads the
+//! response too slowly. The time-out of a body applies where the body is read: see
+//! [`Service::receive`].
+//!
+//! There is a limit on connections. While it is reached, a connection that waits for its client
+//! is closed for each new one.
 //!
 //! Closing a connection must not lose the last response. A refused body, for example one that
 //! is too large, is not read to its end. Closing a socket with unread bytes resets it, and the
@@ -13,17 +16,23 @@
 
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::serve::admission::SMALL_HEAD;
 use crate::serve::config::Limits;
+use crate::serve::connections::{Connections, Holder, Waiting};
+use crate::serve::limit::{Limit, Taken};
+use crate::serve::pace::Pace;
 use crate::serve::service::Service;
 use crate::serve::shutdown::Shutdown;
 
@@ -37,6 +46,14 @@ const LINGER: Duration = Duration::from_secs(5);
 /// begun to arrive before a shutdown, or of a refused head.
 const LAST_READ: Duration = Duration::from_secs(1);
 
+/// The bytes of a response that the system keeps for the network. Without a limit it would keep
+/// megabytes for each client that reads slowly.
+const UNSENT: u32 = 128 * 1024;
+
+/// A stream that has sent nothing for so long was quiet. What it sends then is like another
+/// response.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Whether a connection is within a request or between two. The layer that handles requests
 /// updates it.
 #[derive(Debug, Default)]
@@ -47,12 +64,19 @@ pub struct Phase {
     /// Whether the whole request, with a body of known length, has been passed on.
     is_whole: AtomicBool,
     is_upgraded: AtomicBool,
+    holder: Arc<Holder>,
 }
 
 impl Phase {
+    /// Runs `handler` as part of a request on this connection.
+    pub fn scope<F: Future>(&self, handler: F) -> impl Future<Output = F::Output> + use<F> {
+        self.holder.scope(handler)
+    }
+
     /// A request begins: its head has arrived. If it has a body, some of it may stay unread.
     pub fn begin(self: &Arc<Self>, has_body: bool) -> Turn {
         self.had_body.store(has_body, Ordering::Relaxed);
+        self.holder.goes_on(Waiting::Idle);
         self.turns.fetch_add(1, Ordering::Relaxed);
         Turn {
             phase: Arc::clone(self),
@@ -99,6 +123,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        self.phase.holder.answered();
         if self.ends {
             self.phase.turns.fetch_add(1, Ordering::Relaxed);
         }
@@ -116,6 +141,9 @@ impl Drop for Turn {
 pub struct Connection {
     stream: TcpStream,
     phase: Arc<Phase>,
+    holder: Arc<Holder>,
+    connections: Arc<Connections>,
+    large_heads: Arc<Limit>,
     limits: Limits,
     shutdown: Shutdown,
     timer: Option<Pin<Box<Sleep>>>,
@@ -123,10 +151,18 @@ pub struct Connection {
     turns: usize,
     /// Whether a head has begun to arrive.
     in_head: bool,
+    /// The bytes that had arrived before this head.
+    before_head: u64,
+    /// What it takes to receive a large head.
+    large_head: Option<Taken>,
     /// When the expected bytes must have arrived; none while nothing is expected.
     read_by: Option<Instant>,
-    /// When the client must have read more; none while it reads.
-    written_by: Option<Instant>,
+    /// The response that its client does not read as fast as it is written; none while the
+    /// HTTP layer has nothing to write.
+    unread: Option<Pace>,
+    /// The last such response, and when all of it was written that the HTTP layer had: it may
+    /// have more in a moment.
+    was_unread: Option<(Pace, Instant)>,
     /// When reading ends after a shutdown.
     last_read: Option<Instant>,
     /// Whether the sending side is closed.
@@ -139,16 +175,31 @@ impl Connection {
         // Without it, a small response waits for the acknowledgement of the previous one. It
         // fails only if the client has already gone, and then reading fails too.
         let _ = stream.set_nodelay(true);
+        // Not every system has it.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let address = stream.peer_addr().map(|address| address.ip());
+        let unknown = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        let admission = service.admission();
+        let holder = admission.connections.open(address.unwrap_or(unknown));
         Self {
             stream,
-            phase: Arc::default(),
+            phase: Arc::new(Phase {
+                holder: Arc::clone(&holder),
+                ..Phase::default()
+            }),
+            holder,
+            connections: Arc::clone(&admission.connections),
+            large_heads: Arc::clone(&admission.heads),
             limits: *service.limits(),
             shutdown: service.shutdown().clone(),
             timer: None,
             turns: 0,
             in_head: false,
+            before_head: 0,
+            large_head: None,
             read_by: None,
-            written_by: None,
+            unread: None,
+            was_unread: None,
             last_read: None,
             is_shut: false,
         }
@@ -164,16 +215,28 @@ impl Connection {
     pub(super) fn arrived(&mut self) {
         if !self.is_in_request() && !self.in_head {
             self.in_head = true;
+            self.before_head = self.holder.received();
             if self.turns > 0 {
                 self.read_by = None;
             }
         }
     }
 
+    /// Whether there is room for `bytes` that have arrived: only some heads may grow large.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.holder.arrived(bytes);
+        let head = self.holder.received() - self.before_head;
+        if self.in_head && head > SMALL_HEAD && self.large_head.is_none() {
+            self.large_head = self.large_heads.take(self.holder.client(), 1).ok();
+            return self.large_head.is_some();
+        }
+        true
+    }
+
     /// Whether the expected bytes are overdue.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         // While the client still reads the last response, the connection is not idle.
-        if self.is_in_request() || self.written_by.is_some() {
+        if self.is_in_request() || self.unread.is_some() {
             return false;
         }
         let limit = if self.in_head || self.turns == 0 {
@@ -187,13 +250,27 @@ impl Connection {
     /// Whether the connection has waited for bytes for `limit`, or for [`LAST_READ`] since
     /// the shutdown.
     fn has_waited(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
-        let in_time = || Instant::now() + limit;
-        let mut due = *self.read_by.get_or_insert_with(in_time);
+        let mut due = self.read_by.unwrap_or_else(|| {
+            let what = if self.in_head && !self.is_shut {
+                Waiting::Head
+            } else {
+                Waiting::Idle
+            };
+            self.connections.wait(&self.holder, what, Duration::ZERO);
+            Instant::now() + limit
+        });
+        self.read_by = Some(due);
         if self.shutdown.is_requested() {
             let last_read = || Instant::now() + LAST_READ;
             due = due.min(*self.last_read.get_or_insert_with(last_read));
         }
         self.is_over(due, cx)
+    }
+
+    /// Whether it was given up for another connection, while it waits for a request. Sets the
+    /// waker.
+    fn is_given_up(&mut self, cx: &Context<'_>) -> bool {
+        self.holder.is_given_up(Waiting::Idle, cx.waker()) && !self.is_in_request()
     }
 
     /// Whether a request is in progress. If one has begun or ended since the last call, the
@@ -203,6 +280,8 @@ impl Connection {
         if turns != self.turns {
             self.turns = turns;
             self.in_head = false;
+            self.large_head = None;
+            self.was_unread = None;
             self.read_by = None;
         }
         turns % 2 == 1
@@ -230,33 +309,58 @@ impl Connection {
         written: Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.written_by = None;
-            // The response is on its way, so the connection waits for the next request. Set
-            // the timer now: the reader may not poll again before bytes arrive.
-            self.read_by = None;
-            self.is_late(cx);
+        if let Poll::Ready(result) = &written {
+            let was_unread = self.was_unread.as_mut().map(|(pace, _)| pace);
+            if let (Some(pace), Ok(bytes)) = (self.unread.as_mut().or(was_unread), result) {
+                pace.add(*bytes as u64);
+            }
+            if self.unread.is_none() {
+                self.is_waiting_again(cx);
+            }
             return written;
         }
-        let limit = self.limits.body;
-        let due = *self
-            .written_by
-            .get_or_insert_with(|| Instant::now() + limit);
-        if !self.is_over(due, cx) {
+        let begin = || {
+            let same = self.was_unread.take();
+            let same = same.filter(|(_, written)| written.elapsed() < QUIET);
+            let (patience, most) = (self.limits.body / 2, self.limits.response);
+            let pace = same.map_or_else(|| Pace::begin(patience, most), |(pace, _)| pace);
+            self.connections
+                .wait(&self.holder, Waiting::Unread, pace.elapsed());
+            pace
+        };
+        let due = self.unread.get_or_insert_with(begin).due();
+        if !self.holder.is_given_up(Waiting::Unread, cx.waker()) && !self.is_over(due, cx) {
             return Poll::Pending;
         }
         // Otherwise the system would keep the unread bytes, and retry for minutes.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the client does not read its response",
+            "the client reads its response too slowly",
         )))
+    }
+
+    /// The HTTP layer has written all that it had.
+    fn written(&mut self, cx: &mut Context<'_>) {
+        self.holder.written();
+        if let Some(pace) = self.unread.take() {
+            self.was_unread = Some((pace, Instant::now()));
+            self.holder.goes_on(Waiting::Unread);
+            self.is_waiting_again(cx);
+        }
+    }
+
+    /// The response is on its way, so the connection waits for the next request. Sets the timer
+    /// now: the reader may not poll again before bytes arrive.
+    fn is_waiting_again(&mut self, cx: &mut Context<'_>) {
+        self.read_by = None;
+        self.is_late(cx);
     }
 
     /// Ready when the other side has closed too, or the wait for it is over.
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = if self.in_head { LAST_READ } else { LINGER };
-        if self.has_waited(limit, cx) {
+        if self.has_waited(limit, cx) || self.holder.is_given_up(Waiting::Idle, cx.waker()) {
             return Poll::Ready(());
         }
         let mut scratch = [0; 8 * 1024];
@@ -277,16 +381,23 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.holder.is_refused() {
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                if buffer.filled().len() > before {
+                let bytes = buffer.filled().len() - before;
+                if bytes > 0 {
                     self.arrived();
+                    if !self.has_room(bytes) {
+                        buffer.set_filled(before);
+                    }
                 }
                 Poll::Ready(read)
             }
             // Reading zero bytes means that the connection is closed.
-            Poll::Pending if self.is_late(cx) => Poll::Ready(Ok(())),
+            Poll::Pending if self.is_late(cx) || self.is_given_up(cx) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -316,7 +427,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.written(cx);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -330,5 +443,11 @@ impl AsyncWrite for Connection {
             ready!(self.poll_drained(cx));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.connections.close(&self.holder);
     }
 }

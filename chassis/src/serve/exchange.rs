@@ -3,21 +3,23 @@
 //!
 //! The middleware of each framework calls [`Exchange::begin`], [`Exchange::run`] and
 //! [`Exchange::answered`], in this order. Then it gives the exchange to the response body:
-//! dropped with the body, the exchange ends.
+//! dropped with the body, the exchange ends. Its in-flight permit stays with the connection
+//! until the client has read the response.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::contract::api::Route;
 use crate::contract::error::ApiError;
 use crate::contract::reply::Reply;
+use crate::contract::room::{ROOM, Room};
+use crate::serve::connections::Holder;
 use crate::serve::service::Service;
 use crate::telemetry::context::Context;
 use crate::telemetry::spans;
@@ -51,7 +53,8 @@ pub struct Exchange {
     started: Instant,
     /// The status of the response; 0 while there is none.
     status: AtomicU16,
-    permit: OnceLock<OwnedSemaphorePermit>,
+    /// The connection, which keeps the in-flight permit.
+    holder: Arc<Holder>,
 }
 
 impl Exchange {
@@ -78,7 +81,7 @@ impl Exchange {
             route,
             started: Instant::now(),
             status: AtomicU16::new(0),
-            permit: OnceLock::new(),
+            holder: Holder::current(),
             service: Arc::clone(service),
         }
     }
@@ -99,8 +102,10 @@ impl Exchange {
     /// becomes an error of this request alone.
     pub async fn run<F: Future>(&self, handler: F) -> Result<F::Output, Reply> {
         if self.route.is_some_and(|route| !route.is_always_open()) {
-            self.acquire_permit()?;
+            self.acquire_permit().await?;
         }
+        let room: Arc<dyn Room> = Arc::<Service>::clone(&self.service);
+        let handler = ROOM.scope(room, handler);
         let caught = AssertUnwindSafe(self.context.clone().scope(handler))
             .catch_unwind()
             .await;
@@ -111,15 +116,28 @@ impl Exchange {
         })
     }
 
-    /// Takes an in-flight permit, which the exchange keeps to its end.
-    fn acquire_permit(&self) -> Result<(), Reply> {
-        let permits = Arc::clone(self.service.permits());
-        let permit = permits.try_acquire_owned().map_err(|_| {
-            let error = ApiError::overloaded(self.service.limits().in_flight);
-            self.context.clone().enter(|| error.reply())
-        })?;
-        self.permit.get_or_init(|| permit);
-        Ok(())
+    /// Takes an in-flight permit, which the connection keeps until it has written the response.
+    async fn acquire_permit(&self) -> Result<(), Reply> {
+        let admitted = self.service.admission().admit(&self.holder).await;
+        admitted.map_err(|error| self.refusal(error))
+    }
+
+    /// Makes room for a response body of `bytes`, if it is large: its client may not read it for
+    /// a while. Returns the refusal that takes its place if there is no room.
+    ///
+    /// A body of unknown size is a stream, which is made as its client reads it. A file of the
+    /// page is never copied, and operators must be able to look at a service that is overloaded.
+    pub fn make_room(&self, bytes: Option<u64>) -> Result<(), Reply> {
+        let counts = self.route.is_some_and(Route::has_limit);
+        let Some(bytes) = bytes.filter(|_| counts) else {
+            return Ok(());
+        };
+        let made = self.service.admission().respond(&self.holder, bytes);
+        made.map_err(|error| self.refusal(error))
+    }
+
+    fn refusal(&self, error: ApiError) -> Reply {
+        self.context.clone().enter(|| error.reply())
     }
 
     /// The head of the response is ready.

@@ -263,9 +263,9 @@ pub(super) fn refuse(service: &Arc<Service>, bytes: &[u8], error: ApiError) -> V
     // After an error, it holds the parts before it.
     let _ = request.parse(bytes);
     let header = |name: &'static str| {
-        let mut fields = request.headers.iter();
-        let field = fields.find(|field| field.name.eq_ignore_ascii_case(name))?;
-        str::from_utf8(field.value).ok()
+        let fields = request.headers.iter();
+        let fields = fields.filter(move |field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| field.value)
     };
     let target = request.path.unwrap_or_default();
     let path = target.split('?').next().unwrap_or_default();

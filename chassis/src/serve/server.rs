@@ -117,7 +117,7 @@ where
         let has_body = !request.body().is_end_stream();
         let (phase, mut turn) = (Arc::clone(&phase), phase.begin(has_body));
         normalise(&mut request);
-        let answering = http.call(request);
+        let answering = phase.scope(http.call(request));
         async move {
             let response = answering.await?;
             if has_body && !phase.is_whole() {

@@ -1,6 +1,7 @@
 //! The state that all services have, and their replies to `/health`, `/health/ready` and
 //! `/metrics`.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
-use tokio::sync::Semaphore;
 
 use crate::contract::accept::Accept;
 use crate::contract::api::Api;
@@ -16,6 +16,7 @@ use crate::contract::error::ApiError;
 use crate::contract::health::{DependencyState, Health, Readied, Readiness, UpDown};
 use crate::contract::idempotency::Keys;
 use crate::contract::reply::{Body, Reply};
+use crate::serve::admission::Admission;
 use crate::serve::config::{Limits, ServiceConfig};
 use crate::serve::shutdown::Shutdown;
 use crate::store::Capacity;
@@ -67,7 +68,7 @@ pub struct Service {
     dependencies: SharedPoll<Vec<DependencyState>>,
     shutdown: Shutdown,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    admission: Admission,
     started: Instant,
 }
 
@@ -102,7 +103,7 @@ impl Service {
                 check(dependencies.clone(), before)
             }),
             shutdown,
-            permits: Arc::new(Semaphore::new(config.limits.in_flight as usize)),
+            admission: Admission::new(&config.limits),
             limits: config.limits,
             started: Instant::now(),
         })
@@ -133,9 +134,15 @@ impl Service {
         Keys::new(self.limits.keys, longest)
     }
 
-    /// The permits for requests in flight.
-    pub(crate) fn permits(&self) -> &Arc<Semaphore> {
-        &self.permits
+    /// Awaits `reading`, the whole body of the current request, as long as its client sends
+    /// fast enough, and within the time-out for bodies.
+    pub async fn receive<F: Future>(&self, reading: F) -> Result<F::Output, ApiError> {
+        self.admission.receive(self.limits.body, reading).await
+    }
+
+    /// What it admits.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -26,7 +26,7 @@ pub(crate) async fn connection(
     let has_body = !matches!(request.parts().1, Payload::None);
     let turn = phase.begin(has_body);
     let unread = has_body.then(|| shared_body(&mut request));
-    let answer = next.call(request).await;
+    let answer = phase.scope(next.call(request)).await;
     let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
     if !unread.as_ref().is_none_or(at_end) {
         // Let actix read what arrived together with the head, like hyper: if the body is
@@ -49,9 +49,15 @@ fn shared_body(request: &mut ServiceRequest) -> Shared {
     body
 }
 
+/// actix copies what a body gives into a buffer of the connection. So it is given no more than
+/// that buffer may hold.
+const CHUNK: usize = 32 * 1024;
+
 /// A response body that keeps `guard` until it has been sent or has failed.
 struct Guarded<G> {
     body: BoxBody,
+    /// What the body has already given, but actix has not taken.
+    rest: Bytes,
     guard: Option<G>,
     // Once it is dropped, actix reads a chunked body to its end, however long it is. Held
     // until the response is dropped, unread bytes close the connection, as with hyper.
@@ -65,27 +71,50 @@ pub(crate) fn guarded(
 ) -> BoxBody {
     BoxBody::new(Guarded {
         body,
+        rest: Bytes::new(),
         guard: Some(guard),
         _unread: unread,
     })
+}
+
+impl<G> Guarded<G> {
+    /// Drops the guard at the end of the body: actix may send the last bytes without polling
+    /// again.
+    fn ends(&mut self) {
+        if self.body.size().is_eof() {
+            self.guard = None;
+        }
+    }
 }
 
 impl<G: Unpin> MessageBody for Guarded<G> {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        match self.body.size() {
+            BodySize::Sized(bytes) => BodySize::Sized(bytes + self.rest.len() as u64),
+            size => size,
+        }
     }
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let next = self.body.as_pin_mut().poll_next(cx);
-        if self.body.size().is_eof() {
-            // actix may send the last bytes without polling again.
-            self.guard = None;
+        if self.rest.is_empty() {
+            match self.body.as_pin_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) => self.rest = chunk,
+                other => {
+                    self.ends();
+                    return other;
+                }
+            }
         }
-        next
+        let length = self.rest.len().min(CHUNK);
+        let chunk = self.rest.split_to(length);
+        if self.rest.is_empty() {
+            self.ends();
+        }
+        Poll::Ready(Some(Ok(chunk)))
     }
 }

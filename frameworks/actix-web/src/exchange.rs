@@ -1,7 +1,7 @@
 //! The middleware around every request, whether or not a route matches.
 
 use actix_web::Error;
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -34,6 +34,13 @@ pub(crate) async fn exchange(
         Ok(response) => response.response_mut(),
         Err(response) => response,
     };
+    let bytes = match response.body().size() {
+        BodySize::Sized(bytes) => Some(bytes),
+        BodySize::None | BodySize::Stream => None,
+    };
+    if let Err(refused) = exchange.make_room(bytes) {
+        *response = Answer(refused).into_response();
+    }
     for (name, value) in STANDARD_HEADERS {
         response.headers_mut().insert(
             HeaderName::from_static(name),

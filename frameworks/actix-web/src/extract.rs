@@ -97,7 +97,7 @@ async fn read_json<T: DeserializeOwned>(
     let service = request.app_data::<Data<Service>>();
     let service = service.expect("`with_rules` adds it to the app data");
     let reading = body.to_bytes_limited(MAX_BODY);
-    let read = body::in_time(service.limits().body, reading).await?;
+    let read = service.receive(reading).await?;
     let bytes = read.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
     body::parse(&bytes.map_err(body::unreadable)?)
 }

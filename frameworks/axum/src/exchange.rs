@@ -11,6 +11,7 @@ use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::guarded::Guarded;
 use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
+use hyper::body::Body as _;
 
 use crate::answer::Answer;
 
@@ -36,6 +37,9 @@ pub(crate) async fn exchange(
         .run(next.run(request))
         .await
         .unwrap_or_else(|panicked| Answer(panicked).into_response());
+    if let Err(refused) = exchange.make_room(response.body().size_hint().exact()) {
+        response = Answer(refused).into_response();
+    }
     for (name, value) in STANDARD_HEADERS {
         response
             .headers_mut()

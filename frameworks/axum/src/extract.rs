@@ -74,7 +74,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let service = request.extract_parts::<Serving>().await;
         let Extension(service) = service.map_err(ApiError::internal)?;
         let reading = to_bytes(request.into_body(), MAX_BODY);
-        let read = body::in_time(service.limits().body, reading).await?;
+        let read = service.receive(reading).await?;
         let bytes = read.map_err(|error| match error.source() {
             Some(cause) if cause.is::<LengthLimitError>() => ApiError::payload_too_large(MAX_BODY),
             _ => body::unreadable(error),

@@ -7,6 +7,7 @@ use chassis::serve::guarded::Guarded;
 use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::combinators::BoxBody;
+use hyper::body::Body as _;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, Method};
 use poem::{Endpoint, IntoResponse, Request, Response};
@@ -48,6 +49,12 @@ pub(crate) async fn exchange(
     let mut response = answering
         .await
         .unwrap_or_else(|panicked| Answer(panicked).into_response());
+    let body = BoxBody::from(response.take_body());
+    let bytes = body.size_hint().exact();
+    response.set_body(body);
+    if let Err(refused) = exchange.make_room(bytes) {
+        response = Answer(refused).into_response();
+    }
     for (name, value) in STANDARD_HEADERS {
         response
             .headers_mut()

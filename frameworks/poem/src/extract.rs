@@ -64,7 +64,7 @@ impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {
         body::check_headers(|name| request.headers().get(name)?.to_str().ok()).map_err(Failure)?;
         let service = Serving::from_request_without_body(request).await?;
         let reading = body.take()?.into_bytes_limit(MAX_BODY);
-        let read = body::in_time(service.limits().body, reading).await;
+        let read = service.receive(reading).await;
         let bytes = read.map_err(Failure)?.map_err(|error| match error {
             ReadBodyError::PayloadTooLarge => Failure(ApiError::payload_too_large(MAX_BODY)),
             error => Failure(body::unreadable(error)),

@@ -9,11 +9,13 @@ use rocket::request::Request;
 use rocket::response::{self, Responder, Response};
 use tokio_util::io::StreamReader;
 
+use crate::dispatch::arrived;
+
 /// A reply of the contract, as a response of Rocket.
 pub struct Answer(pub Reply);
 
 impl<'r> Responder<'r, 'static> for Answer {
-    fn respond_to(self, _: &'r Request<'_>) -> response::Result<'static> {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
         let Reply {
             status,
             headers,
@@ -22,7 +24,10 @@ impl<'r> Responder<'r, 'static> for Answer {
         let mut response = Response::build();
         response.status(Status::new(status));
         match body {
-            Body::Bytes(bytes) => response.sized_body(bytes.len(), Cursor::new(bytes)),
+            Body::Bytes(bytes) => {
+                arrived(request).answer.lock().replace(bytes.clone());
+                response.sized_body(bytes.len(), Cursor::new(bytes))
+            }
             Body::Stream(stream) => response.streamed_body(StreamReader::new(stream)),
         };
         for (name, value) in headers {

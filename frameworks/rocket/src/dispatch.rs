@@ -1,6 +1,7 @@
 //! Passes requests from hyper to Rocket's in-process client, and responses back.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chassis::serve::guarded::Guarded;
@@ -20,12 +21,14 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 /// The parts of a request that Rocket's in-process client cannot represent: an unknown
-/// method, the raw path, and an unread body. The cache of Rocket's request holds them.
+/// method, the raw path, and an unread body. The cache of Rocket's request holds them, and
+/// also the body of the response, which Rocket would copy.
 #[derive(Default)]
 pub(crate) struct Arrived {
     pub(crate) method: hyper::Method,
     pub(crate) uri: Uri,
     pub(crate) body: Mutex<Option<Incoming>>,
+    pub(crate) answer: Arc<Mutex<Option<Bytes>>>,
 }
 
 pub(crate) fn arrived<'r>(request: &'r Request<'_>) -> &'r Arrived {
@@ -51,10 +54,12 @@ pub(crate) async fn dispatch(
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         request.add_header(Header::new(name.to_string(), value));
     }
+    let whole = Arc::<Mutex<Option<Bytes>>>::default();
     request.local_cache(|| Arrived {
         method: head.method,
         uri: head.uri,
         body: Mutex::new(Some(body)),
+        answer: Arc::clone(&whole),
     });
     let mut answer = request.dispatch().await;
 
@@ -71,9 +76,15 @@ pub(crate) async fn dispatch(
     // For HEAD, Rocket has dropped the body but kept its size.
     let body = if let Some(size) = answer.body().preset_size() {
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
-        let mut bytes = Vec::with_capacity(size);
-        // The body is in memory, so reading cannot fail.
-        let _ = answer.read_to_end(&mut bytes).await;
+        let whole = whole.lock().take().filter(|bytes| bytes.len() == size);
+        let bytes = if let Some(bytes) = whole {
+            bytes
+        } else {
+            let mut bytes = Vec::with_capacity(size);
+            // The body is in memory, so reading cannot fail.
+            let _ = answer.read_to_end(&mut bytes).await;
+            bytes.into()
+        };
         Either::Left(Guarded::new(Full::from(bytes), answer))
     } else {
         let chunks = ReaderStream::new(answer).map_ok(Frame::data);

@@ -9,7 +9,7 @@ use rocket::data::Data;
 use rocket::fairing::{Fairing, Info, Kind};
 use rocket::http::Status;
 use rocket::request::Request;
-use rocket::response::Response;
+use rocket::response::{Responder, Response};
 use rocket::route::{Handler, Outcome};
 
 use crate::answer::Answer;
@@ -34,6 +34,12 @@ impl Fairing for Rules {
 
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
         let exchange = exchange(request);
+        let bytes = response.body().preset_size().map(|bytes| bytes as u64);
+        if let Err(refused) = exchange.make_room(bytes)
+            && let Ok(refused) = Answer(refused).respond_to(request)
+        {
+            *response = refused;
+        }
         for (name, value) in STANDARD_HEADERS {
             response.set_raw_header(name, value);
         }

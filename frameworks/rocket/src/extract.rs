@@ -90,7 +90,7 @@ async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
     let body = arrived(request).body.lock().take();
     let body = body.ok_or_else(|| ApiError::internal("the body was already read"))?;
     let reading = Limited::new(body, MAX_BODY).collect();
-    match body::in_time(service(request).limits().body, reading).await? {
+    match service(request).receive(reading).await? {
         Ok(read) => Ok(read.to_bytes()),
         Err(cause) if cause.is::<LengthLimitError>() => Err(ApiError::payload_too_large(MAX_BODY)),
         Err(cause) => Err(body::unreadable(cause)),

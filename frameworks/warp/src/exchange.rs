@@ -52,7 +52,7 @@ where
     let answering = async {
         // CONNECT has no path, and warp panics without one.
         if request.uri().path().is_empty() {
-            let reply = api.unrouted(request.method().as_str(), "");
+            let reply = api.unrouted(request.method().as_str(), "", |_| None);
             return Ok(Answer(reply).into_response());
         }
         filters.oneshot(request).await
@@ -61,6 +61,10 @@ where
         Ok(Ok(response)) => response,
         Err(panicked) => Answer(panicked).into_response(),
     };
+    let bytes = response.body().size_hint().exact();
+    if let Err(refused) = exchange.make_room(bytes) {
+        response = Answer(refused).into_response();
+    }
     for (name, value) in STANDARD_HEADERS {
         response
             .headers_mut()

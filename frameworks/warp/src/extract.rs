@@ -108,7 +108,7 @@ async fn read_json<T: DeserializeOwned>(
     chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<T, ApiError> {
     body::check_headers(|name| headers.get(name)?.to_str().ok())?;
-    let bytes = body::in_time(service.limits().body, read(chunks)).await??;
+    let bytes = service.receive(read(chunks)).await??;
     body::parse(&bytes)
 }
 

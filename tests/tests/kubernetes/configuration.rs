@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::contract::body::MAX_BODY;
 use chassis::env::{ConfigError, Env};
-use chassis::serve::config::ServiceConfig;
+use chassis::serve::config::{ServiceConfig, UNREAD_KIB};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shop_tests::faults::Faults;
 use shop_tests::program::{CALLS, SERVICES};
 
 use super::network::selects;
-use super::{BODY_FACTOR, IDLE, KEY, Manifests, Named, largest_record};
+use super::{BODY_FACTOR, CONNECTION, IDLE, KEY, Manifests, Named, largest_record};
 
 /// Reads the configuration of a service with its own code.
 fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> {
@@ -132,14 +132,16 @@ fn a_full_store_and_a_busy_service_fit_into_their_memory_limit() {
         } else {
             i64::from(limits.records)
         };
-        let bodies = i64::from(limits.in_flight) * i64::try_from(MAX_BODY).expect("small");
+        let bodies = i64::from(limits.bodies) * i64::try_from(MAX_BODY).expect("small");
+        let responses = i64::from(UNREAD_KIB) << 10;
+        let connections = i64::from(limits.connections) * CONNECTION;
         let keys = if owns_nothing {
             0
         } else {
             i64::from(limits.keys)
         };
         let stored = records * largest_record(service) + keys * KEY;
-        let needed = IDLE + stored + bodies * BODY_FACTOR;
+        let needed = IDLE + stored + bodies * BODY_FACTOR + responses + connections;
         let limit = figure(resources.limits, "memory") / 1000;
         faults.ensure(service, needed <= limit, || {
             format!("it may need {needed} bytes and is killed at {limit}")

@@ -39,7 +39,10 @@ fn largest_record(service: &str) -> i64 {
 /// measures it.
 const KEY: i64 = 640;
 
-/// The memory of a request in flight, as a multiple of its body.
+/// The memory of an idle connection (bytes).
+const CONNECTION: i64 = 10 << 10;
+
+/// The memory of a body that is still arriving, as a multiple of its size.
 const BODY_FACTOR: i64 = 3;
 
 type Labels = BTreeMap<String, String>;

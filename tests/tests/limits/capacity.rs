@@ -89,44 +89,6 @@ async fn fifteen_hundred_idle_connections_do_not_block_new_ones() {
     }
 }
 
-#[tokio::test]
-async fn one_request_too_many_is_refused_and_health_is_not() {
-    each(
-        reading_bodies(),
-        &[("MAX_IN_FLIGHT", "2")],
-        async |subject| {
-            let (path, body) = creation(subject.service);
-            let (begun, rest) = body.as_bytes().split_at(1);
-            let mut at_work = [
-                subject.begin_body(path, body.len(), begun).await,
-                subject.begin_body(path, body.len(), begun).await,
-            ];
-            refused_in_time(&subject, path).await?;
-            // The request is refused before its body arrives.
-            let mut third = subject.begin_body(path, body.len(), begun).await;
-            third.answer(false).await?.expect_error(503, "overloaded");
-            health_answers(&subject).await?;
-
-            for connection in &mut at_work {
-                send(connection, rest).await?;
-                let got = connection.answer(false).await?;
-                let code = if got.body.is_empty() {
-                    Value::Null
-                } else {
-                    got.json()["code"].clone()
-                };
-                good(code != "overloaded", "a request in flight was refused")?;
-            }
-            let got = subject.get(path).await?;
-            good(
-                got.status == 200 || got.status == 405,
-                format!("after: {got:?}"),
-            )
-        },
-    )
-    .await;
-}
-
 /// analytics-service waits for upstreams, not for bodies.
 #[tokio::test]
 async fn requests_that_wait_for_upstreams_count_as_in_flight() {

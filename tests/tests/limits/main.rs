@@ -2,6 +2,7 @@
 //! programs. The tested limits are small, so that the tests are quick; all others are an hour.
 
 mod capacity;
+mod crowds;
 mod shutdown;
 mod timeouts;
 

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Sends a crowd of slow clients to each service of a running lab: 500 that read the largest
+response a byte at a time, and 500 that send half a body. Meanwhile it asks as another client:
+each answer must arrive within a second, and none may be a refusal. Afterwards no container may
+have been killed or restarted.
+
+BASE_PORT shifts the ports, as it does in the scripts. Without COMPOSE_PROJECT_NAME the services
+need not be in containers.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+
+CROWD = 500
+PROMPT = 1.0
+SECONDS = 5.0
+BUNDLE = "/docs/swagger-ui-bundle.js"
+LONG = "\N{GRINNING FACE}"
+
+# The service; where it takes a body, and such a body; a small page; its largest response.
+SERVICES = [
+    ("user-service", "/api/users", {"name": "Ada", "email": "ada@example.com"}, "/api/users?limit=1", BUNDLE),
+    ("product-service", "/api/products", {"name": "Kettle", "price": 1}, "/api/products?limit=1", BUNDLE),
+    ("order-service", "/api/orders", {"userId": "0", "productId": "0", "quantity": 1}, "/api/orders?limit=1", BUNDLE),
+    (
+        "notification-service",
+        "/api/notifications/send",
+        {"userId": "1", "message": LONG * 1000},
+        "/api/notifications?limit=1",
+        "/api/notifications?limit=1000",
+    ),
+    ("analytics-service", "/api/analytics/summary", {}, "/api/analytics/summary", BUNDLE),
+]
+
+
+def request(method, path, body=None, length=None):
+    """A request as bytes. `length` is what it says of its body, if that is not its length."""
+    payload = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n"
+    if body is not None or length is not None:
+        head += f"content-type: application/json\r\ncontent-length: {length or len(payload)}\r\n"
+    return head.encode() + b"\r\n" + payload
+
+
+async def answer(reader):
+    """The status and the body of a response with a length."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = head.partition("content-length: ")[2].partition("\r\n")[0]
+    return int(head.split()[1]), await reader.readexactly(int(length or 0))
+
+
+async def ask(port, asking):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(asking)
+        await writer.drain()
+        return await answer(reader)
+    finally:
+        writer.close()
+
+
+async def read_slowly(port, path):
+    try:
+        # With a small buffer, so that the client does not read ahead.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(request("GET", path))
+        while await reader.read(1):
+            await asyncio.sleep(0.2)
+    except OSError:
+        pass
+
+
+async def send_half_a_body(port, path):
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("POST", path, length=65_000) + b" " * 60_000)
+        while await reader.read(1024):
+            pass
+    except OSError:
+        pass
+
+
+async def fill(port, path, body):
+    """A page of records of the largest size."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(1000):
+        writer.write(request("POST", path, body))
+        status, text = await answer(reader)
+        if status != 201:
+            sys.exit(f"filling the store: {status} {text.decode()}")
+    writer.close()
+
+
+async def be_a_crowd(port, path, largest):
+    readers = [read_slowly(port, largest) for _ in range(CROWD)]
+    await asyncio.gather(*readers, *[send_half_a_body(port, path) for _ in range(CROWD)])
+
+
+def crowd_process(port, path, largest):
+    asyncio.run(be_a_crowd(port, path, largest))
+
+
+async def stand(name, port, path, body, page, largest):
+    if largest != BUNDLE:
+        await fill(port, path, body)
+    # A process of its own, so that it does not delay what is measured here.
+    crowd = multiprocessing.Process(target=crowd_process, args=(port, path, largest), daemon=True)
+    crowd.start()
+    slowest, asked, until = 0.0, 0, time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        for asking in request("GET", "/health"), request("GET", page), request("POST", path, body):
+            started = time.monotonic()
+            status, text = await asyncio.wait_for(ask(port, asking), 20)
+            took = time.monotonic() - started
+            slowest, asked = max(slowest, took), asked + 1
+            if took > PROMPT:
+                sys.exit(f"{name}: {asking[:40]!r} took {took:.2f} s")
+            if status >= 500:
+                sys.exit(f"{name}: {asking[:40]!r} got {status} {text.decode()}")
+        await asyncio.sleep(0.02)
+    crowd.kill()
+    crowd.join()
+    status, text = await ask(port, request("GET", "/metrics"))
+    memory = [line for line in text.decode().splitlines() if line.startswith("process_resident_memory_bytes")]
+    memory = f"{float(memory[0].split()[-1]) / 2**20:.0f} MiB" if memory else "unknown"
+    print(f"ok   {name}: {asked} answers, the slowest after {slowest:.2f} s; memory {memory}", flush=True)
+
+
+def survived(project, name):
+    labels = [f"label=com.docker.compose.project={project}", f"label=com.docker.compose.service={name}"]
+    filters = [word for label in labels for word in ("--filter", label)]
+    found = subprocess.run(["docker", "ps", "-q", *filters], capture_output=True, text=True, check=True)
+    if not found.stdout.split():
+        sys.exit(f"{name}: its container does not run")
+    form = "{{.State.OOMKilled}} {{.RestartCount}}"
+    for container in found.stdout.split():
+        state = subprocess.run(
+            ["docker", "inspect", "--format", form, container], capture_output=True, text=True, check=True
+        )
+        if state.stdout.split() != ["false", "0"]:
+            sys.exit(f"{name}: killed for its memory, and restarts: {state.stdout.strip()}")
+
+
+async def main():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    base = int(os.environ.get("BASE_PORT", "8001"))
+    project = os.environ.get("COMPOSE_PROJECT_NAME")
+    for number, service in enumerate(SERVICES):
+        await stand(service[0], base + number, *service[1:])
+        if project:
+            survived(project, service[0])
+
+
+asyncio.run(main())
