@@ -515,7 +515,7 @@ mod tests {
     async fn what_may_pass_is_not_kept_and_frees_the_key() {
         for (status, kept) in [
             (200, true),
-            (202, true),
+            (202, false),
             (400, false),
             (404, true),
             (408, false),
