@@ -63,7 +63,7 @@ impl Default for Limits {
             client_share: 80,
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
-            response: Duration::from_secs(60),
+            response: Duration::from_mins(1),
             idle: Duration::from_secs(75),
         }
     }

@@ -25,8 +25,13 @@ const BUNDLE: &str = "/docs/swagger-ui-bundle.js";
 /// How many slow readers there are, and how many half-sent bodies.
 const CROWD: usize = 500;
 
-/// How long another client may wait, the processes being built without optimisation.
+/// How long another client may wait for a slow one to be disconnected.
 const PROMPT: Duration = Duration::from_secs(1);
+
+/// How long another client may wait while there is a crowd. These processes are built without
+/// optimisation and share the machine with other tests; `.ci/lab_crowd.py` holds those of the
+/// lab to one second. Without limits the wait is that of `BODY_TIMEOUT_MS`, ten seconds.
+const PROMPT_IN_A_CROWD: Duration = Duration::from_secs(3);
 
 /// The memory of a container of the lab.
 const MEMORY_KIB: u64 = 128 * 1024;
@@ -73,7 +78,7 @@ async fn stands_a_crowd(subject: Subject) -> Result<(), String> {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    good(slowest <= PROMPT, format!("one waited for {slowest:?}"))?;
+    good(slowest <= PROMPT_IN_A_CROWD, format!("one waited for {slowest:?}"))?;
     if let Some(kib) = peak_memory(subject.program.id()) {
         good(kib < MEMORY_KIB, format!("it used {kib} KiB"))?;
     }
