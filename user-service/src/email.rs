@@ -122,6 +122,7 @@ mod tests {
             // Quoted.
             r#""Ada Lovelace"@example.com"#,
             r#""a\"d@a"@example.com"#,
+            r#"""@example.com"#,
             // Of any script, composed and decomposed.
             "ünï@exämple.com",
             "u\u{308}@exa\u{308}mple.com",
@@ -156,7 +157,7 @@ mod tests {
             (r#""ada@example.com"#, "an open quote"),
             (r#""a"da"@example.com"#, "a quote inside quotes"),
             (r#""ada\"@example.com"#, "an escaped closing quote"),
-            (r#"""@example.com"#, "one quote"),
+            (r#""@example.com"#, "one quote"),
             (
                 "me.\u{37e}@example.com",
                 "a Greek question mark, which is a semicolon",
