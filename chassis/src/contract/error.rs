@@ -97,12 +97,12 @@ impl ApiError {
 
     /// 400: required fields are missing, or values are not allowed.
     pub fn validation(details: Vec<FieldError>) -> Self {
-        let message = match details.as_slice() {
-            [only] => only.message.clone(),
-            _ => {
-                let faults: Vec<_> = details.iter().map(|fault| fault.message.as_str()).collect();
-                format!("The request is not valid: {}", faults.join("; "))
-            }
+        let faults: Vec<_> = details.iter().map(|fault| fault.message.as_str()).collect();
+        let sentence = faults.join("; ");
+        let message = if faults.len() == 1 {
+            sentence
+        } else {
+            format!("The request is not valid: {sentence}")
         };
         Self {
             details,

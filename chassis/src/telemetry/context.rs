@@ -389,7 +389,7 @@ mod tests {
         };
         let many = |count| vec!["a=1"; count].join(",");
         let (long, short) = (entry("b", 129), entry("c", 128));
-        let full = vec![short.as_str(); 3].join(",");
+        let full = [short.as_str(); 3].join(",");
         for (lines, expected, reason) in [
             (&["a=1,b@c=x/y z"][..], Some("a=1,b@c=x/y z"), "as it came"),
             (

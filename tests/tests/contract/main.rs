@@ -112,12 +112,8 @@ impl World {
     }
 }
 
-impl BodyRoute {
-    /// Whether the field is a number.
-    fn is_number(&self, field: &str) -> bool {
-        ["price", "stock", "quantity", "delta"].contains(&field)
-    }
-}
+/// The fields that are numbers.
+const NUMBERS: [&str; 4] = ["price", "stock", "quantity", "delta"];
 
 impl Subject<'_> {
     async fn raw(&self, request: &[u8]) -> Result<Got, String> {

@@ -7,7 +7,7 @@ use harness::raw::{chunked, request};
 use serde_json::{Value, json};
 use shop_tests::faults::Faults;
 
-use super::{JSON, World, bytes, error, named, status};
+use super::{JSON, NUMBERS, World, bytes, error, named, status};
 
 /// What serde and hyper say, and no client should read.
 const WORDS_OF_LIBRARIES: [&str; 8] = [
@@ -214,7 +214,9 @@ async fn the_error_names_every_invalid_field() {
                         format!("{field} must be a string, such as \"{number}\"")
                     }
                     Value::String(number) => format!("{field} must be a number, such as {number}"),
-                    _ if route.is_number(field) => format!("{field} must be a number, such as 1"),
+                    _ if NUMBERS.contains(&field.as_str()) => {
+                        format!("{field} must be a number, such as 1")
+                    }
                     _ => format!("{field} must be a string, such as \"text\""),
                 };
                 let sentence = got.map(|got| got.json()["error"].clone());
