@@ -157,6 +157,7 @@ impl Service {
             Readied::Ready
         };
         let code = if status == Readied::Unavailable {
+            Context::current().record_cause(not_ready(&dependencies));
             503
         } else {
             200
@@ -194,6 +195,19 @@ impl Service {
             Ok(text) => Reply::ok(OPENMETRICS, text.into_bytes()),
             Err(cause) => ApiError::internal(cause).reply(),
         }
+    }
+}
+
+/// Why a service is not ready, for its log.
+fn not_ready(dependencies: &[DependencyState]) -> String {
+    let missing = dependencies
+        .iter()
+        .filter(|one| one.required && !one.can_be_called());
+    let missing: Vec<_> = missing.map(|one| one.name).collect();
+    if missing.is_empty() {
+        "shutting down".to_owned()
+    } else {
+        format!("unavailable without {}", missing.join(" and "))
     }
 }
 

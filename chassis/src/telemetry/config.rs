@@ -57,12 +57,18 @@ impl Parameter for LogLevel {
         };
         Some(Self(level))
     }
+    fn shown(&self) -> String {
+        self.0.to_string().to_ascii_lowercase()
+    }
 }
 
 impl Parameter for Targets {
     const EXPECTED: &'static str = "a filter such as info or warn,order_service=debug";
     fn parse(value: &str) -> Option<Self> {
         Self::from_str(value).ok()
+    }
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -74,5 +80,12 @@ impl Parameter for LogFormat {
             "pretty" => Some(Self::Pretty),
             _ => None,
         }
+    }
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Json => "json",
+            Self::Pretty => "pretty",
+        };
+        name.to_owned()
     }
 }
