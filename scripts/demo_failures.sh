@@ -158,7 +158,7 @@ step_last() {
     offer 1
     say ''
     local statuses
-    command_line "for n in 1 2; do curl -d '...' $(base_url $ORDER)/api/orders & done; wait"
+    command_line "for n in 1 2; do curl -d '...' $(base_url $ORDER)/api/orders & done"
     pause 'What will they answer? Press Enter.'
     statuses=$(say "$(status_of_order)" & say "$(status_of_order)" & wait)
     statuses=$(sort <<<"$statuses" | tr '\n' ' ')
