@@ -15,7 +15,7 @@ import sys
 import time
 
 try:
-    from readme_tour import BASE_PORT, document, settled, shifted
+    from readme_tour import BASE_PORT, PLAIN_CURL, document, settled, shifted
 except ModuleNotFoundError:
     sys.exit("lab_exercises.py needs readme_tour.py beside it: run it in its repository")
 
@@ -58,7 +58,7 @@ def matches(expected, got):
 
 def main():
     wanted = list(exercises(document()))
-    script = "".join(f"{shifted(commands)}\necho; echo '{END}'\n" for commands, _ in wanted)
+    script = PLAIN_CURL + "".join(f"{shifted(commands)}\necho; echo '{END}'\n" for commands, _ in wanted)
     shell = subprocess.Popen(
         ["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )

@@ -47,6 +47,10 @@ def shifted(command):
     return re.sub(r"localhost:800([1-5])", lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}", command)
 
 
+# A ~/.curlrc must not change what a command prints.
+PLAIN_CURL = 'curl() { command curl -q "$@"; }\n'
+
+
 def document():
     """The text of the document that the command line names."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
@@ -58,7 +62,7 @@ def document():
 def main():
     ran = failed = 0
     for command, expected in examples(document()):
-        done = subprocess.run(["bash", "-c", shifted(command)], capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["bash", "-c", PLAIN_CURL + shifted(command)], capture_output=True, text=True, timeout=30)
         ran += 1
         try:
             same = settled(json.loads(done.stdout)) == settled(json.loads(expected))

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Compares the speed of the five frameworks. `scripts/compare.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # The directory for the output of the tools and for the measured builds.
 RUN_DIR=${RUN_DIR:-run/compare}
 # Finds the repository, also through symbolic links.
@@ -84,24 +86,9 @@ if ! has oha && ! has hey; then
     complain 'neither oha nor hey was found; install one with "cargo install oha", "apt install hey" or "brew install oha"'
     exit 1
 fi
-need_cargo
 
 export PROFILE=${PROFILE:-dist}
-say "${DIM}Building with the profile $PROFILE; the first build takes some minutes.$PLAIN"
-command=(cargo build --profile "$PROFILE")
-[ "$(profile_dir)" = debug ] && command=(cargo build)
-# Built separately: cargo unifies the features of packages that it builds together.
-for package in framework-comparison bench; do
-    "${command[@]}" -p "$package" && continue
-    complain 'The build failed; see the output of cargo above.'
-    exit 1
-done
-
-BIN_DIR=${CARGO_TARGET_DIR:-target}/$(profile_dir)
-if [ ! -x "$BIN_DIR/compare" ]; then
-    complain "cargo built the programs, but not in $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
-    exit 1
-fi
+build framework-comparison bare compare || exit 1
 export RUN_DIR
 # The program stops its servers when it receives a signal.
 exec "$BIN_DIR/compare" ${options[@]+"${options[@]}"}

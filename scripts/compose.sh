@@ -4,7 +4,7 @@
 # Shared by lab.sh and demo.sh --compose: the shop in containers. Read after lib.sh.
 
 # Seconds until all services must be healthy.
-HEALTHY_WITHIN=60
+HEALTHY_WITHIN=${START_TIMEOUT:-60}
 
 # `break slow` alternates: seconds paused, then seconds running.
 SLOW_STOPPED=1
@@ -17,11 +17,33 @@ HEALTHS=('' '' '' '' '') PORTS=('' '' '' '' '')
 
 base_url() { printf 'http://127.0.0.1:%s' "${PORTS[$1]}"; }
 
-# The value of variable $1 in compose: from the environment, else from .env.
+# The value of variable $1 in compose: from the environment, even if it is empty, else from
+# .env. As compose reads it: the last line with the name counts, `export` and spaces around
+# the name and the value do not, quotes are removed, and ` #` begins a comment outside of them.
 setting() {
-    local value=${!1:-}
-    [ -n "$value" ] || value=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1)
-    printf '%s' "$value"
+    if [ -n "${!1+set}" ]; then
+        printf '%s' "${!1}"
+    elif [ -r .env ]; then
+        awk -v name="$1" '
+            {
+                line = $0
+                sub(/\r$/, "", line)
+                sub(/^[ \t]*(export[ \t]+)?/, "", line)
+                if (index(line, name) != 1) next
+                line = substr(line, length(name) + 1)
+                if (!sub(/^[ \t]*[=:][ \t]*/, "", line)) next
+                quote = substr(line, 1, 1)
+                if (quote == "\"" || quote == "\047") {
+                    line = substr(line, 2)
+                    if (end = index(line, quote)) line = substr(line, 1, end - 1)
+                } else {
+                    sub(/(^|[ \t])#.*/, "", line)
+                    sub(/[ \t]+$/, "", line)
+                }
+                value = line
+            }
+            END { printf "%s", value }' .env
+    fi
 }
 
 # Checks that Docker works, else exits with the reason. Sets PROJECT and the ports.
@@ -228,7 +250,7 @@ state_of() {
 lab_table() {
     local i state ready missing notes='' colour
     read_containers || return 1
-    say "$BOLD$(printf '%-20s  %-9s  %-11s  %-9s  %-11s  %s' service framework container health ready URL)$PLAIN"
+    say "$BOLD$(printf '%-20s %-9s %-12s %-9s %-11s %s' service framework container health ready address)$PLAIN"
     for i in $ALL; do
         state=$(state_of "$i")
         ready=- colour=$RED
@@ -239,8 +261,8 @@ lab_table() {
             missing=$(missing_in "$BODY")
             [ -n "$missing" ] && notes="$notes${NAMES[i]} is $ready without $missing."$'\n'
         fi
-        printf "%-20s  %-9s  $colour%-11s  %-9s  %-11s$PLAIN  %s\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" \
-            "$state" "${HEALTHS[i]:--}" "$ready" "$(base_url "$i")"
+        printf "%-20s %-9s $colour%-12s %-9s %-11s$PLAIN %s\n" "${NAMES[i]}" "${FRAMEWORKS[i]}" \
+            "$state" "${HEALTHS[i]:--}" "$ready" "127.0.0.1:${PORTS[i]}"
     done
     for i in $(replicas); do notes="${notes}Another container of ${NAMES[ANALYTICS]}: $i."$'\n'; done
     [ -n "$notes" ] && printf '%s' "$notes"

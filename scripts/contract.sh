@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Counts the contract cases that each framework passes. `scripts/contract.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -40,7 +42,7 @@ mkdir -p "$RUN_DIR" || exit 1
 trap 'rm -f "${SCRATCH:?}"*' EXIT
 
 say "${DIM}Running the suite; the first run also builds the tests, which takes some minutes.$PLAIN"
-command=(cargo test --quiet --package shop-tests --test contract)
+command=(cargo test --quiet --workspace --test contract)
 case ${PROFILE:-dev} in (dev | debug) ;; (*) command+=(--profile "$PROFILE") ;; esac
 if ! steadily "${command[@]}" -- --show-output >"$SCRATCH" 2>&1; then
     cat "$SCRATCH" >&2

@@ -19,7 +19,9 @@ STEPS=(
     'invalid|user|An invalid order'
     'too-many|product|An order for more than there is'
     'outage|product|An order while notification-service is down'
+    'degraded|outage|order-service says what it does without'
     'cancel|order|The customer cancels'
+    'again|cancel|The customer cancels again'
     'logs|order|One request id through all the logs'
 )
 
@@ -30,23 +32,22 @@ step_health() {
     health=('' '' '' '' '')
     for place in $ALL; do
         command_line "curl $(base_url "$place")/health"
+        [ "$place" != $USER ] || pause 'What will they answer? Press Enter.'
         receive curl -sS -i -m 5 "$(base_url "$place")/health"
         health[place]=${BODY:-$STATUS}
-        say "    $DIM${health[place]}$PLAIN"
+        say "    $DIM${health[place]:0:73}...$PLAIN"
     done
     say ''
     for place in $ALL; do
-        check "$place" 'the framework' "${FRAMEWORKS[place]}" \
-            "$(field framework "${health[place]}" || printf '%s' "${health[place]}")"
-        check "$place" 'the state' healthy \
-            "$(field status "${health[place]}" || printf '%s' "${health[place]}")"
+        check "$place" 'its framework and state' "${FRAMEWORKS[place]}, healthy" \
+            "$(field framework "${health[place]}" || printf '%s' "${health[place]}"), $(field status "${health[place]}")"
     done
 }
 
 step_user() {
     why 'user-service keeps the users. Status 201 means that something was created; the' \
         'Location header says where.'
-    local email="ada.$RUN@example.com"
+    local email="ada-$RUN@example.com"
     ask $USER POST /api/users "{\"name\":\"Ada Lovelace\",\"email\":\"$email\"}"
     USER_ID=$(field id "$BODY")
     check $USER 'the status' 201 "$STATUS"
@@ -59,7 +60,7 @@ step_product() {
     why 'product-service keeps the stock. It asks user-service whether the seller exists.'
     STOCK=10
     ask $PRODUCT POST /api/products \
-        "{\"name\":\"Mechanical keyboard\",\"price\":19.99,\"stock\":$STOCK,\"sellerId\":\"$USER_ID\"}"
+        "{\"name\":\"Keyboard\",\"price\":19.99,\"stock\":$STOCK,\"sellerId\":\"$USER_ID\"}"
     PRODUCT_ID=$(field id "$BODY")
     check $PRODUCT 'the status' 201 "$STATUS"
     check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
@@ -77,9 +78,8 @@ step_totals() {
 }
 
 step_order() {
-    why 'order-service asks user-service and product-service concurrently, takes the stock,' \
-        'saves the order and calls notification-service. It passes our request id to each of' \
-        'them, and each logs it.'
+    why 'order-service asks user- and product-service, takes the stock, saves the order and' \
+        'calls notification-service. It passes our request id on, and each logs it.'
     REQUEST_ID="demo-$RUN"
     ask $ORDER POST /api/orders \
         "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":2}" "X-Request-Id: $REQUEST_ID"
@@ -155,82 +155,60 @@ step_too_many() {
 step_outage() {
     why 'An order needs the user and the product; the confirmation is optional. So while' \
         'notification-service is stopped, the order succeeds, with "notification": "failed".'
-    local stopping starting
-    if can_take_out; then
-        if [ -n "$COMPOSED" ]; then
-            stopping='scripts/lab.sh break notification-service stop'
-            starting='scripts/lab.sh mend'
-        else
-            stopping=$(by_hand scripts/stop.sh notification-service)
-            starting=$(by_hand scripts/start.sh notification-service)
-        fi
-        command_line "$stopping"
-        say ''
-        OUT=yes
-        take_out | sed 's/^/    /'
-        say ''
-        ask $ORDER POST /api/orders \
-            "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
-        check $ORDER 'the status' 201 "$STATUS"
-        check $ORDER 'the order' confirmed "$(field status "$BODY")"
-        check $ORDER 'the notification' failed "$(field notification "$BODY")"
-        STOCK=$((STOCK - 1))
-        say ''
-        ask $PRODUCT GET "/api/products/$PRODUCT_ID"
-        check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
-        say ''
-        say '    order-service reports this itself: it is degraded, but not unavailable.'
-        say ''
-        ask $ORDER GET /health/ready
-        check $ORDER 'the status' 200 "$STATUS"
-        check $ORDER 'its state' degraded "$(field status "$BODY")"
-        say ''
-        command_line "$starting"
-        say ''
-        bring_back || cannot_continue 'notification-service does not start again.'
-        say ''
-        ask $ORDER GET /health/ready
-        check $ORDER 'its state' ready "$(field status "$BODY")"
-    elif is_foreign $NOTIFICATION; then
-        skip 'scripts/start.sh did not start notification-service, so the demo does not stop it'
-    else
-        failed $NOTIFICATION "it should be running, but has ended; see $(log_hint)"
+    must_take_out $NOTIFICATION || return
+    command_line "$(stop_command $NOTIFICATION)"
+    take_out $NOTIFICATION >"$SCRATCH.stopped"
+    sed 's/^/    /' "$SCRATCH.stopped"
+    say ''
+    ask $ORDER POST /api/orders \
+        "{\"userId\":\"$USER_ID\",\"productId\":\"$PRODUCT_ID\",\"quantity\":1}"
+    check $ORDER 'the status' 201 "$STATUS"
+    check $ORDER 'the order' confirmed "$(field status "$BODY")"
+    check $ORDER 'the notification' failed "$(field notification "$BODY")"
+    [ "$STATUS" != 201 ] || STOCK=$((STOCK - 1))
+}
+
+step_degraded() {
+    why 'It is degraded, but not unavailable: it goes on without what is optional.'
+    if [ "$OUT" != $NOTIFICATION ]; then
+        skip 'notification-service was not stopped'
+        return
     fi
+    ask $ORDER GET /health/ready
+    check $ORDER 'the status' 200 "$STATUS"
+    check $ORDER 'its state' degraded "$(field status "$BODY")"
+    say ''
+    command_line "$(start_command $NOTIFICATION)"
+    bring_back $NOTIFICATION || cannot_continue 'notification-service does not start again.'
+    say ''
+    receive curl -sS -i -m 5 "$(base_url $ORDER)/health/ready"
+    check $ORDER 'its state now' ready "$(field status "$BODY")"
 }
 
 step_cancel() {
-    why 'Cancelling returns the stock. Cancelling a second time is a conflict.'
+    why 'Cancelling returns the stock.'
     ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
     check $ORDER 'the status' 200 "$STATUS"
     check $ORDER 'the order' cancelled "$(field status "$BODY")"
-    say ''
-    ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
-    check $ORDER 'the status' 409 "$STATUS"
-    check $ORDER 'the code' conflict "$(field code "$BODY")"
     say ''
     ask $PRODUCT GET "/api/products/$PRODUCT_ID"
     STOCK=$((STOCK + 2))
     check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
 }
 
-# Shortens the JSON lines of a log.
-in_short() {
-    local line time
-    while IFS= read -r line; do
-        if time=$(field timestamp "$line"); then
-            time=${time#*T}
-            printf '    %s%s  %-20s  %-5s  %-28s  %s  %6s ms%s\n' "$DIM" "${time%Z}" \
-                "$(field service "$line")" "$(field method "$line")" "$(field path "$line")" \
-                "$(field status "$line")" "$(field durationMs "$line")" "$PLAIN"
-        else
-            printf '    %s\n' "$line"
-        fi
-    done
+step_again() {
+    why 'The order is cancelled already, so this is a conflict: the stock is not returned twice.'
+    ask $ORDER POST "/api/orders/$ORDER_ID/cancel"
+    check $ORDER 'the status' 409 "$STATUS"
+    check $ORDER 'the code' conflict "$(field code "$BODY")"
+    say ''
+    ask $PRODUCT GET "/api/products/$PRODUCT_ID"
+    check $PRODUCT 'the stock' "$STOCK" "$(field stock "$BODY")"
 }
 
 step_logs() {
     why "The order above carried X-Request-Id: $REQUEST_ID." \
-        'Every service that took part logged that id; here are those lines, shortened.'
+        'Every service that took part logged that id; here are those lines, for people.'
     local place path foreign=''
     for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
         is_foreign "$place" && foreign=yes
@@ -243,10 +221,11 @@ step_logs() {
         if [ -n "$COMPOSED" ]; then
             command_line "scripts/lab.sh logs | grep $REQUEST_ID"
         else
-            command_line "grep -h $REQUEST_ID $RUN_DIR/*.log | sort"
+            command_line "$(by_hand "scripts/logs.sh --request $REQUEST_ID")"
         fi
         say ''
-        for place in $ALL; do logged "$place"; done | grep -- "$REQUEST_ID" | sort | in_short
+        for place in $ALL; do logged "$place"; done | grep -- "$REQUEST_ID" | sort | readable |
+            sed -e "s/ [^ ]*$REQUEST_ID.*//" -e 's/^/    /'
         say ''
         for place in $USER $PRODUCT $ORDER $NOTIFICATION; do
             case $place in

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Measures the figures of docs and README on this machine. `scripts/figures.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # The directory for raw numbers and logs.
 RUN_DIR=${RUN_DIR:-run/figures}
 # Finds the repository, also through symbolic links.
@@ -70,23 +72,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-need_cargo
 export PROFILE=${PROFILE:-release} RUN_DIR
-say "${DIM}Building by the profile $PROFILE; the first time takes some minutes.$PLAIN" >&2
-command=(cargo build --profile "$PROFILE")
-[ "$(profile_dir)" = debug ] && command=(cargo build)
-services=()
-for name in "${NAMES[@]}"; do services+=(-p "$name"); done
-# By itself: built together with them, the features of bench would be theirs, too.
-if ! "${command[@]}" "${services[@]}" || ! "${command[@]}" -p bench; then
-    complain 'The build did not work out; what cargo says about it is above.'
-    exit 1
-fi
-
-BIN_DIR=${CARGO_TARGET_DIR:-target}/$(profile_dir)
-if [ ! -x "$BIN_DIR/figures" ]; then
-    complain "cargo has built the programs, but not to $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
-    exit 1
-fi
+build "${PROGRAMS[@]}" bare figures >&2 || exit 1
 # It ends the servers when it is told to stop.
 exec "$BIN_DIR/figures" ${options[@]+"${options[@]}"}

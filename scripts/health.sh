@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Shows the health of the services. `scripts/health.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -21,6 +23,7 @@ service, and shows the responses as a table.
     scripts/health.sh                 once
     scripts/health.sh --watch         again every 2 seconds, until Ctrl-C
     scripts/health.sh --watch 10      again every 10 seconds
+    scripts/health.sh --curl          with the curl commands for it, to paste
 
 The exit status is the number of unhealthy services: those that do not answer or are
 unavailable. A degraded service counts as healthy: it works without an optional
@@ -33,7 +36,7 @@ Environment
 USAGE
 }
 
-watch=''
+watch='' show_curl=''
 while [ $# -gt 0 ]; do
     case $1 in
         (--watch)
@@ -44,8 +47,9 @@ while [ $# -gt 0 ]; do
                 (*) watch=$2 && shift ;;
             esac
             ;;
+        (--curl) show_curl=yes ;;
         (-h | --help) usage && exit 0 ;;
-        (*) misused "unknown argument $1; there are --watch and --help" ;;
+        (*) misused "unknown argument $1; there are --watch, --curl and --help" ;;
     esac
     shift
 done
@@ -123,7 +127,7 @@ row() {
                 ;;
         esac
     fi
-    line "$(printf "%-20s  $colour%-4s  %-11s$PLAIN  %-9s  %-7s  %12s  %8s" \
+    line "$(printf "%-20s $colour%-4s  %-11s$PLAIN %-9s %-7s %12s %9s" \
         "$name" "$live" "$state" "$framework" "$version" "$uptime" "$latency")"
 }
 
@@ -131,7 +135,7 @@ row() {
 print_all() {
     local i notes=''
     UNHEALTHY=0
-    line "$BOLD$(printf '%-20s  %-4s  %-11s  %-9s  %-7s  %12s  %8s' service live ready framework version uptime latency)$PLAIN"
+    line "$BOLD$(printf '%-20s %-4s  %-11s %-9s %-7s %12s %9s' service live ready framework version uptime latency)$PLAIN"
     for i in $ALL; do
         row "$i"
         [ -z "$HEALTHY" ] && UNHEALTHY=$((UNHEALTHY + 1))
@@ -147,6 +151,7 @@ print_all() {
         [ -n "$i" ] && line "    $i"
     done <<<"$notes"
     [ "$UNHEALTHY" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
+    [ -n "$show_curl" ] || return 0
     line ''
     line 'The same by hand; the last line of each response is its status and its time in seconds:'
     for i in $ALL; do

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Runs the shop in containers, for experiments. `scripts/lab.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -41,6 +43,7 @@ It uses "docker compose", else "docker-compose". .env.example lists the settings
 Environment
     BASE_PORT    port of user-service; the others follow (8001)
     RUN_DIR      the directory for the list of slow services (run)
+    START_TIMEOUT    seconds until all containers must be healthy (60)
 USAGE
 }
 

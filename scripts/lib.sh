@@ -36,7 +36,7 @@ SCRATCH=$RUN_DIR/.scratch.$$
 
 # Seconds until a service must be ready, and until it must have stopped. A service waits
 # ten seconds for its requests in flight.
-READY_WITHIN=10
+READY_WITHIN=${START_TIMEOUT:-10}
 STOP_WITHIN=12
 
 # product-service runs on any of the five frameworks, or as a program of the user. This
@@ -91,7 +91,8 @@ else
     BOLD='' DIM='' RED='' GREEN='' YELLOW='' CYAN='' PLAIN=''
 fi
 
-say() { printf '%s\n' "$*"; }
+# A closed pipe (| head) is no reason to complain.
+say() { printf '%s\n' "$*" 2>/dev/null; }
 complain() { printf '%s\n' "$*" >&2; }
 
 # The command line that runs a script on this shop.
@@ -105,8 +106,16 @@ misused() {
     exit 2
 }
 
+case $READY_WITHIN in
+    ([1-9] | [1-9][0-9] | [1-9][0-9][0-9]) ;;
+    (*) misused "START_TIMEOUT is \"$READY_WITHIN\", expected whole seconds, 1 to 999" ;;
+esac
+
+# curl without the user's ~/.curlrc, which can change what it prints and where to.
+curl() { command curl -q "$@"; }
+
 need_curl() {
-    command -v curl >/dev/null 2>&1 && return
+    type -P curl >/dev/null && return
     complain 'curl was not found; install it with "apt install curl", "dnf install curl" or "brew install curl" (https://curl.se)'
     exit 1
 }
@@ -128,15 +137,121 @@ field() {
     esac
 }
 
-# JSON indented, if jq is installed.
-pretty() {
-    if ! command -v jq >/dev/null 2>&1; then
-        printf '%s\n' "$1"
-    elif [ -n "$PLAIN" ]; then
-        printf '%s' "$1" | jq -C . 2>/dev/null || printf '%s\n' "$1"
-    else
-        printf '%s' "$1" | jq -M . 2>/dev/null || printf '%s\n' "$1"
-    fi
+# Prints JSON from standard input, which is on one line, in lines of at most 76 columns, with
+# bold keys: a colour would be hard to read on some projectors.
+fold_json() {
+    awk -v bold="$BOLD" -v plain="$PLAIN" '
+    # The place of the last space of the text that is not behind this one.
+    function last_space(text, at) {
+        while (at > 0 && substr(text, at, 1) != " ") at--
+        return at
+    }
+    {
+        line = piece = ""
+        used = width = 0
+        for (i = 1; i <= length($0); i++) {
+            c = substr($0, i, 1)
+            if (c == "\"") {
+                for (j = i + 1; j <= length($0) && (d = substr($0, j, 1)) != "\""; j++) if (d == "\\") j++
+                text = substr($0, i, j - i + 1)
+                is_key = substr($0, j + 1, 1) == ":"
+                i = j
+                # A long sentence continues on the next line.
+                while (!is_key && width + length(text) > 74 && (at = last_space(text, 74 - width)) > 1) {
+                    if (used > 1) {
+                        print line
+                        line = " "
+                    }
+                    used = used > 0
+                    piece = piece substr(text, 1, at - 1) "\n   "
+                    text = substr(text, at)
+                    width = 3
+                }
+                piece = piece (is_key ? bold text plain : text)
+                width += length(text)
+            } else if (c == ":") {
+                piece = piece ": "
+                width += 2
+            } else {
+                piece = piece c
+                width++
+            }
+            if (c != "," && i < length($0)) continue
+            if (used > 0 && used + 1 + width > 76) {
+                print line
+                line = " "
+                used = 1
+            }
+            line = line (used > 0 ? " " : "") piece
+            used += width + 1
+            piece = ""
+            width = 0
+        }
+        print line
+    }'
+}
+
+# Prints lines of logs from standard input for people: JSON becomes one short line, in the
+# colour of its service; other lines stay.
+readable() {
+    awk -v red="$RED" -v yellow="$YELLOW" -v plain="$PLAIN" -v dim="$DIM" '
+        BEGIN {
+            if (plain) {
+                colour["user-service"] = "\033[36m"
+                colour["product-service"] = "\033[32m"
+                colour["order-service"] = "\033[35m"
+                colour["notification-service"] = "\033[33m"
+                colour["analytics-service"] = "\033[34m"
+            }
+        }
+        # The fields of a flat JSON object, in order.
+        function parse(json,    at, to, c, key) {
+            count = 0
+            split("", value)
+            at = 2
+            while (substr(json, at, 1) == "\"") {
+                to = at + index(substr(json, at + 1), "\"")
+                key = substr(json, at + 1, to - at - 1)
+                at = to + 2
+                if (substr(json, at, 1) == "\"") {
+                    for (to = at + 1; (c = substr(json, to, 1)) != "\"" && c != ""; to++) if (c == "\\") to++
+                    value[key] = substr(json, at + 1, to - at - 1)
+                    at = to + 2
+                } else {
+                    match(substr(json, at), /^[^,}]*/)
+                    value[key] = substr(json, at, RLENGTH)
+                    at += RLENGTH + 1
+                }
+                keys[++count] = key
+            }
+        }
+        # tail writes the name of a file above its lines.
+        /^$/ || /^==> .* <==$/ { next }
+        !/^\{"timestamp":"/ { print; fflush(); next }
+        {
+            parse($0)
+            id = value["requestId"]
+            if (length(id) == 36) id = substr(id, 1, 8)
+            mark = value["level"] == "ERROR" ? red : value["level"] == "WARN" ? yellow : ""
+            if (value["message"] == "request") {
+                text = value["method"] " " value["path"] " " value["status"]
+                text = text sprintf(" %.1f ms", value["durationMs"])
+                if (value["cause"] != "") text = text ", " value["cause"]
+            } else {
+                text = value["level"] " " value["message"]
+                for (i = 1; i <= count; i++) {
+                    if (keys[i] ~ /^(timestamp|level|service|requestId|traceId|message)$/) continue
+                    text = text " " keys[i] "=" value[keys[i]]
+                }
+            }
+            name = value["service"]
+            short = name
+            sub(/-service$/, "", short)
+            printf "%s%s%s %s%-12s%s %s%s%s", dim, substr(value["timestamp"], 12, 12), plain,
+                colour[name], short, plain, mark, text, mark ? plain : ""
+            print id == "" ? "" : " " dim id plain
+            fflush()
+        }'
 }
 
 # Reads one response of `curl -w "$MEASURED"` from standard input. Sets BODY, STATUS (000
@@ -293,43 +408,54 @@ profile_dir() {
     esac
 }
 
-# Builds the services at the places given and sets BIN_DIR. Builds nothing if BIN_DIR is
-# already set and has the programs.
+# What every start builds: the services, and product-service on the other frameworks.
+PROGRAMS=("${NAMES[@]}" framework-comparison)
+
+# Builds the programs with the names given, and sets BIN_DIR. Every script builds with this
+# function. cargo unifies the features of the packages that it selects, so with another
+# selection it would compile the libraries again: `--workspace` always selects all of them,
+# and `--bin` limits what is built of them.
 BIN_DIR=${BIN_DIR:-}
 build() {
-    local i target command places
-    places=()
-    for i in "$@"; do is_own "$i" || places+=("$i"); done
-    [ ${#places[@]} -gt 0 ] || return 0
-    set -- "${places[@]}"
-    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$(program_for "$1")" ] && return 0
+    local name target command
     need_cargo
-    command=(cargo build)
+    command=(cargo build --workspace)
     case ${PROFILE:-dev} in
         (dev | debug) ;;
         (*) command+=(--profile "$PROFILE") ;;
     esac
-    for i in "$@"; do command+=(-p "$(program_for "$i")"); done
+    for name in "$@"; do command+=(--bin "$name"); done
     target=${CARGO_TARGET_DIR:-target}
     case $target in (/*) ;; (*) target=$ROOT/$target ;; esac
     BIN_DIR=$target/$(profile_dir)
-    if [ ! -x "$BIN_DIR/$(program_for "$1")" ]; then
+    if [ ! -x "$BIN_DIR/$1" ]; then
         say "${DIM}Building. The first build also fetches and builds the libraries: some minutes.$PLAIN"
     fi
     if ! "${command[@]}"; then
         complain 'The build failed; see the output of cargo above.'
         return 1
     fi
-    if [ ! -x "$BIN_DIR/$(program_for "$1")" ]; then
+    if [ ! -x "$BIN_DIR/$1" ]; then
         # A target directory set in cargo's own configuration.
         target=$(field target_directory "$(cargo metadata --format-version 1 --no-deps 2>/dev/null)") &&
             BIN_DIR=$target/$(profile_dir)
     fi
-    for i in "$@"; do
-        [ -x "$BIN_DIR/$(program_for "$i")" ] && continue
-        complain "cargo built $(program_for "$i"), but not in $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
+    for name in "$@"; do
+        [ -x "$BIN_DIR/$name" ] && continue
+        complain "cargo built $name, but not in $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
         return 1
     done
+}
+
+# Builds what a start of the services at the places given needs. Builds nothing if BIN_DIR is
+# already set and has their programs.
+build_services() {
+    local i missing=''
+    for i in "$@"; do
+        is_own "$i" && continue
+        [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$(program_for "$i")" ] || missing=yes
+    done
+    [ -z "$missing" ] || build "${PROGRAMS[@]}"
 }
 
 # ------------------------------------------------------------------ starting
@@ -490,7 +616,7 @@ start_shop() {
     fi
     sort_out "$@" || return 1
     [ -z "$MISSING" ] && return 0
-    build "$@" || return 1
+    build_services "$@" || return 1
     # The build may have taken minutes.
     sort_out "$@" || return 1
     [ -z "$MISSING" ] && return 0

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Builds and starts the shop. `scripts/start.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -29,6 +31,7 @@ Environment
     BASE_PORT    port of user-service; the others follow (8001)
     PROFILE      cargo profile: dev, release or dist (dev)
     RUN_DIR      the directory for logs and process ids (run)
+    START_TIMEOUT    seconds until a service must be ready (10)
     LOG_LEVEL, LOG_FORMAT, RUST_LOG    passed on to the services
 
 scripts/stop.sh stops the services again.
@@ -60,6 +63,8 @@ interrupted() {
     trap '' PIPE
     # The signal may have interrupted a `read` with its own IFS.
     IFS=$' \t\n'
+    # Nobody reads the output after a closed pipe (| head).
+    [ "$1" != 141 ] || exec >/dev/null
     say ''
     stop_started
     say "Interrupted; the services that this run started are stopped."

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Stops the shop. `scripts/stop.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Replaces a running service by one on another framework. `scripts/swap.sh --help`
+[ -n "${BASH_VERSION:-}" ] || { echo 'This script needs bash. Run it with "bash" in front, or with nothing.' >&2; exit 2; }
+set +o posix
 # Finds the repository, also through symbolic links.
 unset CDPATH
 SCRIPT=${BASH_SOURCE[0]:-}
@@ -33,6 +35,7 @@ Options
 
 Environment
     RUN_DIR      the directory for logs and process ids (run)
+    START_TIMEOUT    seconds until a service must be ready (10)
 USAGE
 }
 
@@ -91,7 +94,7 @@ start_on() {
 before=${FRAMEWORKS[PRODUCT]} own_before=$OWN_PROGRAM
 # Builds first, so that the service is down only while it starts.
 FRAMEWORKS[PRODUCT]=$framework OWN_PROGRAM=$own
-build "$PRODUCT" || exit 1
+build_services "$PRODUCT" || exit 1
 # stop_services recognises the running process by its program.
 OWN_PROGRAM=$own_before
 stop_services "$PRODUCT"

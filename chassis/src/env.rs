@@ -1,9 +1,11 @@
 //! Environment variables, read as typed values. Each has a default; the error lists every
 //! invalid value.
 
-use std::fmt::{self, Display};
+use std::cell::RefCell;
+use std::fmt::{self, Display, Write as _};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::time::Duration;
 
 type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -22,12 +24,51 @@ type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 pub struct Env<'a> {
     lookup: Box<Lookup<'a>>,
     problems: Vec<String>,
+    described: Option<Described>,
+}
+
+/// The text of `--help` on each variable read so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Described(Rc<RefCell<String>>);
+
+/// The column at which the form of a value begins, on a screen of 80.
+const FORM_AT: usize = 29;
+
+impl Described {
+    fn add(&self, name: &str, default: impl Display, expected: impl Display) {
+        // The standard has twenty for telemetry, and this one switches it on.
+        if name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT" {
+            return;
+        }
+        let variable = format!("    {name}={default}");
+        let mut text = self.0.borrow_mut();
+        // Writing to a string cannot fail.
+        let _ = if variable.len() < FORM_AT {
+            writeln!(text, "{variable:FORM_AT$}{expected}")
+        } else {
+            writeln!(text, "{variable}\n        {expected}")
+        };
+    }
+}
+
+impl Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.borrow())
+    }
 }
 
 impl Env<'static> {
     /// The environment of this process.
     pub fn process() -> Self {
         Self::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// An empty environment, which describes each variable that is read.
+    pub(crate) fn describing() -> (Self, Described) {
+        let described = Described::default();
+        let mut env = Self::new(|_| None);
+        env.described = Some(described.clone());
+        (env, described)
     }
 }
 
@@ -37,16 +78,28 @@ impl<'a> Env<'a> {
         Self {
             lookup: Box::new(lookup),
             problems: Vec::new(),
+            described: None,
         }
     }
 
     /// The value of `name`, or `default` if it is not set.
     pub fn get<T: Parameter>(&mut self, name: &str, default: T) -> T {
-        self.parsed(name, T::EXPECTED, T::parse).unwrap_or(default)
+        self.describe(name, default.shown(), T::EXPECTED);
+        self.read(name, T::EXPECTED, T::parse).unwrap_or(default)
     }
 
     /// The value of `name`, parsed with `parse`, if it is set.
     pub fn parsed<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.describe(name, "", expected);
+        self.read(name, expected, parse)
+    }
+
+    fn read<T>(
         &mut self,
         name: &str,
         expected: &str,
@@ -62,17 +115,15 @@ impl<'a> Env<'a> {
 
     /// The whole number in `name`, which must be in `range`.
     pub fn number(&mut self, name: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
+        let (least, most) = (range.start(), range.end());
+        let expected = format!("a whole number from {least} to {most}");
+        self.describe(name, default, &expected);
         let Some(value) = self.look_up(name) else {
             return default;
         };
         let number = value.parse().ok().filter(|number| range.contains(number));
         number.unwrap_or_else(|| {
-            let (least, most) = range.into_inner();
-            self.reject(
-                name,
-                &value,
-                format_args!("a whole number from {least} to {most}"),
-            );
+            self.reject(name, &value, &expected);
             default
         })
     }
@@ -88,6 +139,12 @@ impl<'a> Env<'a> {
     pub fn reject(&mut self, name: &str, value: impl fmt::Debug, expected: impl Display) {
         self.problems
             .push(format!("{name} is {value:?}, expected {expected}"));
+    }
+
+    fn describe(&self, name: &str, default: impl Display, expected: impl Display) {
+        if let Some(described) = &self.described {
+            described.add(name, default, expected);
+        }
     }
 
     /// The value of `name`, if it is set.
@@ -115,6 +172,9 @@ pub trait Parameter: Sized {
 
     /// The value, or `None` if it is invalid.
     fn parse(value: &str) -> Option<Self>;
+
+    /// The value as it would be written in the variable.
+    fn shown(&self) -> String;
 }
 
 /// The invalid environment variables, a line for each.
@@ -134,11 +194,17 @@ impl Parameter for IpAddr {
     fn parse(value: &str) -> Option<Self> {
         value.parse().ok()
     }
+    fn shown(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Parameter for u16 {
     const EXPECTED: &'static str = "a port from 0 to 65535";
     fn parse(value: &str) -> Option<Self> {
         value.parse().ok()
+    }
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }

@@ -1,31 +1,94 @@
-//! Exercise 1: product-service on axum, with one more route.
+//! Exercise 1: a small server on axum, as its guide writes one. One route is missing.
 
-use std::process::ExitCode;
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
-use axum::Router;
-use chassis::contract::api::Api;
-use chassis::serve::shutdown::Shutdown;
-use chassis::serve::{run, server};
-use chassis::telemetry;
-use framework_comparison::axum as products;
-use product_service::{App, Config, api};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
 
-fn main() -> ExitCode {
-    run(Config::read, async |config| {
-        let _log = telemetry::init(&config.service.telemetry)?;
-        let shutdown = Shutdown::on_signal()?;
-        let listener = server::bind(config.service.listen).await?;
-        let app = App::new(&config, &API, shutdown)?;
-        let service = Arc::clone(&app.service);
-        on_axum::serve(listener, routes(), app, service).await
-    })
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let listener = TcpListener::bind(exercises::address()).await?;
+    exercises::listening(listener.local_addr()?);
+    axum::serve(listener, routes().with_state(Products::default())).await
 }
 
-/// The routes of product-service. Yours is missing.
-static API: LazyLock<Api> = LazyLock::new(|| api::on("axum"));
-
-fn routes() -> Router<App> {
+fn routes() -> Router<Products> {
     // Add yours: GET /api/products/count.
-    products::routes()
+    Router::new()
+        .route("/api/products", post(create))
+        .route("/api/products/{id}", get(find).delete(remove))
+}
+
+async fn create(
+    State(products): State<Products>,
+    Json(new): Json<NewProduct>,
+) -> (StatusCode, Json<Product>) {
+    (StatusCode::CREATED, Json(products.create(new)))
+}
+
+async fn find(
+    State(products): State<Products>,
+    Path(id): Path<String>,
+) -> Result<Json<Product>, StatusCode> {
+    products.find(&id).map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn remove(State(products): State<Products>, Path(id): Path<String>) -> StatusCode {
+    if products.remove(&id) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
+}
+
+// Below, nothing names the framework.
+
+/// The body of `POST /api/products`.
+#[derive(Deserialize)]
+struct NewProduct {
+    name: String,
+    price: u64,
+}
+
+#[derive(Clone, Serialize)]
+struct Product {
+    id: String,
+    name: String,
+    price: u64,
+}
+
+/// The products in memory. Cheap to clone.
+#[derive(Clone, Default)]
+struct Products(Arc<RwLock<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    by_id: BTreeMap<String, Product>,
+    last_id: u64,
+}
+
+impl Products {
+    fn create(&self, NewProduct { name, price }: NewProduct) -> Product {
+        let mut inner = self.0.write();
+        inner.last_id += 1;
+        let id = inner.last_id.to_string();
+        let product = Product { id, name, price };
+        inner.by_id.insert(product.id.clone(), product.clone());
+        product
+    }
+
+    fn find(&self, id: &str) -> Option<Product> {
+        self.0.read().by_id.get(id).cloned()
+    }
+
+    fn remove(&self, id: &str) -> bool {
+        self.0.write().by_id.remove(id).is_some()
+    }
 }

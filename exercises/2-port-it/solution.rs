@@ -1,70 +1,45 @@
-//! Exercise 2: the route of the first exercise, on warp.
+//! Exercise 2: the server of the first exercise, on warp, with the same route.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a handler gets what the filters extract, by value"
+)]
 
-use std::process::ExitCode;
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
 
-use chassis::contract::api::Api;
-use chassis::contract::page::Page;
-use chassis::contract::reply::Reply;
-use chassis::serve::shutdown::Shutdown;
-use chassis::serve::{run, server};
-use chassis::telemetry;
-use framework_comparison::warp as products;
-use on_warp::{Answer, app, get_or_head};
-use product_service::{App, Config, api};
-use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use warp::http::StatusCode;
 use warp::path::FullPath;
-use warp::{Filter, Rejection};
+use warp::reply::{Response, json, with_status};
+use warp::{Filter, Rejection, Reply};
 
-fn main() -> ExitCode {
-    run(Config::read, async |config| {
-        let _log = telemetry::init(&config.service.telemetry)?;
-        let shutdown = Shutdown::on_signal()?;
-        let listener = server::bind(config.service.listen).await?;
-        let app = App::new(&config, &API, shutdown)?;
-        let service = Arc::clone(&app.service);
-        on_warp::serve(listener, routes(), app, service).await
-    })
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let listener = TcpListener::bind(exercises::address()).await?;
+    exercises::listening(listener.local_addr()?);
+    let server = warp::serve(routes(Products::default()));
+    server.incoming(listener).run().await;
+    Ok(())
 }
 
-/// The routes of product-service, and one more.
-static API: LazyLock<Api> = LazyLock::new(|| {
-    let mut document = api::Document::openapi();
-    document.merge(Addition::openapi());
-    Api::new(api::about("warp"), document)
-});
-
-#[derive(OpenApi)]
-#[openapi(paths(count_products))]
-struct Addition;
-
-/// The answer of `GET /api/products/count`.
-#[derive(Serialize, ToSchema)]
-struct Count {
-    /// How many products there are.
-    total: usize,
-}
-
-/// How many products there are
-#[utoipa::path(get, path = "/api/products/count", tag = "products",
-    responses((status = 200, description = "The count of all products", body = Count)))]
-fn count_products(app: &App) -> Reply {
-    // Every page contains the count of all products.
-    let total = app.products.list(Page::default()).total;
-    Reply::json(200, &Count { total })
-}
-
-fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
+fn routes(
+    products: Products,
+) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone + Send + Sync + 'static {
     let count = warp::path!("api" / "products" / "count")
-        .and(get_or_head())
-        .and(app())
-        .then(count);
-    count.or(not_count().and(products::routes()))
+        .and(warp::get().or(warp::head()).unify())
+        .and(with(products.clone()))
+        .and(warp::query())
+        .map(count);
+    count.or(not_count().and(other_routes(with(products))))
 }
 
-/// Rejects `count`, so that it is never the id of a product. warp tries one route after the
-/// other: without this filter, `DELETE` of `count` would reach the route of one product.
+/// Rejects `count`, so that it is never the id of a product. A rejection means "not this route":
+/// warp tries the next one. Without this filter, `DELETE` of `count`, or a bad query, would reach
+/// the routes of one product, which answer 404.
 fn not_count() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::path::full()
         .and_then(async |path: FullPath| {
@@ -77,6 +52,116 @@ fn not_count() -> impl Filter<Extract = (), Error = Rejection> + Copy {
         .untuple_one()
 }
 
-async fn count(app: App) -> Answer {
-    Answer(count_products(&app))
+/// The state, as an argument of a handler.
+fn with(products: Products) -> impl Filter<Extract = (Products,), Error = Infallible> + Clone {
+    warp::any().map(move || products.clone())
+}
+
+fn other_routes(
+    products: impl Filter<Extract = (Products,), Error = Infallible> + Clone + Send + Sync + 'static,
+) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let create = warp::path!("api" / "products")
+        .and(warp::post())
+        .and(products.clone())
+        .and(warp::body::json())
+        .map(create);
+    let find = warp::path!("api" / "products" / String)
+        .and(warp::get())
+        .and(products.clone())
+        .map(find);
+    let remove = warp::path!("api" / "products" / String)
+        .and(warp::delete())
+        .and(products)
+        .map(remove);
+    create.or(find).or(remove)
+}
+
+fn create(products: Products, new: NewProduct) -> impl Reply {
+    with_status(json(&products.create(new)), StatusCode::CREATED)
+}
+
+// The 404 is a response: after a rejection, warp would try the next route.
+fn find(id: String, products: Products) -> Response {
+    match products.find(&id) {
+        Some(product) => json(&product).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn remove(id: String, products: Products) -> impl Reply {
+    if products.remove(&id) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
+}
+
+fn count(products: Products, which: Which) -> impl Reply {
+    let total = products.count(which.max_price);
+    json(&Count { total })
+}
+
+// Below, nothing names the framework.
+
+/// The body of `POST /api/products`.
+#[derive(Deserialize)]
+struct NewProduct {
+    name: String,
+    price: u64,
+}
+
+#[derive(Clone, Serialize)]
+struct Product {
+    id: String,
+    name: String,
+    price: u64,
+}
+
+/// The query of `GET /api/products/count`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Which {
+    max_price: Option<u64>,
+}
+
+/// The answer to it.
+#[derive(Serialize)]
+struct Count {
+    total: usize,
+}
+
+/// The products in memory. Cheap to clone.
+#[derive(Clone, Default)]
+struct Products(Arc<RwLock<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    by_id: BTreeMap<String, Product>,
+    last_id: u64,
+}
+
+impl Products {
+    fn create(&self, NewProduct { name, price }: NewProduct) -> Product {
+        let mut inner = self.0.write();
+        inner.last_id += 1;
+        let id = inner.last_id.to_string();
+        let product = Product { id, name, price };
+        inner.by_id.insert(product.id.clone(), product.clone());
+        product
+    }
+
+    fn find(&self, id: &str) -> Option<Product> {
+        self.0.read().by_id.get(id).cloned()
+    }
+
+    fn remove(&self, id: &str) -> bool {
+        self.0.write().by_id.remove(id).is_some()
+    }
+
+    /// The number of products that cost no more than `max_price`; without it, of all.
+    fn count(&self, max_price: Option<u64>) -> usize {
+        let inner = self.0.read();
+        let affordable = |product: &&Product| max_price.is_none_or(|most| product.price <= most);
+        inner.by_id.values().filter(affordable).count()
+    }
 }

@@ -65,11 +65,6 @@ pub(crate) fn summary(got: &Result<Got, String>) -> String {
     summary
 }
 
-/// The summary with the allowed methods.
-pub(crate) fn summary_with_allow(got: &Result<Got, String>) -> String {
-    format!("{}, Allow: {}", summary(got), allowed(got))
-}
-
 /// The methods in `Allow`.
 pub(crate) fn allowed(got: &Result<Got, String>) -> &str {
     match got.as_ref().map(|got| got.header("allow")) {

@@ -30,8 +30,7 @@ pub async fn check(number: usize, program: &str) -> Result<Report, String> {
     let program = Program::try_start(program, &[("PORT", "0")])?;
     let address = program.address();
     match number {
-        1 => Ok(count::check(address, "axum").await),
-        2 => Ok(count::check(address, "warp").await),
+        1 | 2 => Ok(count::check(address).await),
         3 => Ok(errors::check(address).await),
         4 => Ok(stock::check(address).await),
         _ => Err(format!("there is no exercise {number}; use 1 to {COUNT}")),

@@ -23,14 +23,14 @@ The product API of the shop on five web frameworks, to compare them.
 
     framework-comparison serve --framework axum
 
-runs a whole product-service on axum (or rocket, poem, warp, actix-web), with the
-routes, rules and environment variables of product-service.
+runs a whole product-service on axum (or rocket, poem, warp, actix-web), with
+the routes, rules and environment variables of product-service.
 
     framework-comparison defaults
 
-runs about forty probes against the smallest server on each framework, as its guide
-writes one, and against the adapter of the lab, and prints what each does. It takes
-about 15 seconds.
+runs about forty probes against the smallest server on each framework, as its
+guide writes one, and against the adapter of the lab, and prints what each does.
+It takes about 15 seconds.
 
     framework-comparison default-server --framework axum
 
@@ -40,11 +40,16 @@ Options
     --framework NAME    axum, rocket, poem, warp or actix-web
     --format FORMAT     table, markdown or json; table by default
     --help              print this text
+    --version           print the name and the version
+
+Environment variables of serve, with their defaults and what they may be:
+
 ";
 
 /// The command to run.
 enum Command {
     Help,
+    Version,
     Serve(Framework),
     Defaults(Format),
     DefaultServer(Framework),
@@ -53,7 +58,12 @@ enum Command {
 fn main() -> ExitCode {
     match command(lexopt::Parser::from_env()) {
         Ok(Command::Help) => {
-            print!("{HELP}");
+            let (_, variables) = run::describe(Config::read);
+            print!("{HELP}{variables}");
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Version) => {
+            println!("framework-comparison {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         Ok(Command::Serve(framework)) => serve(framework),
@@ -78,6 +88,7 @@ fn command(mut arguments: lexopt::Parser) -> Result<Command, String> {
     while let Some(argument) = arguments.next().map_err(|wrong| wrong.to_string())? {
         let (name, value) = match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
             Long(name @ ("framework" | "format")) => (name.to_owned(), arguments.value()),
             Value(word) if verb.is_none() => {
                 verb = Some(word.to_string_lossy().into_owned());

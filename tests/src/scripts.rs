@@ -1,6 +1,7 @@
 //! The scripts of the repository, and a shop that they start, swap and stop.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -47,6 +48,7 @@ pub fn all() -> io::Result<Vec<PathBuf>> {
 pub struct Shop {
     base_port: u16,
     run_dir: PathBuf,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 /// The result of a script.
@@ -81,7 +83,15 @@ impl Shop {
             base_port: five_free_ports(number)
                 .ok_or("no five consecutive ports are free from 20000 on")?,
             run_dir,
+            variables: Vec::new(),
         })
+    }
+
+    /// The same with a variable in the environment of its scripts.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.push((variable, value.into()));
+        self
     }
 
     /// Runs one of the scripts on this shop.
@@ -107,6 +117,7 @@ impl Shop {
         for variable in ["LOG_LEVEL", "LOG_FORMAT", "RUST_LOG"] {
             command.env_remove(variable);
         }
+        command.envs(self.variables.iter().cloned());
         command
     }
 

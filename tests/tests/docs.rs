@@ -108,6 +108,39 @@ fn every_link_leads_somewhere() {
     );
 }
 
+/// Method, URL and body of each match.
+fn requests(text: &str, pattern: &str) -> Vec<(String, String, String)> {
+    let pattern = Regex::new(pattern).expect("a pattern");
+    let group = |found: &regex_lite::Captures<'_>, name: &str| {
+        found
+            .name(name)
+            .map_or(String::new(), |part| part.as_str().to_owned())
+    };
+    pattern
+        .captures_iter(text)
+        .map(|found| {
+            let body = group(&found, "body");
+            let method = match group(&found, "method") {
+                method if !method.is_empty() => method,
+                _ if body.is_empty() => "GET".to_owned(),
+                _ => "POST".to_owned(),
+            };
+            (method, group(&found, "url"), body)
+        })
+        .collect()
+}
+
+#[test]
+fn the_tour_in_powershell_has_the_requests_of_the_tour() {
+    let read = |name: &str| fs::read_to_string(root().join("docs").join(name)).expect("a page");
+    let tour = read("tour.md").replace("\\\n   ", "");
+    let curl = r"\$ curl -sw '\\n' (-X (?<method>[A-Z]+) )?(?<url>localhost\S+)( -H 'Content-Type: application/json')?( +-d '(?<body>[^']*)')?";
+    let send = r"\nSend (?<method>[A-Z]+) http://(?<url>\S+)( '(?<body>[^']*)')?";
+    let tour = requests(&tour, curl);
+    assert!(tour.len() > 10, "{tour:?}");
+    assert_eq!(requests(&read("powershell.md"), send), tour);
+}
+
 #[test]
 fn every_path_that_is_named_exists() {
     let mut paths = 0;

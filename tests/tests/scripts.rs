@@ -1,6 +1,7 @@
 //! The scripts: run from elsewhere they delete nothing, the demo runs the steps that it is
 //! asked for, and a swap outlives the service.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -99,7 +100,7 @@ async fn each_step_of_the_demo_runs_alone_after_those_it_needs() {
     let steps: Vec<_> = list
         .said
         .lines()
-        .filter_map(|line| line.split_whitespace().next())
+        .filter_map(|line| line.split_whitespace().nth(1))
         .collect();
     assert!(
         steps.starts_with(&["health", "user", "product"]),
@@ -121,7 +122,7 @@ async fn the_demo_skips_a_step_and_those_that_need_it() {
     let words = ["--skip", "order", "--skip", "outage"];
     let ran = run(&shop, "demo.sh", &words).await;
     for part in [
-        "1/7  Do all services run?",
+        "1/16  Do all services run?",
         "checks passed in 7 steps",
         "- The customer orders two: skipped as asked",
         "- Proof: the stock is down: needs the step \"order\"",
@@ -129,7 +130,24 @@ async fn the_demo_skips_a_step_and_those_that_need_it() {
     ] {
         assert!(ran.said.contains(part), "{part}: {}", ran.said);
     }
+    let seen = run(&shop, "demo.sh", &["--step", "6"]).await.said;
+    for part in [
+        "First, unseen: A customer signs up",
+        "6/16  Proof",
+        "in 4 steps",
+    ] {
+        assert!(seen.contains(part), "{part}: {seen}");
+    }
+    assert!(!seen.contains("2/16"), "{seen}");
+    let last = run(&shop, "demo.sh", &["--from", "15"]).await.said;
+    assert!(last.contains("15/16") && last.contains("16/16"), "{last}");
+    assert!(!last.contains("13/16"), "nothing needs it: {last}");
     for (words, refusal) in [
+        (
+            &["--step", "17"][..],
+            "--step is \"17\", expected the number of a step, 1 to 16",
+        ),
+        (&["--from"], "--from is \"\", expected the number of a step"),
         (
             &["--skip", "lunch"][..],
             "--skip is \"lunch\", expected a step",
@@ -278,4 +296,390 @@ async fn a_script_run_from_elsewhere_works_or_stops_and_deletes_nothing() {
             assert_eq!(elsewhere.files(), before, "{told}");
         }
     }
+}
+
+/// A screen of a projector.
+const SCREEN: (usize, usize) = (80, 24);
+
+#[tokio::test]
+async fn each_step_of_both_acts_passes_and_fits_a_screen() {
+    let shop = Shop::new().expect("five ports");
+    run(&shop, "start.sh", &[]).await;
+    for words in [&[][..], &["--failures"]] {
+        let ran = run(&shop, "demo.sh", words).await;
+        assert!(!ran.said.contains("SKIPPED"), "{}", ran.said);
+        let is_title = |line: &str| {
+            line.split_once('/').is_some_and(|(number, rest)| {
+                number.parse::<u8>().is_ok() && rest.starts_with(|c: char| c.is_ascii_digit())
+            })
+        };
+        let lines: Vec<_> = ran.said.lines().collect();
+        let starts: Vec<_> = (0..lines.len()).filter(|&at| is_title(lines[at])).collect();
+        assert!(starts.len() >= 9, "{starts:?} in {}", ran.said);
+        let summary = lines.iter().position(|line| line.contains("checks passed"));
+        let ends = starts[1..].iter().copied().chain(summary);
+        for (start, end) in starts.iter().copied().zip(ends) {
+            let step = &lines[start..end];
+            let too_long = step.iter().find(|line| line.chars().count() > SCREEN.0);
+            assert_eq!(too_long, None, "in {}", step[0]);
+            // The empty line before the next step becomes the prompt of --pause.
+            assert!(step.len() <= SCREEN.1, "{} lines: {step:#?}", step.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_paused_demo_waits_between_a_command_and_its_response() {
+    let shop = Shop::new().expect("five ports");
+    run(&shop, "start.sh", &["user-service"]).await;
+    let said = run(&shop, "demo.sh", &["--step", "2", "--pause"])
+        .await
+        .said;
+    let at = |part: &str| {
+        said.find(part)
+            .unwrap_or_else(|| panic!("no {part} in {said}"))
+    };
+    assert!(at("    curl -i -X POST") < at("What will it answer? Press Enter."));
+    assert!(at("What will it answer? Press Enter.") < at("HTTP/1.1 201"));
+
+    // It completed a shop that others use.
+    assert!(said.contains("Part of the shop already ran"), "{said}");
+    for service in SERVICES {
+        let health = raw::get(shop.address(service), "/health").await;
+        assert_eq!(health.map(|got| got.status), Ok(200), "{service}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_a_request_is_short_lines_in_their_order() {
+    let shop = Shop::new().expect("five ports");
+    run(&shop, "start.sh", &[]).await;
+    run(&shop, "demo.sh", &["--only", "order"]).await;
+    let log = fs::read_to_string(shop.run_dir().join("order-service.log")).expect("a log");
+    let id = log.split("\"requestId\":\"demo-").nth(1).expect("an id");
+    let id = format!("demo-{}", id.split('"').next().unwrap_or_default());
+    let shown = run(&shop, "logs.sh", &["--request", &id]).await.said;
+    let shown: Vec<&str> = shown.trim().lines().collect();
+    assert_eq!(shown.len(), 5, "{shown:?}");
+    let last = shown[4];
+    assert!(
+        last.contains(" order        POST /api/orders 201 "),
+        "{last}"
+    );
+    assert!(last.ends_with(&format!(" ms {id}")), "{last}");
+
+    let all = run(&shop, "logs.sh", &["--once", "order-service"])
+        .await
+        .said;
+    assert!(all.contains("INFO listening address=127.0.0.1"), "{all}");
+    assert!(!all.contains("/health"), "polls are at debug: {all}");
+    let unknown = shop
+        .run("logs.sh", &["--request", "nobody"])
+        .await
+        .expect("it ends");
+    assert!(
+        !unknown.worked && unknown.said.contains("No line has"),
+        "{}",
+        unknown.said
+    );
+}
+
+#[tokio::test]
+async fn tables_fit_a_screen_and_a_curlrc_changes_nothing() {
+    let home = env::temp_dir().join(format!("home-{}", process::id()));
+    fs::create_dir_all(&home).expect("a directory");
+    // Each of these would change what a script reads.
+    fs::write(home.join(".curlrc"), "remote-name-all\ninclude\nverbose\n").expect("a file");
+    let shop = Shop::new().expect("five ports").with("HOME", &home);
+    for (script, words) in [
+        ("start.sh", &[][..]),
+        ("health.sh", &[]),
+        ("demo.sh", &["--only", "user"]),
+    ] {
+        let ran = run(&shop, script, words).await;
+        let long = ran
+            .said
+            .lines()
+            .find(|line| line.chars().count() > SCREEN.0);
+        assert_eq!(long, None, "{script}");
+        assert!(
+            !ran.said.contains("curl -s"),
+            "only on request: {}",
+            ran.said
+        );
+    }
+    let asked = run(&shop, "health.sh", &["--curl"]).await.said;
+    assert_eq!(asked.matches("curl -s -m 2").count(), 5, "{asked}");
+    fs::remove_dir_all(home).expect("it is there");
+}
+
+#[tokio::test]
+async fn a_start_that_takes_too_long_says_so() {
+    let shop = Shop::new()
+        .expect("five ports")
+        .with("START_TIMEOUT", "soon");
+    let refused = shop.run("start.sh", &[]).await.expect("it ends");
+    let expected = "START_TIMEOUT is \"soon\", expected whole seconds, 1 to 999";
+    assert!(
+        !refused.worked && refused.said.contains(expected),
+        "{}",
+        refused.said
+    );
+}
+
+/// The values of variables in a `.env` file, as scripts/lab.sh reads them.
+fn settings(env_file: &str, names: &[&str]) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = env::temp_dir().join(format!("settings-{}", process::id()));
+    fs::create_dir_all(&folder).expect("a directory");
+    fs::write(folder.join(".env"), env_file).expect("a file");
+    let read = names.iter().map(|name| {
+        let script = ". \"$1/scripts/lib.sh\"; . \"$1/scripts/compose.sh\"; setting \"$2\"";
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", script, "bash"])
+            .arg(root.canonicalize().expect("it is there"))
+            .arg(name)
+            .current_dir(&folder)
+            .env("FROM_ENVIRONMENT", "");
+        let ended = harness::process::run(&mut command, TIMEOUT).expect("it ends");
+        assert_eq!(ended.stderr, "", "{name}");
+        ended.stdout
+    });
+    let read = read.collect();
+    fs::remove_dir_all(folder).expect("it is there");
+    read
+}
+
+#[test]
+fn a_env_file_is_read_as_compose_reads_it() {
+    let file = "# the ports\r\nFIRST=18001\r\nexport EXPORTED=1\n  SPACED = two words  \n\
+        QUOTED=\"18002\" # why\nSINGLE='a # b'\nCOMMENTED=3 # three\nHASH=a#b\nTWICE=1\nTWICE=2\n\
+        EMPTY=\n#OFF=1\nFROM_ENVIRONMENT=4\nFIRST_TOO=5\n";
+    let names = [
+        "FIRST",
+        "EXPORTED",
+        "SPACED",
+        "QUOTED",
+        "SINGLE",
+        "COMMENTED",
+        "HASH",
+        "TWICE",
+        "EMPTY",
+        "OFF",
+        "FROM_ENVIRONMENT",
+        "ABSENT",
+    ];
+    let expected = [
+        "18001",
+        "1",
+        "two words",
+        "18002",
+        "a # b",
+        "3",
+        "a#b",
+        "2",
+        "",
+        "",
+        "",
+        "",
+    ];
+    assert_eq!(settings(file, &names), expected);
+}
+
+#[test]
+fn a_script_in_another_shell_runs_or_says_that_it_needs_bash() {
+    for script in scripts::all().expect("they can be read") {
+        let text = fs::read_to_string(&script).expect("text");
+        if !text.starts_with("#!/usr/bin/env bash\n") {
+            continue;
+        }
+        // On some systems sh is bash.
+        let mut command = Command::new("sh");
+        let ended = harness::process::run(command.arg(&script).arg("--help"), TIMEOUT);
+        let ended = ended.expect("it ends");
+        let refuses = ended.status == Some(2)
+            && ended.stderr.lines().count() == 1
+            && ended.stderr.contains("needs bash");
+        assert!(ended.status == Some(0) || refuses, "{script:?}: {ended:?}");
+    }
+}
+
+/// A directory with programs that only note their arguments, for `PATH`.
+fn noting(programs: &[&str]) -> PathBuf {
+    let folder = env::temp_dir().join(format!("noting-{}", process::id()));
+    fs::create_dir_all(&folder).expect("a directory");
+    for name in programs {
+        let program = folder.join(name);
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>'{}/noted'\nexit 1\n",
+            folder.display()
+        );
+        fs::write(&program, script).expect("is written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("can be run");
+    }
+    folder
+}
+
+#[tokio::test]
+async fn every_script_builds_from_the_same_selection_of_packages() {
+    let folder = noting(&["cargo", "wrk", "oha"]);
+    let mut path = folder.clone().into_os_string();
+    path.push(":");
+    path.push(env::var_os("PATH").unwrap_or_default());
+    let shop = Shop::new()
+        .expect("five ports")
+        .with("PATH", path)
+        .with("BIN_DIR", "");
+    let runs: [(&str, &[&str]); 5] = [
+        ("start.sh", &["user-service"]),
+        ("demo.sh", &[]),
+        ("contract.sh", &[]),
+        ("compare.sh", &["--smoke"]),
+        ("figures.sh", &["--smoke", "lines"]),
+    ];
+    for (script, words) in runs {
+        let ran = shop.run(script, words).await.expect("it ends");
+        assert!(!ran.worked, "{script}: {}", ran.said);
+        let noted = fs::read_to_string(folder.join("noted"));
+        let noted = noted.unwrap_or_else(|_| panic!("{script} calls no cargo: {}", ran.said));
+        for command in noted.lines() {
+            // A package would be another selection, so another build of the libraries.
+            let selects_all = command.contains(" --workspace") && !command.contains(" -p ");
+            assert!(selects_all, "{script}: cargo {command}");
+        }
+        fs::remove_file(folder.join("noted")).expect("it is there");
+    }
+    fs::remove_dir_all(folder).expect("it is there");
+
+    // The others call the same function, and nothing else of cargo that compiles.
+    for script in scripts::all().expect("they can be read") {
+        let text = fs::read_to_string(&script).expect("text");
+        let inside = script
+            .parent()
+            .is_some_and(|folder| folder.ends_with("scripts"));
+        for line in text
+            .lines()
+            .filter(|line| inside && !line.trim().starts_with('#'))
+        {
+            let is_help = line.contains("cargo install") || line.contains("complain");
+            let selects = line.contains("cargo run") || line.contains("--package");
+            assert!(is_help || !selects, "{}: {line}", script.display());
+        }
+    }
+}
+
+/// The features of each package in a build of the whole workspace, with these kinds of
+/// dependencies.
+fn features(edges: &str) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command
+        .args([
+            "tree",
+            "--workspace",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+        ])
+        .args(["--format", "{p} {f}", "--edges", edges])
+        .current_dir(root);
+    let ended = harness::process::run(&mut command, 4 * TIMEOUT).expect("it ends");
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let lines = ended.stdout.lines();
+    let lines = lines.map(|line| line.trim_end_matches(" (*)").trim_end().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// Otherwise `cargo test` and `scripts/contract.sh` compile libraries that `scripts/start.sh` has
+/// compiled before, with other features.
+#[test]
+fn the_tests_need_no_feature_of_a_library_that_the_programs_do_not() {
+    let programs = features("no-dev");
+    let tests = features("all");
+    let name = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let built: BTreeSet<_> = programs.iter().map(|line| name(line)).collect();
+    let again: Vec<_> = tests
+        .difference(&programs)
+        // The crates of this workspace have their path in the line.
+        .filter(|line| built.contains(&name(line)) && !line.contains(" (/"))
+        .collect();
+    assert!(again.is_empty(), "with other features in tests: {again:#?}");
+    assert!(programs.len() > 100, "{programs:?}");
+}
+
+#[test]
+fn an_exercise_can_be_started_put_away_and_passed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let copy = env::temp_dir().join(format!("exercises-{}", process::id()));
+    fs::create_dir_all(&copy).expect("a directory");
+    for folder in ["scripts", "exercises"] {
+        let mut command = Command::new("cp");
+        command.arg("-R").arg(root.join(folder)).arg(&copy);
+        harness::process::run(&mut command, TIMEOUT).expect("a copy");
+    }
+    // What a learner has done here is not part of this test.
+    for learned in ["src/bin", "put-away"] {
+        let _ = fs::remove_dir_all(copy.join("exercises").join(learned));
+    }
+    for number in 1..=5 {
+        let _ = fs::remove_file(copy.join(format!("exercises/.passed-{number}")));
+    }
+    let exercise = |words: &[&str]| {
+        let mut command = Command::new(copy.join("scripts/exercise.sh"));
+        command
+            .args(words)
+            .env("NO_COLOR", "1")
+            .env_remove("RUN_DIR");
+        let ended = harness::process::run(&mut command, TIMEOUT).expect("it ends");
+        assert_eq!(ended.status, Some(0), "{words:?}: {}", ended.stderr);
+        ended.stdout
+    };
+    let list = || {
+        let table = exercise(&["list"]);
+        let first = table.lines().find(|line| line.starts_with("1 "));
+        let state = first
+            .and_then(|line| line.split("easy").nth(1))
+            .unwrap_or_default();
+        let last = table.lines().last().unwrap_or_default().to_owned();
+        assert!(table.lines().all(|line| line.len() <= SCREEN.0), "{table}");
+        (state.trim().to_owned(), last)
+    };
+    let told = |state: &str, next: &str| {
+        (
+            state.to_owned(),
+            format!("Next:  scripts/exercise.sh {next}"),
+        )
+    };
+    let file = copy.join("exercises/src/bin/exercise-1.rs");
+
+    assert_eq!(list(), told("-", "start 1"));
+    let task = exercise(&["start", "1"]);
+    assert!(
+        task.lines().all(|line| line.chars().count() <= SCREEN.0),
+        "{task}"
+    );
+    for link in task
+        .split('(')
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+    {
+        let is_path = link.contains('/') && !link.contains(' ');
+        assert!(!is_path || root.join(link).exists(), "{link} in {task}");
+    }
+    assert!(!task.contains("]("), "{task}");
+    assert_eq!(list(), told("started", "check 1"));
+    fs::write(&file, "mine").expect("is written");
+    exercise(&["put-away", "1"]);
+    assert!(!file.exists());
+    assert_eq!(list(), told("put away", "start 1"));
+    exercise(&["start", "1"]);
+    assert_eq!(fs::read_to_string(&file).ok().as_deref(), Some("mine"));
+    // What `check` does with a file that passes.
+    fs::copy(&file, copy.join("exercises/.passed-1")).expect("a copy");
+    assert_eq!(list(), told("passed", "start 2"));
+    fs::write(&file, "changed").expect("is written");
+    assert_eq!(list(), told("started", "check 1"));
+    fs::remove_dir_all(copy).expect("it is there");
 }

@@ -1,5 +1,6 @@
 //! The results as Markdown, in aligned tables that are readable in a terminal and in a browser.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bench::measure::load::FixedRate;
@@ -16,6 +17,8 @@ pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
         "<!-- Written by scripts/compare.sh; the next run overwrites changes. -->\n\n\
          # The frameworks, measured\n\n",
     );
+    text += &summary(results);
+    text += "## How it was measured\n\n";
     text += &origin(results);
     text += &how_to_read(results);
     for picture in pictures {
@@ -28,6 +31,99 @@ pub(crate) fn whole(results: &Results, pictures: &[&str]) -> String {
     text += &costs(results);
     text.truncate(text.trim_end().len());
     text + "\n"
+}
+
+/// What the summary tells, in its order.
+const SUMMARY: [(&str, Quantity); 10] = [
+    ("requests per second", Quantity::Throughput),
+    ("CPU per request", Quantity::CpuPerRequest),
+    ("p99 latency at the same rate", Quantity::FixedRateP99),
+    ("start to ready, ms", Quantity::StartToReady),
+    ("memory idle, MiB", Quantity::MemoryIdle),
+    ("memory under load, MiB", Quantity::MemoryUnderLoad),
+    ("memory per connection, KiB", Quantity::MemoryPerConnection),
+    ("binary of a bare server, MiB", Quantity::BinarySize),
+    ("clean build of a bare server, s", Quantity::CleanBuild),
+    ("lines of the adapter", Quantity::AdapterLines),
+];
+
+/// The results in ten lines: for a quantity with one figure, its range; for one that was
+/// measured under several loads, how many pairs of servers differ.
+fn summary(results: &Results) -> String {
+    let lines = SUMMARY.iter().filter_map(|(title, quantity)| {
+        let figures = results.figures.iter();
+        let figures: Vec<&Figure> = figures
+            .filter(|figure| figure.key.quantity == *quantity)
+            .collect();
+        let told = if figures.iter().any(|figure| figure.key.request.is_some()) {
+            differing(results, &figures)
+        } else {
+            range(results, figures.first()?)
+        };
+        Some(format!("- {title}: {}\n", told?))
+    });
+    let lines: String = lines.collect();
+    format!(
+        "## In ten lines\n\n\
+         A pair of servers differs if one is *ahead* of the other, as explained below. The other\n\
+         lines have the lowest and the highest median.\n\n{lines}\n"
+    )
+}
+
+/// The frameworks and peers with a figure that is not void.
+fn ranked<'a>(results: &Results, figure: &'a Figure) -> impl Iterator<Item = &'a Measured> {
+    figure.servers.iter().filter(|one| {
+        let mut servers = results.servers.iter();
+        let is_ranked = servers.any(|server| server.name == one.name && server.kind.is_ranked());
+        is_ranked && one.spread.is_some()
+    })
+}
+
+/// How many pairs differ, and who was behind how often.
+fn differing(results: &Results, figures: &[&Figure]) -> Option<String> {
+    let (mut pairs, mut differ) = (0, 0);
+    let mut behind: BTreeMap<&str, usize> = BTreeMap::new();
+    for figure in figures {
+        if figure.verdict == Verdict::TooFewRounds {
+            return Some("too few rounds to tell".to_owned());
+        }
+        let servers: Vec<&Measured> = ranked(results, figure).collect();
+        pairs += servers.len() * servers.len().saturating_sub(1) / 2;
+        for name in servers.iter().flat_map(|one| &one.ahead_of) {
+            differ += 1;
+            *behind.entry(name).or_default() += 1;
+        }
+    }
+    let mut behind: Vec<_> = behind.into_iter().collect();
+    behind.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    let behind = behind.iter().map(|(name, times)| format!("{name} {times}"));
+    let behind: Vec<String> = behind.collect();
+    let who = if behind.is_empty() {
+        String::new()
+    } else {
+        format!("; behind: {}", behind.join(", "))
+    };
+    (pairs > 0).then(|| format!("{differ} of {pairs} pairs differ{who}"))
+}
+
+/// The lowest and the highest median, and whose they are.
+fn range(results: &Results, figure: &Figure) -> Option<String> {
+    let medians = || ranked(results, figure).filter_map(|one| Some((one.spread?.median, one)));
+    let (least, lowest) = medians().min_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    let (most, highest) = medians().max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    let digits = number_digits(figure.key.quantity, most);
+    let number = |number| thousands(number, digits);
+    let verdict = match figure.verdict {
+        Verdict::Exact | Verdict::Different => String::new(),
+        Verdict::NoDifference | Verdict::TooFewRounds => format!("; {figure}"),
+    };
+    Some(format!(
+        "{} ({}) to {} ({}){verdict}",
+        number(least),
+        lowest.name,
+        number(most),
+        highest.name
+    ))
 }
 
 /// The origin of the figures.
@@ -293,10 +389,7 @@ fn cell(measured: &Measured, quantity: Quantity) -> String {
     else {
         return "VOID".to_owned();
     };
-    let digits = match quantity {
-        Quantity::Crates | Quantity::AdapterLines => 0,
-        _ => digits(greatest),
-    };
+    let digits = number_digits(quantity, greatest);
     let number = |number| thousands(number, digits);
     if measured.samples.len() < 2 {
         return number(median);
@@ -307,6 +400,14 @@ fn cell(measured: &Measured, quantity: Quantity) -> String {
         number(least),
         number(greatest)
     )
+}
+
+/// The decimals of figures of which this is the greatest.
+fn number_digits(quantity: Quantity, greatest: f64) -> usize {
+    match quantity {
+        Quantity::Crates | Quantity::AdapterLines => 0,
+        _ => digits(greatest),
+    }
 }
 
 fn title(request: Request) -> String {
@@ -351,6 +452,8 @@ mod tests {
             "- memory idle, MiB: no difference\n",
             "\n\n![throughput](throughput.svg)\n\n## As fast",
             "hides pauses (coordinated omission)",
+            "\n- requests per second: 2 of 3 pairs differ; behind: rocket 2\n",
+            "\n- memory idle, MiB: ",
         ] {
             assert!(text.contains(said), "{said} is not in:\n{text}");
         }

@@ -65,7 +65,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Whether it keeps the whole contract, so that it can be compared with others.
-    fn is_ranked(self) -> bool {
+    pub(crate) fn is_ranked(self) -> bool {
         matches!(self, Self::Framework | Self::Peer)
     }
 }

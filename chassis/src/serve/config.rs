@@ -111,6 +111,9 @@ impl Parameter for ServiceName {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         (value.len() <= 64 && value.chars().all(allowed)).then(|| Self(value.to_owned()))
     }
+    fn shown(&self) -> String {
+        self.0.clone()
+    }
 }
 
 #[cfg(test)]

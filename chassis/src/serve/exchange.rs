@@ -158,12 +158,9 @@ impl Exchange {
         spans::end_server(self.context.span(), status);
         let duration_ms = milliseconds(taken);
         let (method, path, cause) = (self.method, self.path.as_str(), self.context.cause());
-        // The formatter takes the ids from the context of the event.
-        self.context.clone().enter(|| {
-            // A stream that fails has sent its status before. 501 is about what the client
-            // sends.
-            if status >= 500 && status != 501 || cause.is_some() {
-                tracing::error!(
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
                     method,
                     route,
                     path,
@@ -171,16 +168,25 @@ impl Exchange {
                     durationMs = duration_ms,
                     cause,
                     "request"
-                );
+                )
+            };
+        }
+        // The formatter takes the ids from the context of the event.
+        self.context.clone().enter(|| {
+            let is_poll = self.route.is_some_and(Route::is_always_open);
+            // A stream that fails has sent its status before. 501 is about what the client
+            // sends.
+            let is_failure = status >= 500 && status != 501 || cause.is_some();
+            if is_poll && status == 503 {
+                // The service says that it is not ready: something else is wrong.
+                line!(warn);
+            } else if is_failure {
+                line!(error);
+            } else if is_poll {
+                // Machines ask every few seconds.
+                line!(debug);
             } else {
-                tracing::info!(
-                    method,
-                    route,
-                    path,
-                    status,
-                    durationMs = duration_ms,
-                    "request"
-                );
+                line!(info);
             }
         });
     }

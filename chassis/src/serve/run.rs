@@ -20,13 +20,20 @@ const SHARE_OF_CORES: usize = 4;
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
 const USAGE: &str = "\
-One service of the shop. Environment variables configure it; its README lists them.
-
     (no argument)    run until SIGTERM or SIGINT
-    healthcheck      ask the running service, on HOST and PORT, whether it is alive:
-                     exit status 0 if it is, 1 if not
+    healthcheck      ask the running service, on HOST and PORT, whether it is
+                     alive: exit status 0 if it is, 1 if not
     --help           print this text
-    --version        print the version";
+    --version        print the name and the version
+
+Environment variables, with their defaults and what they may be:
+
+";
+
+/// More than the table has: the variables that are read only with a collector.
+const TELEMETRY: &str = "
+With a collector, all OTEL_* variables in docs/architecture.md count. NO_COLOR
+disables the colours of LOG_FORMAT=pretty.";
 
 /// Why a service could not start, or had to stop.
 #[derive(Debug)]
@@ -105,11 +112,15 @@ pub fn run<C: AsRef<ServiceConfig>>(
             Ok(())
         }),
         ["--help" | "-h"] => {
-            print(USAGE);
+            let (name, variables) = describe(read);
+            print(&format!(
+                "{name}, one service of the shop\n\n{USAGE}{variables}{TELEMETRY}"
+            ));
             ExitCode::SUCCESS
         }
         ["--version" | "-V"] => {
-            print(env!("CARGO_PKG_VERSION"));
+            let (name, _) = describe(read);
+            print(&format!("{name} {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         [
@@ -122,6 +133,16 @@ pub fn run<C: AsRef<ServiceConfig>>(
             ExitCode::from(2)
         }
     }
+}
+
+/// The default name of the service whose configuration `read` reads, and the text of `--help`
+/// on its environment variables.
+pub fn describe<C: AsRef<ServiceConfig>>(
+    read: impl FnOnce(Env<'static>) -> Result<C, ConfigError>,
+) -> (String, String) {
+    let (env, described) = Env::describing();
+    let name = read(env).map(|config| config.as_ref().name.clone());
+    (name.unwrap_or_default(), described.to_string())
 }
 
 /// Runs a service until it stops. For a program that reads its own arguments; others call

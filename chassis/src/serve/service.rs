@@ -184,6 +184,7 @@ impl Service {
             Readied::Ready
         };
         let code = if status == Readied::Unavailable {
+            Context::current().record_cause(not_ready(&dependencies));
             503
         } else {
             200
@@ -224,6 +225,19 @@ impl Service {
             Err(cause) => return ApiError::internal(cause).reply(),
         };
         Reply::ok(format, text.into_bytes()).with_header("vary", "Accept")
+    }
+}
+
+/// Why a service is not ready, for its log.
+fn not_ready(dependencies: &[DependencyState]) -> String {
+    let missing = dependencies
+        .iter()
+        .filter(|one| one.required && !one.can_be_called());
+    let missing: Vec<_> = missing.map(|one| one.name).collect();
+    if missing.is_empty() {
+        "shutting down".to_owned()
+    } else {
+        format!("unavailable without {}", missing.join(" and "))
     }
 }
 

@@ -57,6 +57,9 @@ impl Parameter for LogLevel {
         };
         Some(Self(level))
     }
+    fn shown(&self) -> String {
+        self.0.to_string().to_ascii_lowercase()
+    }
 }
 
 /// The crates that may be in a service: each writes log lines under its own name.
@@ -70,6 +73,9 @@ impl Parameter for Targets {
     fn parse(value: &str) -> Option<Self> {
         let known = value.split(',').all(is_directive);
         known.then(|| Self::from_str(value).ok())?
+    }
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -106,6 +112,13 @@ impl Parameter for LogFormat {
             "pretty" => Some(Self::Pretty),
             _ => None,
         }
+    }
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::Json => "json",
+            Self::Pretty => "pretty",
+        };
+        name.to_owned()
     }
 }
 

@@ -131,12 +131,27 @@ impl Lines {
             (true, _) => ("\x1b[2m", "\x1b[0m"),
         };
         let now = Timestamp::now().to_string();
-        write!(
-            line,
-            "{} {colour}{level:5}{plain} {}",
-            &now[11..23],
-            self.service
-        )?;
+        let service = &self.service;
+        let time = &now[11..23];
+        write!(line, "{time} {colour}{level:5}{plain} {service}")?;
+        let mut request = RequestFields::default();
+        event.record(&mut request);
+        if let RequestFields {
+            method: Some(method),
+            path: Some(path),
+            status: Some(status),
+            duration: Some(duration),
+            cause,
+        } = request
+        {
+            write!(line, " {method} {path} {status} {duration:.1} ms")?;
+            Context::with_current(|context| write!(line, " {}", short(context.request_id())))
+                .unwrap_or(Ok(()))?;
+            if let Some(cause) = cause {
+                write!(line, ": {cause}")?;
+            }
+            return line.write_str("\n");
+        }
         let mut fields = PlainFields {
             line,
             result: Ok(()),
@@ -205,6 +220,52 @@ impl Visit for JsonFields<'_, '_> {
             line.write_char('"')
         });
     }
+}
+
+/// The first part of an id that this service made; another one whole.
+fn short(request_id: &str) -> &str {
+    let is_uuid = request_id.len() == 36 && request_id.as_bytes()[8] == b'-';
+    if is_uuid {
+        &request_id[..8]
+    } else {
+        request_id
+    }
+}
+
+/// The fields of the line of a request.
+#[derive(Default)]
+struct RequestFields {
+    method: Option<String>,
+    path: Option<String>,
+    status: Option<u64>,
+    duration: Option<f64>,
+    cause: Option<String>,
+}
+
+impl Visit for RequestFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let text = match field.name() {
+            "method" => &mut self.method,
+            "path" => &mut self.path,
+            "cause" => &mut self.cause,
+            _ => return,
+        };
+        *text = Some(value.to_owned());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "status" {
+            self.status = Some(value);
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "durationMs" {
+            self.duration = Some(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
 struct PlainFields<'a, 'w> {
@@ -325,6 +386,33 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains('\x1b'), "{line}");
+    }
+
+    #[test]
+    fn a_pretty_line_of_a_request_has_what_a_person_looks_for_and_no_more() {
+        let of_request = |id, cause: Option<&str>| {
+            let context = Context::new(Some(id), None);
+            logged(LogFormat::Pretty, || {
+                context.enter(|| {
+                    tracing::warn!(
+                        method = "GET",
+                        route = "/api/users/{id}",
+                        path = "/api/users/1",
+                        status = 404_u16,
+                        durationMs = 0.3125,
+                        cause,
+                        "request"
+                    );
+                });
+            })
+        };
+        let line = of_request("b56c62e0-1111-4222-8333-444455556666", None);
+        let expected = " WARN  user-service GET /api/users/1 404 0.3 ms b56c62e0\n";
+        assert!(line.ends_with(expected), "{line}");
+        assert!(line.len() <= 80, "{line}");
+        let line = of_request("demo-1", Some("the disk is full"));
+        let expected = " /api/users/1 404 0.3 ms demo-1: the disk is full\n";
+        assert!(line.ends_with(expected), "{line}");
     }
 
     #[test]

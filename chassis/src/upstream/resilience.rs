@@ -145,6 +145,13 @@ impl Parameter for Switch {
             _ => None,
         }
     }
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::On => "on",
+            Self::Off => "off",
+        };
+        name.to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,9 @@ impl Parameter for UpstreamUrl {
             authority,
         })
     }
+    fn shown(&self) -> String {
+        self.url.clone()
+    }
 }
 
 #[cfg(test)]

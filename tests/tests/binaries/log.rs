@@ -44,11 +44,13 @@ async fn each_request_leaves_one_line_of_json() {
     for service in PROGRAMS {
         let refusing = Stub::refusing().await;
         let nobody = refusing.url();
-        let urls: Vec<_> = upstream_variables(service)
+        let mut variables: Vec<_> = upstream_variables(service)
             .iter()
             .map(|name| (*name, nobody.as_str()))
             .collect();
-        let program = Program::start(service, &urls);
+        // The lines of health and metrics are at this level.
+        variables.push(("RUST_LOG", "info,chassis::serve::exchange=debug"));
+        let program = Program::start(service, &variables);
         let mut cases = vec![
             ("GET", "/health", "/health", 200),
             ("HEAD", "/health", "/health", 200),
@@ -135,7 +137,8 @@ async fn each_request_leaves_one_line_of_json() {
                     .is_some_and(|time| moment.is_match(time)),
                 "{service}: {line}"
             );
-            assert_eq!(line["level"], "INFO", "{service}: {line}");
+            let level = if *route == "/health" { "DEBUG" } else { "INFO" };
+            assert_eq!(line["level"], level, "{service}: {line}");
             assert_eq!(line["service"], service_in(service), "{line}");
             assert!(
                 line["traceId"].as_str().is_some_and(|id| hex.is_match(id)),
@@ -299,8 +302,8 @@ async fn a_notification_that_failed_is_logged_with_the_id_of_its_order() {
 async fn variables_set_the_level_and_format_of_the_log() {
     for service in PROGRAMS {
         let program = Program::start(service, &[("RUST_LOG", "info"), ("LOG_LEVEL", "error")]);
-        let health = request("GET", "/health", &[("x-request-id", "demo-1")], b"");
-        raw::exchange(program.address(), &health)
+        let document = request("GET", "/openapi.json", &[("x-request-id", "demo-1")], b"");
+        raw::exchange(program.address(), &document)
             .await
             .expect("an answer")
             .expect(200);
@@ -309,11 +312,53 @@ async fn variables_set_the_level_and_format_of_the_log() {
 
         // Also at debug, each line is JSON, including those of libraries.
         let program = Program::start(service, &[("LOG_LEVEL", "debug")]);
-        raw::exchange(program.address(), &health)
+        raw::exchange(program.address(), &document)
             .await
             .expect("an answer")
             .expect(200);
         lines_of(&program, &BTreeSet::from(["demo-1".to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn polls_are_at_debug_and_a_service_that_is_not_ready_says_without_what() {
+    let nobody = Stub::refusing().await;
+    let url = nobody.url();
+    for service in PROGRAMS {
+        let upstreams = upstream_variables(service);
+        let urls: Vec<_> = upstreams.iter().map(|name| (*name, url.as_str())).collect();
+        let program = Program::start(service, &urls);
+        let paths = ["/health", "/metrics", "/health/ready", "/openapi.json"];
+        for (path, id) in paths.into_iter().zip(["1", "2", "3", "4"]) {
+            let polled = request("GET", path, &[("x-request-id", id)], b"");
+            let got = raw::exchange(program.address(), &polled).await;
+            got.expect("an answer");
+        }
+        let lines = lines_of(&program, &BTreeSet::from(["4".to_owned()]));
+        let lines: Vec<_> = lines
+            .iter()
+            .filter(|line| line["message"] == "request")
+            .map(|line| {
+                (
+                    line["level"].as_str(),
+                    line["path"].as_str(),
+                    line["cause"].as_str(),
+                )
+            })
+            .collect();
+        let last = (Some("INFO"), Some("/openapi.json"), None);
+        let without = match service_in(service) {
+            "order-service" => "unavailable without user-service and product-service",
+            // The others need nobody for all of their work.
+            _ => "",
+        };
+        let ready = (Some("WARN"), Some("/health/ready"), Some(without));
+        let expected = if without.is_empty() {
+            vec![last]
+        } else {
+            vec![ready, last]
+        };
+        assert_eq!(lines, expected, "{service}");
     }
 }
 

@@ -170,12 +170,42 @@ fn an_unknown_argument_is_one_clear_line() {
                 assert!(ended.stderr.contains(part), "{part} is not in {ended:?}");
             }
         }
-        let help = program::run(&format!("{service} --help"), &[]);
-        assert_eq!((help.status, &*help.stderr), (Some(0), ""), "{help:?}");
-        assert!(help.stdout.contains("healthcheck"), "{help:?}");
-        let version = program::run(&format!("{service} --version"), &[]);
-        assert_eq!(version.stdout.trim_end(), env!("CARGO_PKG_VERSION"));
     }
+}
+
+#[test]
+fn help_lists_the_variables_with_their_defaults_and_version_has_the_name() {
+    let programs = program::SERVICES.into_iter();
+    for name in programs.chain(["framework-comparison"]) {
+        let help = program::run(&format!("{name} --help"), &[("PORT", "x")]);
+        assert_eq!((help.status, &*help.stderr), (Some(0), ""), "{help:?}");
+        let described: Vec<&str> = help
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_whitespace().next())
+            .collect();
+        let service = program::service_in(name);
+        let upstreams = program::upstream_variables(service);
+        for variable in ["PORT=800", "LOG_LEVEL=info", "MAX_IN_FLIGHT=1024"]
+            .iter()
+            .chain(upstreams)
+        {
+            let is_there = described.iter().any(|one| one.starts_with(variable));
+            assert!(is_there, "{name} --help lacks {variable}: {described:?}");
+        }
+        for line in help.stdout.lines() {
+            assert!(line.len() <= 80, "{name} --help has a long line: {line}");
+        }
+        let version = program::run(&format!("{name} --version"), &[]);
+        let expected = format!("{name} {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(version.stdout.trim_end(), expected);
+    }
+    let help = program::run("order-service --help", &[]).stdout;
+    assert!(help.contains("healthcheck"), "{help}");
+    let described = help.contains(
+        "    USER_SERVICE_URL=http://127.0.0.1:8001\n        a URL such as http://127.0.0.1:8001",
+    );
+    assert!(described, "{help}");
 }
 
 #[tokio::test]
@@ -186,6 +216,10 @@ async fn the_name_of_a_service_can_be_configured() {
             .await
             .expect("an answer");
         assert_eq!(got.expect(200)["service"], "shop.eu-1_a");
+        // The line of this request is at debug, that of the next is not.
+        let unknown = request("GET", "/nothing", &[], b"");
+        let got = raw::exchange(program.address(), &unknown).await;
+        assert_eq!(got.map(|got| got.status), Ok(404));
         let line: Value =
             serde_json::from_str(&program.line(TIMEOUT).expect("a line")).expect("JSON");
         assert_eq!(line["service"], "shop.eu-1_a");
