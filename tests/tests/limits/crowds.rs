@@ -78,7 +78,10 @@ async fn stands_a_crowd(subject: Subject) -> Result<(), String> {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    good(slowest <= PROMPT_IN_A_CROWD, format!("one waited for {slowest:?}"))?;
+    good(
+        slowest <= PROMPT_IN_A_CROWD,
+        format!("one waited for {slowest:?}"),
+    )?;
     if let Some(kib) = peak_memory(subject.program.id()) {
         good(kib < MEMORY_KIB, format!("it used {kib} KiB"))?;
     }
