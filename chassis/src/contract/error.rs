@@ -24,15 +24,15 @@ pub struct ApiError {
     pub(super) message: String,
     pub(super) details: Vec<FieldError>,
     pub(super) allow: Option<String>,
-    /// For a 503: after how long to try again.
-    pub(super) retry_after: Duration,
+    /// For a 503: after how many seconds to try again.
+    pub(super) retry_after: u32,
     /// Whether the encoding of the body was refused.
     pub(super) refuses_encoding: bool,
     pub(super) cause: Option<String>,
 }
 
-/// After how long a client is asked to try again, if nothing else is known.
-const SOON: Duration = Duration::from_secs(1);
+/// After how many seconds a client is asked to try again, if nothing else is known.
+const SOON: u32 = 1;
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -271,11 +271,10 @@ impl ApiError {
     /// 503: no more idempotency keys can be remembered until one is old enough to forget,
     /// `retry_after` from now.
     pub fn keys_full(retry_after: Duration) -> Self {
-        let retry_after = retry_after.max(SOON);
+        let retry_after = seconds(retry_after).max(SOON);
         let message = format!(
-            "No more idempotency keys can be remembered for the next {} s; nothing was changed, \
-             try again later, or raise MAX_KEYS",
-            seconds(retry_after)
+            "No more idempotency keys can be remembered for the next {retry_after} s; nothing was \
+             changed, try again later, or raise MAX_KEYS"
         );
         Self {
             retry_after,
@@ -298,10 +297,7 @@ impl ApiError {
 }
 
 /// Whole seconds, rounded up.
-pub(super) fn seconds(duration: Duration) -> u64 {
-    duration
-        .as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
+fn seconds(duration: Duration) -> u32 {
+    let seconds = duration.as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }

@@ -289,9 +289,9 @@ impl Keys {
                         progress,
                         answer: None,
                     };
-                    let made = make().await;
-                    attempt.answer = Answer::of(&made);
-                    return made;
+                    let outcome = make().await;
+                    attempt.answer = Answer::of(&outcome);
+                    return outcome;
                 }
             }
         }
@@ -616,7 +616,7 @@ mod tests {
         let after = reply.header("retry-after").and_then(|it| it.parse().ok());
         let after = Duration::from_secs(after.expect("seconds"));
         assert!(
-            (KEPT - Duration::from_secs(5)..=KEPT).contains(&after),
+            after <= KEPT && after + Duration::from_secs(5) >= KEPT,
             "{after:?}"
         );
     }

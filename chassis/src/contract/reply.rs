@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::contract::error::{ApiError, ErrorBody, seconds};
+use crate::contract::error::{ApiError, ErrorBody};
 use crate::contract::page::{Listing, Next};
 use crate::contract::room;
 use crate::telemetry::context::Context;
@@ -201,8 +201,7 @@ impl ApiError {
             reply = reply.with_header("accept-encoding", "identity");
         }
         if self.status == 503 {
-            let after = seconds(self.retry_after).to_string();
-            reply = reply.with_header("retry-after", after);
+            reply = reply.with_header("retry-after", self.retry_after.to_string());
         }
         if matches!(self.status, 408 | 413) {
             // The rest of the body would be read as the next request.
