@@ -33,8 +33,8 @@ async fn fill(keys: &Keys, key: impl Fn(u32) -> String, answer: &str) -> (u32, O
     let mut made = 0;
     loop {
         let key = Key::parse(Some(key(made).as_bytes()), "POST", "/api/orders", None);
-        let make = async || Ok(Reply::created(format!("/api/orders/{made}"), &answer));
-        match keys.once(key.expect("a key"), &made, make).await {
+        let change = async || Ok(Reply::created(format!("/api/orders/{made}"), &answer));
+        match keys.once(key.expect("a key"), &made, change).await {
             Ok(_) => made += 1,
             Err(error) => {
                 assert_eq!(ApiError::status(&error), 503);

@@ -323,7 +323,7 @@ async fn another_path_is_not_found_and_another_method_not_allowed() {
     let server = start().await;
     send(&server, "7", "Hello").await;
     for (path, reason) in [
-        ("/", "nothing"),
+        ("/nothing", "nothing"),
         ("/api/notifications/", "a trailing slash"),
         ("/api/notifications/7/", "a slash after an id"),
         ("/api/notifications/send/", "a slash after send"),

@@ -271,10 +271,11 @@ impl ApiError {
     /// 503: no more idempotency keys can be remembered until one is old enough to forget,
     /// `retry_after` from now.
     pub fn keys_full(retry_after: Duration) -> Self {
-        let retry_after = seconds(retry_after).max(SOON);
+        let seconds = retry_after.as_millis().div_ceil(1000);
+        let retry_after = u32::try_from(seconds).unwrap_or(u32::MAX).max(SOON);
         let message = format!(
-            "No more idempotency keys can be remembered for the next {retry_after} s; nothing was \
-             changed, try again later, or raise MAX_KEYS"
+            "No more idempotency keys can be remembered for the next {retry_after} s; \
+             nothing was changed, try again later, or raise MAX_KEYS"
         );
         Self {
             retry_after,
@@ -294,10 +295,4 @@ impl ApiError {
     pub fn status(&self) -> u16 {
         self.status
     }
-}
-
-/// Whole seconds, rounded up.
-fn seconds(duration: Duration) -> u32 {
-    let seconds = duration.as_millis().div_ceil(1000);
-    u32::try_from(seconds).unwrap_or(u32::MAX)
 }

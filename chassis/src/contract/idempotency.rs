@@ -616,7 +616,7 @@ mod tests {
         let after = reply.header("retry-after").and_then(|it| it.parse().ok());
         let after = Duration::from_secs(after.expect("seconds"));
         assert!(
-            after <= KEPT && after + Duration::from_secs(5) >= KEPT,
+            (Duration::from_mins(10)..=KEPT).contains(&after),
             "{after:?}"
         );
     }
