@@ -23,7 +23,8 @@ type Serving = State<Arc<Service>>;
 
 #[get("/")]
 fn index(service: &Serving, accept: Accepted) -> Answer {
-    Answer(service.api().index(&accept.0))
+    let Accepted(accept) = accept;
+    Answer(service.api().index(&accept))
 }
 
 #[get("/health")]
@@ -38,7 +39,8 @@ async fn ready(service: &Serving) -> Answer {
 
 #[get("/metrics")]
 fn metrics(service: &Serving, accept: Accepted) -> Answer {
-    Answer(service.metrics_text(&accept.0))
+    let Accepted(accept) = accept;
+    Answer(service.metrics_text(&accept))
 }
 
 /// What the client accepts.
