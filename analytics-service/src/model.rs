@@ -72,6 +72,7 @@ pub struct OrderStats {
 
 /// The answer of the routes for users, products and notifications.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the name in the contract")]
 pub struct Total {
     /// How many there are, or were when last known; null if never known.
     #[schema(examples(3))]

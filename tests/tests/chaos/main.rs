@@ -225,10 +225,9 @@ impl Book {
                         let sentence = text(&body, "error");
                         sentence.contains("product-service") && took >= CALL_TIMEOUT
                     }
-                    // order-service is at its limit of calls, and has sent none.
+                    // order-service is at its limit of calls and has sent none, or an
+                    // earlier attempt is in progress and already recorded.
                     (503, "overloaded") => false,
-                    // An earlier attempt is in progress, and already recorded.
-                    (409, "conflict") => false,
                     _ => return Err(format!("{} {body}", got.status)),
                 }
             }

@@ -198,7 +198,7 @@ async fn send_half_a_body(address: SocketAddr, service: &'static str) {
         ("content-type", "application/json"),
         ("content-length", "65000"),
     ];
-    let half = [b' '; 60_000];
+    let half = vec![b' '; 60_000];
     if stream
         .write_all(&request("POST", path, &headers, &half))
         .await
