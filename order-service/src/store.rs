@@ -224,8 +224,7 @@ mod tests {
                 .collect();
             tries
                 .into_iter()
-                .filter_map(|one| one.join().expect("no panic").ok().flatten())
-                .filter(Result::is_ok)
+                .filter_map(|one| one.join().expect("no panic").ok().flatten()?.ok())
                 .count()
         });
         assert_eq!(cancelled, 1);
