@@ -158,4 +158,9 @@ async def main():
             survived(project, service[0])
 
 
-asyncio.run(main())
+if sys.argv[1:] in (["-h"], ["--help"]):
+    sys.exit(print(__doc__))
+try:
+    asyncio.run(main())
+except OSError as error:
+    sys.exit(f"{error}; start the lab with scripts/lab.sh up")

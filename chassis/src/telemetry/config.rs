@@ -66,8 +66,7 @@ impl Parameter for LogLevel {
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 impl Parameter for Targets {
-    const EXPECTED: &'static str = "levels (off, error, warn, info, debug or trace), \
-         alone or for a crate of the services, such as warn,order_service=debug";
+    const EXPECTED: &'static str = "levels, alone or by crate: warn,order_service=debug";
     /// Any word would be a target by itself, and a misspelt level a filter for lines that
     /// nobody writes: no lines at all.
     fn parse(value: &str) -> Option<Self> {
