@@ -11,4 +11,4 @@ pub mod index;
 mod operations;
 pub mod page;
 pub mod reply;
-pub(crate) mod room;
+pub(crate) mod response_memory;

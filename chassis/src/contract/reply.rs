@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::contract::error::{ApiError, ErrorBody};
 use crate::contract::page::{Listing, Next};
-use crate::contract::room;
+use crate::contract::response_memory;
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
 use crate::values::path::shortened;
@@ -125,7 +125,7 @@ impl Reply {
     /// A page of the list at `path`, with `X-Total-Count` and, while more records follow,
     /// a `Link` to the next page.
     pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
-        if let Err(error) = room_for(&listing.records) {
+        if let Err(error) = check_memory(&listing.records) {
             return error.reply();
         }
         // A record of the shop is about 200 bytes of JSON. A buffer sized for all of
@@ -172,14 +172,14 @@ impl Reply {
     }
 }
 
-/// An error if a list of `records` is too large for the room that there is. Records are of
+/// An error if a list of `records` does not fit into the memory for responses. Records are of
 /// similar size, so the first one tells.
-fn room_for<T: Serialize>(records: &[T]) -> Result<(), ApiError> {
+fn check_memory<T: Serialize>(records: &[T]) -> Result<(), ApiError> {
     let Some(first) = records.first().filter(|_| records.len() >= MANY) else {
         return Ok(());
     };
     let one = serde_json::to_vec(first).map_or(0, |json| json.len());
-    room::check((one * records.len()) as u64)
+    response_memory::check((one * records.len()) as u64)
 }
 
 impl ApiError {

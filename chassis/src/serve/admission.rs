@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::contract::error::ApiError;
-use crate::contract::room::Room;
+use crate::contract::response_memory::ResponseMemory;
 use crate::serve::arriving::Bodies;
 use crate::serve::config::{Limits, UNREAD_KIB};
 use crate::serve::connections::{Connections, Holder, Slow};
@@ -86,24 +86,24 @@ impl Admission {
         }
     }
 
-    /// Makes room for a response of `bytes`, until it has been written.
+    /// Reserves memory for a response of `bytes`, until it has been written.
     pub(crate) fn respond(&self, holder: &Holder, bytes: u64) -> Result<(), ApiError> {
-        if let Some(taken) = self.room(holder, bytes)? {
+        if let Some(taken) = self.reserve(holder, bytes)? {
             holder.keep(taken);
         }
         Ok(())
     }
 
-    /// The room that a response of `bytes` takes, if it is large. It does not wait: the response
+    /// The memory of a response of `bytes`, if it is large. It does not wait: the response
     /// may be in memory already.
-    fn room(&self, holder: &Holder, bytes: u64) -> Result<Option<Taken>, ApiError> {
+    fn reserve(&self, holder: &Holder, bytes: u64) -> Result<Option<Taken>, ApiError> {
         if bytes <= SMALL {
             return Ok(None);
         }
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let taken = self.responses.take(holder.client(), kib);
         taken.map(Some).map_err(|reached| {
-            // So that the next one finds room.
+            // So that the next one fits.
             self.disconnect_slowest(holder, reached);
             let (whose, most) = match reached {
                 Reached::Limit(most) => ("The server", most),
@@ -121,10 +121,10 @@ impl Admission {
     }
 }
 
-impl Room for Service {
+impl ResponseMemory for Service {
     fn check(&self, bytes: u64) -> Result<(), ApiError> {
         let holder = Holder::current();
-        self.admission().room(&holder, bytes).map(drop)
+        self.admission().reserve(&holder, bytes).map(drop)
     }
 }
 

@@ -149,7 +149,7 @@ mod tests {
         assert!(![&first, &second, &third].into_iter().any(is_given_up));
         let fourth = bodies.add(&client);
         assert!(is_given_up(&first) && !is_given_up(&second));
-        // A body that has arrived makes room.
+        // A body that has arrived counts no longer.
         drop(second);
         let _fifth = bodies.add(&client);
         assert!(![&third, &fourth].into_iter().any(is_given_up));

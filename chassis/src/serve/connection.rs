@@ -222,7 +222,7 @@ impl Connection {
         }
     }
 
-    /// Whether there is room for `bytes` that have arrived: only some heads may grow large.
+    /// Whether `bytes` that have arrived may be kept: only some heads may grow large.
     fn has_room(&mut self, bytes: usize) -> bool {
         self.holder.arrived(bytes);
         let head = self.holder.received() - self.before_head;

@@ -2,7 +2,7 @@
 //!
 //! A connection that waits for its client can be given up for another one: the oldest idle one
 //! when there are too many connections, and the one that has waited longest for its client to
-//! read when there is no room for another response.
+//! read when another response does not fit.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::serve::limit::{Client, Taken, counted, share};
 
-/// A client that has not read its response for so long may be disconnected if there is no room
+/// A client that has not read its response for so long may be disconnected if there is no memory
 /// for another one.
 const SLOW: Duration = Duration::from_millis(250);
 
@@ -155,8 +155,8 @@ impl Connections {
         let _ = wait.fetch_update(Ordering::Relaxed, Ordering::Relaxed, unless_given_up);
     }
 
-    /// There is no room for another response, or none for another of `client`: disconnects the
-    /// client that has not read its response for the longest time.
+    /// Another response does not fit, or none of `client` does: disconnects the client that
+    /// has not read its response for the longest time.
     pub(crate) fn disconnect_slowest(&self, client: Option<&Arc<Client>>) -> Slow {
         let now = self.now();
         let mut some_wait = false;

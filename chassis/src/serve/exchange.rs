@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use crate::contract::api::Route;
 use crate::contract::error::ApiError;
 use crate::contract::reply::Reply;
-use crate::contract::room::{ROOM, Room};
+use crate::contract::response_memory::{RESPONSE_MEMORY, ResponseMemory};
 use crate::serve::connections::Holder;
 use crate::serve::service::Service;
 use crate::telemetry::context::Context;
@@ -104,8 +104,8 @@ impl Exchange {
         if self.route.is_some_and(|route| !route.is_always_open()) {
             self.acquire_permit().await?;
         }
-        let room: Arc<dyn Room> = Arc::<Service>::clone(&self.service);
-        let handler = ROOM.scope(room, handler);
+        let memory: Arc<dyn ResponseMemory> = Arc::<Service>::clone(&self.service);
+        let handler = RESPONSE_MEMORY.scope(memory, handler);
         let caught = AssertUnwindSafe(self.context.clone().scope(handler))
             .catch_unwind()
             .await;
@@ -122,12 +122,12 @@ impl Exchange {
         admitted.map_err(|error| self.refusal(error))
     }
 
-    /// Makes room for a response body of `bytes`, if it is large: its client may not read it for
-    /// a while. Returns the refusal that takes its place if there is no room.
+    /// Reserves memory for a response body of `bytes`, if it is large: its client may not read
+    /// it for a while. Returns the refusal that takes its place if it does not fit.
     ///
     /// A body of unknown size is a stream, which is made as its client reads it. A file of the
     /// page is never copied, and operators must be able to look at a service that is overloaded.
-    pub fn make_room(&self, bytes: Option<u64>) -> Result<(), Reply> {
+    pub fn reserve_memory(&self, bytes: Option<u64>) -> Result<(), Reply> {
         let counts = self.route.is_some_and(Route::has_limit);
         let Some(bytes) = bytes.filter(|_| counts) else {
             return Ok(());

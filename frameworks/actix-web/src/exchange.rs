@@ -38,7 +38,7 @@ pub(crate) async fn exchange(
         BodySize::Sized(bytes) => Some(bytes),
         BodySize::None | BodySize::Stream => None,
     };
-    if let Err(refused) = exchange.make_room(bytes) {
+    if let Err(refused) = exchange.reserve_memory(bytes) {
         *response = Answer(refused).into_response();
     }
     for (name, value) in STANDARD_HEADERS {

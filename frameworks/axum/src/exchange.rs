@@ -37,7 +37,7 @@ pub(crate) async fn exchange(
         .run(next.run(request))
         .await
         .unwrap_or_else(|panicked| Answer(panicked).into_response());
-    if let Err(refused) = exchange.make_room(response.body().size_hint().exact()) {
+    if let Err(refused) = exchange.reserve_memory(response.body().size_hint().exact()) {
         response = Answer(refused).into_response();
     }
     for (name, value) in STANDARD_HEADERS {

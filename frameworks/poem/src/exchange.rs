@@ -52,7 +52,7 @@ pub(crate) async fn exchange(
     let body = BoxBody::from(response.take_body());
     let bytes = body.size_hint().exact();
     response.set_body(body);
-    if let Err(refused) = exchange.make_room(bytes) {
+    if let Err(refused) = exchange.reserve_memory(bytes) {
         response = Answer(refused).into_response();
     }
     for (name, value) in STANDARD_HEADERS {

@@ -35,7 +35,7 @@ impl Fairing for Rules {
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
         let exchange = exchange(request);
         let bytes = response.body().preset_size().map(|bytes| bytes as u64);
-        if let Err(refused) = exchange.make_room(bytes)
+        if let Err(refused) = exchange.reserve_memory(bytes)
             && let Ok(refused) = Answer(refused).respond_to(request)
         {
             *response = refused;

@@ -62,7 +62,7 @@ where
         Err(panicked) => Answer(panicked).into_response(),
     };
     let bytes = response.body().size_hint().exact();
-    if let Err(refused) = exchange.make_room(bytes) {
+    if let Err(refused) = exchange.reserve_memory(bytes) {
         response = Answer(refused).into_response();
     }
     for (name, value) in STANDARD_HEADERS {

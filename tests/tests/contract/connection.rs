@@ -111,11 +111,10 @@ async fn requests_that_are_sent_at_once_are_answered_in_order() {
                 let got = connection.answer(*method == "HEAD").await;
                 let what = format!("{}: {number} of {count}, {method}", subject.name);
                 faults.expect(&what, status(&got), Ok(*expected));
-                match got {
-                    Ok(got) if got.header("connection") != "close" => {
-                        faults.check(&what, standard(&got));
-                    }
-                    _ => break,
+                let Ok(got) = got else { break };
+                faults.check(&what, standard(&got));
+                if got.header("connection") == "close" {
+                    break;
                 }
             }
         }
@@ -479,6 +478,7 @@ async fn every_character_in_a_target_has_the_same_outcome_everywhere() {
                 b" HTTP/1.1\r\nhost: a\r\n\r\n",
             ]
             .concat();
+            faults.of(subjects[0].name, subjects[0].framework);
             let expected = outcome(&subjects[0], &bytes).await;
             faults.ensure(
                 format!("{before}{byte:#04x}{after}"),

@@ -231,7 +231,7 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "zipkin", "not built in"),
             ("OTEL_TRACES_SAMPLER", "sometimes", "no sampler"),
             ("OTEL_RESOURCE_ATTRIBUTES", "stage", "no value"),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "no room at all"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "an empty queue"),
             (
                 "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
                 "2049",
