@@ -320,6 +320,11 @@ fn add_errors(operation: &mut Operation, has_parameter: bool, has_limit: bool) {
             "400",
             "`validation_failed`: a query parameter is not as described",
         ),
+        (
+            has_key,
+            "400",
+            "`validation_failed`: the `Idempotency-Key` is not as described",
+        ),
         (has_parameter, "404", "`not_found`: there is no such id"),
         (
             has_body,

@@ -11,6 +11,7 @@ use utoipa::openapi::path::Operation;
 
 use crate::contract::body::{self, MAX_BODY};
 use crate::contract::error::{ApiError, ErrorBody};
+use crate::contract::idempotency::Key;
 use crate::contract::page::Page;
 
 /// An error of a service, and the operations that answer it, by the names of their functions.
@@ -37,7 +38,11 @@ pub(super) fn add(operation: &mut Operation, own: &[ErrorExample<'_>]) {
         };
         for error in &errors {
             let code = format!("`{}`", error.code);
-            if *status == error.status.to_string() && response.description.contains(&code) {
+            let names = |text: &str| text.contains("Idempotency-Key");
+            if *status == error.status.to_string()
+                && response.description.contains(&code)
+                && (names(&response.description) || !names(&error.message))
+            {
                 let example = ExampleBuilder::new().value(Some(value(error))).build();
                 let examples = &mut content.examples;
                 examples
@@ -50,6 +55,7 @@ pub(super) fn add(operation: &mut Operation, own: &[ErrorExample<'_>]) {
 
 /// Errors that no service has a better example of.
 fn common() -> impl Iterator<Item = ApiError> {
+    let no_key = Key::parse(Some(b""), "POST", "/", None).err();
     let no_body = body::parse::<IgnoredAny>(b"").err();
     let no_page = Page::parse(Some("limit=0")).err();
     let others = [
@@ -65,7 +71,8 @@ fn common() -> impl Iterator<Item = ApiError> {
         ApiError::overloaded(1024),
         ApiError::store_full(1_000_000),
     ];
-    no_body.into_iter().chain(no_page).chain(others)
+    let parsed = [no_key, no_body, no_page].into_iter().flatten();
+    parsed.chain(others)
 }
 
 fn value(error: &ApiError) -> Value {
