@@ -11,9 +11,9 @@ WORKDIR /shop
 # macros.
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
     CARGO_BUILD_TARGET=host-tuple CARGO_TARGET_DIR=/target
-# The profile of cargo: `release` builds faster after a change, `dist` is a seventh smaller and
-# faster.
-ARG PROFILE=release
+# The profile of cargo: `dist` is a seventh smaller and a tenth faster than `release`; a build
+# after a change takes twice as long.
+ARG PROFILE=dist
 
 # ---- the libraries, built again only when a Cargo.toml or Cargo.lock changes
 FROM toolchain AS libraries
