@@ -100,7 +100,9 @@ impl Shutdown {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let work = Context::current().scope(work.in_current_span());
+        // In a box, since each layer around it, and the task, would move it: an order is 13 KiB.
+        let work = Box::pin(work).in_current_span();
+        let work = Context::current().scope(work);
         match self.work.spawn_on(work, &self.runtime).await {
             Ok(done) => done,
             // Continue a panic in the request that it belongs to.

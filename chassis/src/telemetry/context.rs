@@ -127,7 +127,7 @@ impl Context {
 
     /// The id of the whole trace, 32 hexadecimal digits when printed.
     pub fn trace_id(&self) -> impl fmt::Display {
-        Hex(self.0.trace.id)
+        Uuid::from_u128(self.0.trace.id).simple()
     }
 
     /// The `traceparent` of this request.
@@ -158,16 +158,6 @@ impl Context {
     /// Why the request failed, if it did.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.get().map(String::as_str)
-    }
-}
-
-struct Hex(u128);
-
-impl fmt::Display for Hex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Two halves are printed faster than the whole.
-        let (high, low) = Uuid::from_u128(self.0).as_u64_pair();
-        write!(f, "{high:016x}{low:016x}")
     }
 }
 
@@ -211,7 +201,9 @@ impl Trace {
 
     pub(crate) fn traceparent(self) -> String {
         let Self { id, span, flags } = self;
-        format!("00-{id:032x}-{span:016x}-{flags:02x}")
+        // `simple` prints the digits several times faster than the format `{id:032x}` does.
+        let id = Uuid::from_u128(id).simple();
+        format!("00-{id}-{span:016x}-{flags:02x}")
     }
 
     /// A new span below `parent`, or at the root of a new, unsampled trace.

@@ -5,7 +5,7 @@
 //! between the request and the calls that the function makes. Without a collector all
 //! spans are disabled, and making one costs next to nothing.
 
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
@@ -127,20 +127,14 @@ pub(crate) struct ClientSpan {
 impl ClientSpan {
     /// Adds the headers that tell the other service its trace.
     pub(crate) fn inject(&self, headers: &mut HeaderMap) {
-        let tracestate = self.context.tracestate();
-        for (name, value) in [
-            (
-                TRACEPARENT,
-                HeaderValue::try_from(self.trace.traceparent()).ok(),
-            ),
-            (
-                TRACESTATE,
-                tracestate.and_then(|state| HeaderValue::from_str(state).ok()),
-            ),
-        ] {
-            if let Some(value) = value {
-                headers.insert(name, value);
-            }
+        const PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
+        const STATE: HeaderName = HeaderName::from_static(TRACESTATE);
+        if let Ok(parent) = HeaderValue::try_from(self.trace.traceparent()) {
+            headers.insert(PARENT, parent);
+        }
+        let state = self.context.tracestate().map(HeaderValue::from_str);
+        if let Some(Ok(state)) = state {
+            headers.insert(STATE, state);
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,12 @@ use crate::upstream::breaker::{Change, Pass};
 use crate::upstream::bulkhead::{self, Bulkhead, Place};
 use crate::upstream::client::{Guarded, Upstream};
 use crate::upstream::error::CallError;
-use crate::values::headers::{IDEMPOTENCY_KEY, NOT_FOUND, REQUEST_ID};
+use crate::values::headers::{self, NOT_FOUND};
 use crate::values::path::shortened;
+
+// As values, these names are not checked and copied for each call.
+const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(headers::IDEMPOTENCY_KEY);
 
 /// The largest response body that is read, in bytes; the shop's own are far smaller.
 const MAX_ANSWER: usize = 1024 * 1024;
