@@ -788,7 +788,7 @@ async fn orders_that_fail_together_do_not_repeat_their_calls_together() {
     let mut took: Vec<_> = took.collect();
     took.sort();
     assert_eq!(took.len(), 20);
-    assert!(took[19] - took[0] > Duration::from_millis(50), "{took:?}");
+    assert!(took[19] > took[0] + Duration::from_millis(50), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
