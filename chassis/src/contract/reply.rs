@@ -14,7 +14,7 @@ use crate::contract::page::{Listing, Next};
 use crate::contract::response_memory;
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 
 /// A list of fewer records is never large.
 const MANY: usize = 10;

@@ -21,7 +21,7 @@ use crate::serve::exchange::{Exchange, STANDARD_HEADERS};
 use crate::serve::framing::{Chunks, Framing};
 use crate::serve::service::Service;
 use crate::values::headers::REQUEST_ID;
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 
 /// The most header fields of a request. actix-web's parser can take no more.
 pub(super) const MAX_FIELDS: usize = 96;
