@@ -162,7 +162,12 @@ async fn an_id_that_is_malformed_is_not_found() {
                     "{}: {method} {template} with {id:.30} ({reason})",
                     subject.name
                 );
-                faults.check(what, error(&got, 404, "not_found"));
+                faults.check(&what, error(&got, 404, "not_found"));
+                if id == "%ff" {
+                    let body = got.map(|got| got.body).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&body);
+                    faults.ensure(what, text.contains("is not UTF-8"), || text.to_string());
+                }
             }
         }
     }
