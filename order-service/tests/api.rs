@@ -1,6 +1,6 @@
 //! Tests of order-service over HTTP, with stubs for the services that it calls. The whole shop together is in the `shop-tests` package.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -745,6 +745,50 @@ async fn only_an_answer_about_the_change_settles_a_doubt() {
         orders.stop().await;
         assert_eq!(stock.load(Ordering::SeqCst), 10, "{status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_that_fail_together_do_not_repeat_their_calls_together() {
+    // The call of an order and three repetitions, with pauses of 0.1 and 0.2 s between these.
+    const CALLS: usize = 4;
+    let calls: Arc<Mutex<HashMap<String, Vec<Instant>>>> = Arc::default();
+    let seen = Arc::clone(&calls);
+    let mut upstreams = Upstreams::up(0).await;
+    upstreams.products = Stub::replying(move |request| {
+        let product = ("200 OK", r#"{"id":"1","price":1}"#.to_owned());
+        if !request.contains(r#""delta":-1"#) {
+            return product;
+        }
+        let mut lines = request.lines();
+        let key = lines.find_map(|line| line.strip_prefix("idempotency-key: "));
+        let key = key.expect("order-service sends it").to_owned();
+        let mut seen = seen.lock().expect("no panic");
+        let calls = seen.entry(key).or_default();
+        calls.push(Instant::now());
+        if calls.len() < CALLS {
+            ("500 Internal Server Error", "{}".to_owned())
+        } else {
+            product
+        }
+    })
+    .await;
+    // Without retries by the order itself, and without a circuit that holds calls back.
+    let orders = upstreams.orders_with(&[("RESILIENCE", "off")]).await;
+    let placed = (0..20).map(|_| orders.post("/api/orders", order(1)));
+    for refused in join_all(placed).await {
+        refused.expect_error(503, "dependency_unavailable");
+    }
+    // A shutdown waits for stock changes in progress.
+    orders.stop().await;
+    let calls = calls.lock().expect("no panic");
+    let took = calls.values().map(|calls| {
+        assert_eq!(calls.len(), CALLS);
+        calls[CALLS - 1] - calls[0]
+    });
+    let mut took: Vec<_> = took.collect();
+    took.sort();
+    assert_eq!(took.len(), 20);
+    assert!(took[19] > took[0] + Duration::from_millis(50), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ use crate::upstream::bulkhead::{self, Bulkhead, Place};
 use crate::upstream::client::{Guarded, Upstream};
 use crate::upstream::error::CallError;
 use crate::values::headers::{IDEMPOTENCY_KEY, NOT_FOUND, REQUEST_ID};
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 
 /// The largest response body that is read, in bytes; the shop's own are far smaller.
 const MAX_ANSWER: usize = 1024 * 1024;
