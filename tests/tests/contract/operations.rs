@@ -442,7 +442,15 @@ async fn the_page_links_the_other_services_at_their_ports() {
             .map(|(port, name)| (name.to_owned(), port))
             .collect();
         assert_eq!(linked, expected, "{}", subject.name);
-        assert!(html.contains("prefers-color-scheme: dark"));
+        // No test runs the script of the page; these are its parts that make a link.
+        for part in [
+            "const url = `${location.protocol}//${location.hostname}:${port}`",
+            "entry.href = `${url}/docs`",
+            "append(entry)",
+            "prefers-color-scheme: dark",
+        ] {
+            assert!(html.contains(part), "{}: {part}", subject.name);
+        }
     }
 }
 
