@@ -6,6 +6,7 @@ use chassis::contract::error::{ApiError, FieldError};
 use chassis::contract::health::UpDown;
 use chassis::contract::page::number;
 use chassis::values::money::Money;
+use chassis::values::text::shortened;
 use chassis::values::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -339,7 +340,7 @@ impl Window {
                     None => {
                         return Err(ApiError::validation(vec![FieldError::new(
                             "minutes",
-                            format!("minutes is {value:?}, expected 1 to 60"),
+                            format!("minutes is {:?}, expected 1 to 60", shortened(&value)),
                         )]));
                     }
                 };

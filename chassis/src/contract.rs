@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod api;
 pub mod body;
+mod document;
 pub mod error;
 pub mod examples;
 pub mod health;

@@ -328,3 +328,59 @@ impl Products {
         OrderError::Unavailable(self.0.upstream.name(), error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use chassis::testkit::Stub;
+    use chassis::upstream::resilience::Resilience;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::model::NewOrder;
+    use crate::store::OrderStore;
+
+    /// If nobody learns whether the stock was returned, the order stands and can be cancelled
+    /// again. Only the key then tells product-service that it is the same change.
+    #[tokio::test]
+    async fn each_try_to_cancel_an_order_has_the_same_key() {
+        let keys = Arc::new(Mutex::new(HashSet::new()));
+        let seen = Arc::clone(&keys);
+        let stub = Stub::replying(move |request| {
+            let key = request
+                .lines()
+                .find_map(|line| line.strip_prefix("idempotency-key: "));
+            seen.lock().insert(key.map(str::to_owned));
+            ("503 Service Unavailable", "{}".to_owned())
+        })
+        .await;
+        let without_circuit = Resilience {
+            circuit: None,
+            ..Resilience::default()
+        };
+        let products = Products(Arc::new(Inner {
+            upstream: stub.upstream_with(without_circuit),
+            shutdown: Shutdown::default(),
+            process: Uuid::new_v4(),
+            changes: AtomicU64::new(1),
+            // It gives up at once.
+            doubts: Semaphore::new(0),
+        }));
+        let id = |text: &str| text.parse().expect("an id");
+        let new = |user| NewOrder {
+            user_id: id(user),
+            product_id: id("1"),
+            quantity: 2,
+        };
+        let store = OrderStore::default();
+        for user in ["1", "2"] {
+            let order = store.save(new(user), Money::ZERO).expect("capacity");
+            for _ in 0..2 {
+                let unknown = products.return_for_cancel(&order).await;
+                unknown.expect_err("nobody knows");
+            }
+        }
+        assert_eq!(keys.lock().len(), 2, "one for each order: {keys:?}");
+    }
+}

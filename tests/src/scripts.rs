@@ -6,11 +6,11 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use harness::process;
+use harness::process::{self, Process};
 
 use crate::program::{SERVICES, programs};
 
@@ -103,6 +103,17 @@ impl Shop {
             worked: ended.status == Some(0),
             said: format!("{}\n{}", ended.stdout, ended.stderr),
         })
+    }
+
+    /// Starts one of the scripts on this shop. It reads `input`, as from a keyboard.
+    pub fn start(
+        &self,
+        script: &str,
+        words: &[&str],
+        input: impl Into<Stdio>,
+    ) -> Result<Process, String> {
+        let mut command = self.command(script);
+        Process::start(process::piped(command.args(words)).stdin(input))
     }
 
     fn command(&self, script: &str) -> Command {

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
+use std::time::Duration;
 
 use harness::TIMEOUT;
 use harness::process::{Ended, Process, signal};
@@ -40,6 +42,12 @@ async fn framework(shop: &Shop, ran: &Ran) -> String {
     shown.flatten().unwrap_or_default().to_owned()
 }
 
+/// Writes a program that runs these lines in a shell.
+fn write_program(path: &Path, lines: &str) {
+    fs::write(path, format!("#!/bin/sh\n{lines}\n")).expect("is written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("can be run");
+}
+
 /// Kills all five at once, as a machine does that runs out of memory.
 async fn crash(shop: &Shop) {
     for service in SERVICES {
@@ -60,9 +68,7 @@ async fn a_swap_outlives_product_service_and_not_the_shop() {
     let own = shop.run_dir().join("own-program");
     let comparison = programs().join("framework-comparison");
     let comparison = comparison.display();
-    let script = format!("#!/bin/sh\nexec '{comparison}' serve --framework axum\n");
-    fs::write(&own, script).expect("is written");
-    fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).expect("can be run");
+    write_program(&own, &format!("exec '{comparison}' serve --framework axum"));
     let own = own.to_string_lossy();
 
     let started = run(&shop, "start.sh", &[]).await;
@@ -332,15 +338,31 @@ async fn each_step_of_both_acts_passes_and_fits_a_screen() {
 async fn a_paused_demo_waits_between_a_command_and_its_response() {
     let shop = Shop::new().expect("five ports");
     run(&shop, "start.sh", &["user-service"]).await;
-    let said = run(&shop, "demo.sh", &["--step", "2", "--pause"])
-        .await
-        .said;
-    let at = |part: &str| {
-        said.find(part)
-            .unwrap_or_else(|| panic!("no {part} in {said}"))
+    let (input, mut keyboard) = io::pipe().expect("a pipe");
+    let demo = shop.start("demo.sh", &["--step", "2", "--pause"], input);
+    let demo = demo.expect("it starts");
+    let mut said = String::new();
+    let mut read_until = |part: &str, within| {
+        while let Some(line) = demo.stdout.next(within) {
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains(part) {
+                return Ok(());
+            }
+        }
+        Err(said.clone())
     };
-    assert!(at("    curl -i -X POST") < at("What will it answer? Press Enter."));
-    assert!(at("What will it answer? Press Enter.") < at("HTTP/1.1 201"));
+    read_until("        -d '{\"name\"", TIMEOUT).expect("the end of the command");
+    let early = read_until("HTTP/1.1", Duration::from_millis(500));
+    early.expect_err("a response before Enter");
+    keyboard.write_all(b"\n").expect("it reads");
+    read_until("What will it answer? Press Enter.", TIMEOUT).expect("the prompt");
+    // At the end of its input, it goes on without pauses.
+    drop(keyboard);
+    read_until("The shop is still running", TIMEOUT).expect("the end");
+    let ended = demo.ended_async(TIMEOUT).await.expect("it ends");
+    assert_eq!(ended.status, Some(0), "{said}");
+    assert!(said.contains("Press Enter.     HTTP/1.1 201"), "{said}");
 
     // It completed a shop that others use.
     assert!(said.contains("Part of the shop already ran"), "{said}");
@@ -415,16 +437,29 @@ async fn tables_fit_a_screen_and_a_curlrc_changes_nothing() {
 
 #[tokio::test]
 async fn a_start_that_takes_too_long_says_so() {
-    let shop = Shop::new()
-        .expect("five ports")
-        .with("START_TIMEOUT", "soon");
-    let refused = shop.run("start.sh", &[]).await.expect("it ends");
+    let shop = || Shop::new().expect("five ports");
+    let refused = shop().with("START_TIMEOUT", "soon");
+    let refused = refused.run("start.sh", &[]).await.expect("it ends");
     let expected = "START_TIMEOUT is \"soon\", expected whole seconds, 1 to 999";
     assert!(
         !refused.worked && refused.said.contains(expected),
         "{}",
         refused.said
     );
+
+    let slow = shop().with("START_TIMEOUT", "1");
+    let programs = slow.run_dir().to_owned();
+    write_program(&programs.join("user-service"), "exec sleep 60");
+    let slow = slow.with("BIN_DIR", programs);
+    let late = slow.run("start.sh", &["user-service"]).await;
+    let late = late.expect("it ends");
+    assert!(!late.worked, "{}", late.said);
+    for part in [
+        "user-service was not ready within 1 s",
+        "Stopped user-service",
+    ] {
+        assert!(late.said.contains(part), "{}", late.said);
+    }
 }
 
 /// The values of variables in a `.env` file, as scripts/lab.sh reads them.
@@ -511,12 +546,9 @@ fn noting(programs: &[&str]) -> PathBuf {
     fs::create_dir_all(&folder).expect("a directory");
     for name in programs {
         let program = folder.join(name);
-        let script = format!(
-            "#!/bin/sh\necho \"$*\" >>'{}/noted'\nexit 1\n",
-            folder.display()
-        );
-        fs::write(&program, script).expect("is written");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("can be run");
+        let noted = folder.join("noted");
+        let script = format!("echo \"$*\" >>'{}'\nexit 1", noted.display());
+        write_program(&program, &script);
     }
     folder
 }
@@ -552,7 +584,7 @@ async fn every_script_builds_from_the_same_selection_of_packages() {
     }
     fs::remove_dir_all(folder).expect("it is there");
 
-    // The others call the same function, and nothing else of cargo that compiles.
+    // The others call the same function, or select all packages too.
     for script in scripts::all().expect("they can be read") {
         let text = fs::read_to_string(&script).expect("text");
         let inside = script
@@ -562,9 +594,11 @@ async fn every_script_builds_from_the_same_selection_of_packages() {
             .lines()
             .filter(|line| inside && !line.trim().starts_with('#'))
         {
-            let is_help = line.contains("cargo install") || line.contains("complain");
-            let selects = line.contains("cargo run") || line.contains("--package");
-            assert!(is_help || !selects, "{}: {line}", script.display());
+            let compiles = ["bench", "build", "check", "run", "test"]
+                .iter()
+                .any(|command| line.contains(&format!("cargo {command}")));
+            let selects_all = line.contains(" --workspace") && !line.contains(" -p ");
+            assert!(!compiles || selects_all, "{}: {line}", script.display());
         }
     }
 }

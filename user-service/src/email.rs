@@ -132,6 +132,15 @@ mod tests {
             "θσερ@εχαμπλε.ψομ",
             "عربي@مثال.مصر",
             "ada@١٢٣.example",
+            r#""λ..λ"@example.com"#,
+            // Where others refuse: the README says why.
+            "ada@shop.local",
+            "ada@bad.tld-2",
+            "ada@xn--0.example",
+            "ada@1.xn--4dbc.com",
+            "ada@λ11111111111111111111111111111111111111111111111111111111111111.example",
+            "<\u{338}ada@example.com",
+            "\u{e000}@example.com",
             // The limits count characters.
             &longest,
             &longest.replace('b', "ü"),

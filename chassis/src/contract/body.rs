@@ -599,5 +599,15 @@ mod tests {
                 "{reason}"
             );
         }
+        let empty = |name| match name {
+            "content-length" => Some("2"),
+            "content-type" => Some(""),
+            _ => None,
+        };
+        let message = check_headers(empty).expect_err("no type").message;
+        assert!(
+            message.starts_with("The body has no Content-Type;"),
+            "{message}"
+        );
     }
 }

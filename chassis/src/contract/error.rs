@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::values::text::shortened;
+
 /// An error as a client sees it, with a cause that only the log shows.
 ///
 /// Each service maps its own errors to this one (`error.rs`), and each framework's
@@ -132,7 +134,7 @@ impl ApiError {
 
     /// 405: the route exists, the method does not; `allow` lists those that do.
     pub fn method_not_allowed(method: &str, allow: &str) -> Self {
-        let message = format!("{method} is not allowed here; use {allow}");
+        let message = format!("{} is not allowed here; use {allow}", shortened(method));
         Self {
             allow: Some(allow.to_owned()),
             ..Self::new(405, "method_not_allowed", message)
@@ -178,18 +180,17 @@ impl ApiError {
 
     /// 415: a body that does not say it is JSON.
     pub fn unsupported_media_type(content_type: Option<&str>) -> Self {
-        let message = match content_type {
-            Some(other) => {
-                format!("The body is {other:?}; send it with Content-Type: application/json")
-            }
-            None => "The body has no Content-Type; send it with Content-Type: application/json"
-                .to_owned(),
+        let what = match content_type {
+            None | Some("") => "has no Content-Type".to_owned(),
+            Some(other) => format!("is {:?}", shortened(other)),
         };
+        let message = format!("The body {what}; send it with Content-Type: application/json");
         Self::new(415, "unsupported_media_type", message)
     }
 
     /// 415: a body that is compressed or encoded in another way.
     pub fn unsupported_encoding(encoding: &str) -> Self {
+        let encoding = shortened(encoding);
         Self {
             refuses_encoding: true,
             ..Self::new(

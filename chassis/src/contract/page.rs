@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use crate::contract::error::{ApiError, FieldError};
 use crate::values::id::Id;
 use crate::values::money::Number;
+use crate::values::text::shortened;
 
 /// The most records on a page, and the number without `?limit=`.
 const MAX_LIMIT: u32 = 1000;
@@ -48,12 +49,13 @@ impl Page {
         let mut page = Self::default();
         let mut faults = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let shown = shortened(&value);
             match name.as_ref() {
                 "limit" => match number(&value, 1..=MAX_LIMIT) {
                     Some(limit) => page.limit = limit as usize,
                     None => faults.push(FieldError::new(
                         "limit",
-                        format!("limit is {value:?}, expected 1 to {MAX_LIMIT}"),
+                        format!("limit is {shown:?}, expected 1 to {MAX_LIMIT}"),
                     )),
                 },
                 "after" => match value.parse() {
@@ -62,7 +64,7 @@ impl Page {
                     Err(_) if value == "0" => page.after = Id::ZERO,
                     Err(_) => faults.push(FieldError::new(
                         "after",
-                        format!("after is {value:?}, expected the id of a record"),
+                        format!("after is {shown:?}, expected the id of a record"),
                     )),
                 },
                 _ => {}

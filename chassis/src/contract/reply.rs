@@ -14,7 +14,7 @@ use crate::contract::page::{Listing, Next};
 use crate::contract::response_memory;
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 
 /// A list of fewer records is never large.
 const MANY: usize = 10;
@@ -217,6 +217,10 @@ impl ApiError {
 impl Id {
     /// The id of a `kind` in a path. A malformed id is an unknown id: 404.
     pub fn in_path(kind: &str, text: &str) -> Result<Self, ApiError> {
+        // Some frameworks put it where a path is not UTF-8, others report an error.
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(ApiError::undecodable());
+        }
         text.parse()
             .map_err(|NotAnId| ApiError::no_such(kind, shortened(text)))
     }

@@ -26,7 +26,9 @@ const LARGE_HEADS: u32 = 128;
 /// How long a request waits for slow clients to be disconnected. Longer than they may be slow.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// The pause before a request tries again to be admitted.
+/// The pause before a request tries again to be admitted. It tries again in any case: a permit is
+/// given back just after its client has read the last byte, and when a body does not arrive at
+/// once.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a service admits.
@@ -59,7 +61,7 @@ impl Admission {
     /// response has been written.
     pub(crate) async fn admit(&self, holder: &Holder) -> Result<(), ApiError> {
         let mut pause = Duration::from_millis(1);
-        let mut deadline = None;
+        let mut began = None;
         loop {
             let reached = match self.requests.take(holder.client(), 1) {
                 Ok(taken) => {
@@ -68,12 +70,11 @@ impl Admission {
                 }
                 Err(reached) => reached,
             };
-            let slow = self.disconnect_slowest(holder, reached);
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
-            // The first time, try again in any case: a permit is given back just after the
-            // client has read the last byte.
-            let is_first = pause < PAUSE;
-            if !is_first && (slow == Slow::None || Instant::now() >= deadline) {
+            let patience = match self.disconnect_slowest(holder, reached) {
+                Slow::Some => PATIENCE,
+                Slow::None => PAUSE,
+            };
+            if began.get_or_insert_with(Instant::now).elapsed() >= patience {
                 return Err(match reached {
                     Reached::Limit(most) => ApiError::overloaded(most),
                     Reached::Share(most) => ApiError::overloaded_by(format_args!(

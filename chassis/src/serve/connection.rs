@@ -63,6 +63,7 @@ pub struct Phase {
     had_body: AtomicBool,
     /// Whether the whole request, with a body of known length, has been passed on.
     is_whole: AtomicBool,
+    is_body_wanted: AtomicBool,
     is_upgraded: AtomicBool,
     holder: Arc<Holder>,
 }
@@ -82,6 +83,22 @@ impl Phase {
             phase: Arc::clone(self),
             ends: true,
         }
+    }
+
+    /// The handler of the current request reads its body. This gives leave to a client that
+    /// waits for it, if [`Requests`](crate::serve::requests::Requests) hides that it does.
+    pub fn wants_body(&self) {
+        self.is_body_wanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_body_wanted(&self) -> bool {
+        self.is_body_wanted.load(Ordering::Relaxed)
+    }
+
+    /// The head of a request is passed on, and nobody has asked for its body yet.
+    pub(super) fn head_passed(&self) {
+        self.set_whole(false);
+        self.is_body_wanted.store(false, Ordering::Relaxed);
     }
 
     /// The number of requests begun plus the number of requests ended.

@@ -23,7 +23,7 @@ use crate::serve::connections::Holder;
 use crate::serve::service::Service;
 use crate::telemetry::context::Context;
 use crate::telemetry::spans;
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 use crate::values::time::milliseconds;
 
 /// The status in the log when the client disconnected before the response was ready. No

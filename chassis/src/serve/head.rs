@@ -21,7 +21,7 @@ use crate::serve::exchange::{Exchange, STANDARD_HEADERS};
 use crate::serve::framing::{Chunks, Framing};
 use crate::serve::service::Service;
 use crate::values::headers::REQUEST_ID;
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 
 /// The most header fields of a request. actix-web's parser can take no more.
 pub(super) const MAX_FIELDS: usize = 96;
@@ -35,8 +35,10 @@ pub(super) struct Head {
     pub(super) body: Framing,
     /// Whether the client wants the connection to be closed after this request.
     pub(super) is_last: bool,
-    /// Where it asks for another protocol.
-    pub(super) upgrades: Vec<Range<usize>>,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) expects_continue: bool,
+    /// Where it asks for that, or for another protocol.
+    pub(super) wishes: Vec<Range<usize>>,
 }
 
 /// Checks the head that `bytes` begin with. `None` if more of it must arrive.
@@ -69,7 +71,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
     let is_1_0 = request.version == Some(0);
     let (mut host, mut content_length, mut coding) = (None, None, None);
     let (mut close, mut keep_alive) = (false, false);
-    let mut upgrades = Vec::new();
+    let mut expects_continue = false;
+    let mut wishes = Vec::new();
     let begin = bytes.as_ptr().addr();
     for field in &*request.headers {
         let name = field.name;
@@ -85,11 +88,16 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
                 close |= option.eq_ignore_ascii_case(b"close");
                 keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 if option.eq_ignore_ascii_case(b"upgrade") {
-                    upgrades.push(range(begin, option));
+                    wishes.push(range(begin, option));
                 }
             }
         } else if name.eq_ignore_ascii_case("upgrade") {
-            upgrades.push(range(begin, field.value));
+            wishes.push(range(begin, field.value));
+        } else if name.eq_ignore_ascii_case("expect") {
+            let mut wanted = field.value.split(|byte| *byte == b',');
+            expects_continue |=
+                wanted.any(|it| it.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
+            wishes.push(range(begin, field.value));
         }
     }
     check_host(host, is_1_0)?;
@@ -97,7 +105,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
         length,
         body: body(&request, content_length, coding)?,
         is_last: close || is_1_0 && !keep_alive,
-        upgrades,
+        // HTTP/1.0 has no interim responses.
+        expects_continue: expects_continue && !is_1_0,
+        wishes,
     }))
 }
 
@@ -443,15 +453,26 @@ mod tests {
             let head = head.expect("valid").expect("whole");
             assert_eq!(head.is_last, is_last, "{version} {connection}");
         }
-        let text =
-            "GET / HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    }
+
+    #[test]
+    fn what_a_client_asks_for_is_found() {
+        let text = "GET / HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n\
+            Expect: 100-continue\r\n\r\n";
         let head = checked(text).expect("valid").expect("whole");
-        let found: Vec<_> = head
-            .upgrades
-            .into_iter()
-            .map(|range| &text[range])
-            .collect();
-        assert_eq!(found, ["Upgrade", "h2c"]);
+        let found: Vec<_> = head.wishes.into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["Upgrade", "h2c", "100-continue"]);
+        for (version, expect, expected) in [
+            ("1.1", "", false),
+            ("1.1", "expect: 100-Continue\r\n", true),
+            ("1.1", "expect: tea, 100-continue\r\n", true),
+            ("1.1", "expect: tea\r\n", false),
+            ("1.0", "expect: 100-continue\r\n", false),
+        ] {
+            let head = checked(&format!("GET / HTTP/{version}\r\nhost: a\r\n{expect}\r\n"));
+            let head = head.expect("valid").expect("whole");
+            assert_eq!(head.expects_continue, expected, "{version} {expect}");
+        }
     }
 
     #[test]

@@ -25,6 +25,10 @@ use crate::serve::service::Service;
 /// How much is read at once, in bytes.
 const READ: usize = 8 * 1024;
 
+/// Gives a client that waits for it leave to send the body
+/// ([RFC 9110, 10.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1)).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// The largest buffer that an idle connection keeps, in bytes.
 const KEPT: usize = 1024;
 
@@ -39,12 +43,14 @@ pub struct Requests {
     connection: Connection,
     service: Arc<Service>,
     phase: Arc<Phase>,
-    hides_upgrades: bool,
+    hides_wishes: bool,
     state: State,
     /// What has arrived and has not been passed on.
     held: Vec<u8>,
     /// How many of the held bytes may be passed on.
     passing: usize,
+    /// The rest of [`CONTINUE`], if the client of the current request waits for it.
+    leave: &'static [u8],
     /// How many of the held bytes are known to be no whole head.
     searched: usize,
     /// Whether the client wants the connection to be closed after the current request.
@@ -82,10 +88,11 @@ impl Requests {
             phase: connection.phase(),
             connection,
             service: Arc::clone(service),
-            hides_upgrades: false,
+            hides_wishes: false,
             state: State::Head,
             held: Vec::new(),
             passing: 0,
+            leave: b"",
             searched: 0,
             is_last: false,
             over_at: 0,
@@ -95,11 +102,12 @@ impl Requests {
         }
     }
 
-    /// The same, for a server that offers no other protocol: it does not see that a client
-    /// asks for one.
+    /// The same, for a server that does badly what a client may ask for besides the response.
+    /// It does not see that a client asks for another protocol, or for leave to send its body;
+    /// that is given when [`Phase::wants_body`] is called.
     #[must_use]
-    pub fn hiding_upgrades(mut self) -> Self {
-        self.hides_upgrades = true;
+    pub fn hiding_wishes(mut self) -> Self {
+        self.hides_wishes = true;
         self
     }
 
@@ -148,18 +156,33 @@ impl Requests {
 
     /// A request begins.
     fn begin(&mut self, mut head: Head) {
-        if self.hides_upgrades {
-            for range in head.upgrades {
+        let arrived = head.body.advance(&self.held[head.length..]);
+        self.leave = b"";
+        if self.hides_wishes {
+            for range in head.wishes {
                 self.held[range].fill(b' ');
             }
+            if head.expects_continue && arrived == 0 {
+                self.leave = CONTINUE;
+            }
         }
-        self.passing = head.length + head.body.advance(&self.held[head.length..]);
+        self.passing = head.length + arrived;
         self.state = State::Body(head.body);
         self.searched = 0;
         self.is_last = head.is_last;
         self.over_at = self.phase.turns() + 2;
         self.is_answered = false;
-        self.phase.set_whole(false);
+        self.phase.head_passed();
+    }
+
+    /// Writes what gives leave to send the body, if it is `wanted`. Once begun, all of it is
+    /// written.
+    fn poll_leave(&mut self, wanted: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.leave.is_empty() && (wanted || self.leave.len() < CONTINUE.len()) {
+            let sent = ready!(Pin::new(&mut self.connection).poll_write(cx, self.leave))?;
+            self.leave = &self.leave[sent..];
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// The response has been sent.
@@ -275,6 +298,8 @@ impl AsyncWrite for Requests {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_leave(false, cx))?;
+        self.leave = b"";
         let written = Pin::new(&mut self.connection).poll_write(cx, bytes);
         self.sent(&written);
         written
@@ -285,6 +310,8 @@ impl AsyncWrite for Requests {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_leave(false, cx))?;
+        self.leave = b"";
         let written = Pin::new(&mut self.connection).poll_write_vectored(cx, bytes);
         self.sent(&written);
         written
@@ -295,6 +322,8 @@ impl AsyncWrite for Requests {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wanted = self.phase.is_body_wanted();
+        ready!(self.poll_leave(wanted, cx))?;
         ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
         // hyper and actix flush when they have written all they have. If the request is over,
         // that is all of its response.

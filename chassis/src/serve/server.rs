@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::yield_now;
 
 use crate::serve::connection::{Connection, MAX_HEAD};
@@ -32,9 +32,14 @@ use crate::values::path::decode_unreserved;
 /// trying again at once would be a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The connections that may wait to be accepted, unless the system allows fewer. The usual 128
+/// are too few for a crowd: the system drops what is over, and a client tries again only after
+/// a second.
+const BACKLOG: u32 = 4096;
+
 /// Listens on `address`. Port 0 means any free port.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await.map_err(|cause| {
+    let listener = listen(address).map_err(|cause| {
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program uses that port; stop it, or set PORT to another port"
@@ -53,6 +58,20 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let address = listener.local_addr()?;
     tracing::info!(%address, port = address.port(), "listening");
     Ok(listener)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // So that a service can be restarted while the system still remembers its connections. On
+    // Windows it would let two services have the same port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts connections and passes their requests to `http`, within the limits of `service`.
@@ -166,5 +185,28 @@ fn normalise<B>(request: &mut Request<B>) {
     parts.path_and_query = PathAndQuery::from_maybe_shared(path.into_bytes()).ok();
     if let Ok(uri) = hyper::Uri::from_parts(parts) {
         *request.uri_mut() = uri;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures_util::future::try_join_all;
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Only Linux lets so many wait without configuration.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_crowd_can_connect_before_the_first_is_accepted() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let crowd = try_join_all((0..500).map(|_| TcpStream::connect(address)));
+        let connected = timeout(Duration::from_millis(900), crowd).await;
+        let connected = connected.expect("none has to try again");
+        assert_eq!(connected.expect("connections").len(), 500);
     }
 }

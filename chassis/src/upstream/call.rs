@@ -27,7 +27,7 @@ use crate::upstream::bulkhead::{self, Bulkhead, Place};
 use crate::upstream::client::{Guarded, Upstream};
 use crate::upstream::error::CallError;
 use crate::values::headers::{self, NOT_FOUND};
-use crate::values::path::shortened;
+use crate::values::text::shortened;
 
 // As values, these names are not checked and copied for each call.
 const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);

@@ -2,21 +2,6 @@
 
 use std::borrow::Cow;
 
-/// The longest path that is logged, recorded or repeated in an error, in bytes. A
-/// client can send one that is far longer.
-const MAX_SHOWN: usize = 1024;
-
-const ELLIPSIS: &str = "…";
-
-/// `path`, or the beginning of it and an ellipsis where it is too long to show.
-pub(crate) fn shortened(path: &str) -> Cow<'_, str> {
-    if path.len() <= MAX_SHOWN {
-        return Cow::Borrowed(path);
-    }
-    let kept = path.floor_char_boundary(MAX_SHOWN - ELLIPSIS.len());
-    Cow::Owned(format!("{}{ELLIPSIS}", &path[..kept]))
-}
-
 /// Decodes percent-encoded characters that need no encoding, so that two
 /// spellings of a path are one
 /// ([RFC 3986, 6.2.2.2](https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2.2)).
@@ -49,16 +34,6 @@ fn unreserved(hex: &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_that_is_too_long_to_show_is_cut_between_two_characters() {
-        let longest = "/".repeat(MAX_SHOWN);
-        assert_eq!(shortened(&longest), longest);
-        let kept = &longest[..MAX_SHOWN - ELLIPSIS.len()];
-        assert_eq!(shortened(&format!("{longest}x")), format!("{kept}…"));
-        let kept = &kept[1..];
-        assert_eq!(shortened(&format!("{kept}ü{longest}")), format!("{kept}…"));
-    }
 
     #[test]
     fn only_what_needs_no_encoding_is_decoded() {

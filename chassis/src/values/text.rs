@@ -1,5 +1,6 @@
 //! Text from people, who paste characters that nobody sees.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 /// Unicode's `Default_Ignorable_Code_Point`: characters that are not shown, such as the
@@ -46,6 +47,21 @@ pub fn trim(text: &str) -> &str {
     text.trim_matches(is_invisible)
 }
 
+/// The longest text of a client that is logged, recorded or repeated in an error, in bytes. A
+/// client can send one that is far longer.
+const MAX_SHOWN: usize = 1024;
+
+const ELLIPSIS: &str = "…";
+
+/// `text`, or the beginning of it and an ellipsis where it is too long to show.
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_SHOWN {
+        return Cow::Borrowed(text);
+    }
+    let kept = text.floor_char_boundary(MAX_SHOWN - ELLIPSIS.len());
+    Cow::Owned(format!("{}{ELLIPSIS}", &text[..kept]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +104,15 @@ mod tests {
         ] {
             assert_eq!(trim(text), trimmed, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_to_show_is_cut_between_two_characters() {
+        let longest = "/".repeat(MAX_SHOWN);
+        assert_eq!(shortened(&longest), longest);
+        let kept = &longest[..MAX_SHOWN - ELLIPSIS.len()];
+        assert_eq!(shortened(&format!("{longest}x")), format!("{kept}…"));
+        let kept = &kept[1..];
+        assert_eq!(shortened(&format!("{kept}ü{longest}")), format!("{kept}…"));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn connection(
     let phase = phase.expect("`serve` adds it to every connection");
     let has_body = !matches!(request.parts().1, Payload::None);
     let turn = phase.begin(has_body);
-    let unread = has_body.then(|| shared_body(&mut request));
+    let unread = has_body.then(|| shared_body(&mut request, &phase));
     let answer = phase.scope(next.call(request)).await;
     let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
     if !unread.as_ref().is_none_or(at_end) {
@@ -38,11 +38,15 @@ pub(crate) async fn connection(
 
 type Shared = Rc<RefCell<Payload>>;
 
-/// Replaces the body of a request by a shared one, and returns it.
-fn shared_body(request: &mut ServiceRequest) -> Shared {
+/// Replaces the body of a request by a shared one, and returns it. The connection is told when
+/// it is read.
+fn shared_body(request: &mut ServiceRequest, phase: &Arc<Phase>) -> Shared {
     let body = Rc::new(RefCell::new(request.take_payload()));
-    let shared = Rc::clone(&body);
-    let reading = poll_fn(move |cx| shared.borrow_mut().poll_next_unpin(cx));
+    let (shared, phase) = (Rc::clone(&body), Arc::clone(phase));
+    let reading = poll_fn(move |cx| {
+        phase.wants_body();
+        shared.borrow_mut().poll_next_unpin(cx)
+    });
     request.set_payload(Payload::Stream {
         payload: Box::pin(reading),
     });

@@ -71,9 +71,10 @@ where
                 |()| AppConfig::default(),
             ));
         fn_service(move |stream: TcpStream| {
-            // actix would echo `Connection: upgrade`, and then close the connection.
+            // actix would echo `Connection: upgrade`, and then close the connection. It would
+            // also ask for every body, before it is known whether somebody reads it.
             let requests = Requests::new(Connection::new(stream, &service), &service);
-            let requests = requests.hiding_upgrades();
+            let requests = requests.hiding_wishes();
             async move { Ok((requests, Protocol::Http1, None)) }
         })
         .and_then(http)

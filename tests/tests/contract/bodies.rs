@@ -1,5 +1,6 @@
 //! Request bodies: their size, their framing and their content type.
 
+use harness::TIMEOUT;
 use harness::raw::{Connection, chunked, request};
 use serde_json::json;
 use shop_tests::faults::Faults;
@@ -259,6 +260,79 @@ async fn a_body_where_none_is_expected_is_ignored() {
                 status(&got),
                 Ok(200),
             );
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_a_body_gets_leave_or_its_answer_at_once() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    let text = ("content-type", "text/plain");
+    let large = (10 * LIMIT).to_string();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let mut refused = vec![
+            ("POST", "/nothing", JSON, "2", 404),
+            ("POST", "/health", JSON, "2", 405),
+            ("GET", "/health", JSON, "2", 200),
+        ];
+        for route in &subject.bodies {
+            let (method, path) = (route.method, route.path);
+            refused.push((method, path, text, "2", 415));
+            refused.push((method, path, JSON, "0", 400));
+            refused.push((method, path, JSON, &large, 413));
+            for in_chunks in [false, true] {
+                let body = bytes(&(route.good)(world.fresh()));
+                let length = body.len().to_string();
+                let (framing, body) = if in_chunks {
+                    (("transfer-encoding", "chunked"), chunked(&body, 7))
+                } else {
+                    (("content-length", length.as_str()), body)
+                };
+                let what = format!("{}: {method} {path}, {framing:?}", subject.name);
+                let headers = [JSON, framing, ("expect", "100-continue")];
+                let head = request(method, path, &headers, b"");
+                let mut connection = Connection::open(subject.server.address()).await;
+                connection.send(&head).await.expect("a live connection");
+                let leave = connection.until("\r\n\r\n").await;
+                let expected = "HTTP/1.1 100 Continue\r\n\r\n".to_owned();
+                faults.expect(&what, leave, Ok(expected));
+                connection.send(&body).await.expect("a live connection");
+                let got = connection.answer(false).await;
+                faults.expect(what, status(&got), Ok(route.status));
+            }
+        }
+        for (method, path, content_type, length, expected) in refused {
+            let what = format!("{}: {method} {path}, {length} bytes", subject.name);
+            let expect = ("expect", "100-continue");
+            let headers = [content_type, ("content-length", length), expect];
+            let head = request(method, path, &headers, b"");
+            let mut connection = Connection::open(subject.server.address()).await;
+            let got = connection.answers(&head, 1, TIMEOUT).await;
+            let got: Vec<_> = got.iter().map(|got| got.status).collect();
+            faults.expect(what, got, vec![expected]);
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn an_expectation_that_nobody_knows_is_ignored() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        for route in &subject.bodies {
+            let body = bytes(&(route.good)(world.fresh()));
+            let headers = [JSON, ("expect", "tea")];
+            let bytes = request(route.method, route.path, &headers, &body);
+            let mut connection = Connection::open(subject.server.address()).await;
+            let got = connection.answers(&bytes, 1, TIMEOUT).await;
+            let got: Vec<_> = got.iter().map(|got| got.status).collect();
+            let what = format!("{}: {} {}", subject.name, route.method, route.path);
+            faults.expect(what, got, vec![route.status]);
         }
     }
     faults.finish();

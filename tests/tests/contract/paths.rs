@@ -162,7 +162,12 @@ async fn an_id_that_is_malformed_is_not_found() {
                     "{}: {method} {template} with {id:.30} ({reason})",
                     subject.name
                 );
-                faults.check(what, error(&got, 404, "not_found"));
+                faults.check(&what, error(&got, 404, "not_found"));
+                if id == "%ff" {
+                    let body = got.map(|got| got.body).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&body);
+                    faults.ensure(what, text.contains("is not UTF-8"), || text.to_string());
+                }
             }
         }
     }
@@ -186,6 +191,56 @@ async fn a_caller_can_tell_an_unknown_route_from_an_unknown_record() {
             faults.check(&what, error(&got, 404, "not_found"));
             let told = got.map(|got| got.header("x-not-found").to_owned());
             faults.expect(&what, told, Ok(expected.to_owned()));
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn an_error_repeats_only_the_beginning_of_what_is_very_long() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    let long = "x".repeat(20_000);
+    let (path, file) = (format!("/{long}"), format!("/docs/{long}"));
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let mut cases = vec![
+            (request("GET", &path, &[], b""), 404, "a path"),
+            (request("GET", &file, &[], b""), 404, "a file of the page"),
+            (request(&long, "/health", &[], b""), 405, "a method"),
+        ];
+        for (method, path) in &subject.by_id {
+            let path = path.replace("{}", &long);
+            cases.push((request(method, &path, &[JSON], b"{}"), 404, "an id"));
+        }
+        for list in &subject.lists {
+            for name in ["limit", "after"] {
+                let path = format!("{list}?{name}={long}");
+                cases.push((request("GET", &path, &[], b""), 400, "a parameter"));
+            }
+        }
+        if subject.name == "analytics-service" {
+            let path = format!("/api/analytics/history?minutes={long}");
+            cases.push((request("GET", &path, &[], b""), 400, "a parameter"));
+        }
+        for route in &subject.bodies {
+            for headers in [
+                [("content-type", long.as_str()), ("x-other", "")],
+                [JSON, ("content-encoding", &long)],
+            ] {
+                let bytes = request(route.method, route.path, &headers, b"{}");
+                cases.push((bytes, 415, headers[0].0));
+            }
+        }
+        for (bytes, expected, reason) in cases {
+            let got = subject.raw(&bytes).await;
+            let what = format!("{}: {reason}", subject.name);
+            faults.expect(&what, status(&got), Ok(expected));
+            // A parameter stands in the sentence and in its detail.
+            let length = got.map(|got| got.body.len()).unwrap_or_default();
+            faults.ensure(what, (1..3000).contains(&length), || {
+                format!("{length} bytes")
+            });
         }
     }
     faults.finish();

@@ -9,7 +9,7 @@ use harness::TIMEOUT;
 use harness::raw::{self, Connection, request};
 use serde_json::{Value, json};
 use shop_tests::faults::good;
-use shop_tests::program::PROGRAMS;
+use shop_tests::program::{PROGRAMS, upstream_variables};
 use tokio::time::{Instant, sleep};
 
 use super::{AN_HOUR, Subject, UPSTREAMS, creation, each, health_answers, reading_bodies, send};
@@ -89,32 +89,39 @@ async fn fifteen_hundred_idle_connections_do_not_block_new_ones() {
     }
 }
 
-/// analytics-service waits for upstreams, not for bodies.
+/// user-service and notification-service wait for no other service; product-service is there
+/// on each framework.
 #[tokio::test]
-async fn requests_that_wait_for_upstreams_count_as_in_flight() {
+async fn a_request_over_the_limit_is_refused_and_health_is_not() {
     let hung = Stub::hanging().await;
     let url = hung.url();
     let mut variables = UPSTREAMS.map(|name| (name, url.as_str())).to_vec();
     // Otherwise its circuits would open and it would not wait.
     variables.extend([("RESILIENCE", "off"), ("MAX_IN_FLIGHT", "2")]);
-    each(["analytics-service"], &variables, async |subject| {
-        let path = "/api/analytics/summary";
+    let waiting = PROGRAMS
+        .into_iter()
+        .filter(|program| !upstream_variables(program).is_empty());
+    each(waiting, &variables, async |subject| {
+        let asking = waits_for_an_upstream(subject.service);
         let busy = (0..4).map(async |_| {
             loop {
                 // Which of them are refused does not matter.
-                let _ = subject.get(path).await;
+                let _ = raw::exchange(subject.address(), &asking).await;
                 sleep(Duration::from_millis(10)).await;
             }
         });
+        let over_the_limit = async {
+            refused_in_time(&subject).await?;
+            health_answers(&subject).await
+        };
         tokio::select! {
-            refused = refused_in_time(&subject, path) => refused?,
+            finding = over_the_limit => finding?,
             _ = join_all(busy) => {}
         }
-        health_answers(&subject).await?;
 
         // The slow requests end, and permits are free again.
         let deadline = Instant::now() + TIMEOUT;
-        while subject.get(path).await?.status != 200 {
+        while subject.get("/openapi.json").await?.status != 200 {
             good(Instant::now() < deadline, "no permit is ever free again")?;
             sleep(Duration::from_millis(10)).await;
         }
@@ -123,12 +130,24 @@ async fn requests_that_wait_for_upstreams_count_as_in_flight() {
     .await;
 }
 
+/// A request that the service answers only after another service has answered.
+fn waits_for_an_upstream(service: &str) -> Vec<u8> {
+    let seller = r#"{"name":"Kettle","price":1,"sellerId":"1"}"#;
+    let (path, body) = match service {
+        "analytics-service" => return request("GET", "/api/analytics/summary", &[], b""),
+        "product-service" => ("/api/products", seller),
+        _ => creation(service),
+    };
+    let headers = [("content-type", "application/json")];
+    request("POST", path, &headers, body.as_bytes())
+}
+
 /// Waits until a request is refused because too many are in flight.
-async fn refused_in_time(subject: &Subject, path: &str) -> Result<(), String> {
+async fn refused_in_time(subject: &Subject) -> Result<(), String> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        let got = subject.get(path).await?;
-        if got.status == 503 {
+        let got = subject.get("/openapi.json").await?;
+        if got.status != 200 {
             good(got.header("retry-after") == "1", "no Retry-After")?;
             got.expect_error(503, "overloaded");
             return Ok(());

@@ -259,53 +259,52 @@ async fn an_order_whose_client_hangs_up_is_placed_completely_or_not_at_all() {
 
 #[tokio::test]
 async fn a_cancellation_with_unknown_outcome_is_settled_once() {
-    let shop = Shop::start().await;
-    add_user(&shop.users, "ada").await;
-    add_product(&shop.products, json!(1), 10).await;
-    let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let switch = std::sync::Arc::clone(&broken);
-    let products = before(&shop.products, move |request, real| {
-        let down = switch.load(std::sync::atomic::Ordering::SeqCst);
-        async move {
-            if down {
-                return raw::json("503 Service Unavailable", "", "{}");
+    for (is_made, reason) in [(false, "the request is lost"), (true, "the answer is lost")] {
+        let shop = Shop::start().await;
+        add_user(&shop.users, "ada").await;
+        add_product(&shop.products, json!(1), 10).await;
+        let broken = Arc::new(AtomicBool::new(false));
+        let switch = Arc::clone(&broken);
+        let products = before(&shop.products, move |request, real| {
+            let is_broken = switch.load(Ordering::SeqCst);
+            async move {
+                if !is_broken {
+                    return request.pass_on(real).await;
+                }
+                if is_made {
+                    request.pass_on(real).await;
+                }
+                raw::json("503 Service Unavailable", "", "{}")
             }
-            request.pass_on(real).await
+        })
+        .await;
+        let (users, notifications) = (shop.users.upstream_url(), shop.notifications.upstream_url());
+        let upstreams = [&users, &products.url(), &notifications];
+        // So that nobody waits long for the circuit.
+        let orders = shop::orders_that(upstreams, &[("CIRCUIT_OPEN_MS", "100")]).await;
+        let placed = orders.post("/api/orders", order("1", "1", 4)).await;
+        placed.expect(201);
+
+        broken.store(true, Ordering::SeqCst);
+        let accepted = orders.post("/api/orders/1/cancel", json!({})).await;
+        assert_eq!(accepted.header("location"), "/api/orders/1", "{reason}");
+        let unknown = accepted.expect(202);
+        assert_eq!(unknown["status"], "confirmed", "{reason}: nobody knows yet");
+        let left = stock(&shop.products, "1").await;
+        assert_eq!(left, if is_made { 10 } else { 6 }, "{reason}");
+
+        // order-service settles the change by itself; no client has to ask again.
+        broken.store(false, Ordering::SeqCst);
+        let status = async || orders.get("/api/orders/1").await.expect(200)["status"].take();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while status().await != "cancelled" && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    })
-    .await;
-    let orders = shop::orders(
-        &shop.users.upstream_url(),
-        &products.url(),
-        &shop.notifications.upstream_url(),
-    )
-    .await;
-    orders
-        .post("/api/orders", order("1", "1", 4))
-        .await
-        .expect(201);
-
-    broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    let accepted = orders.post("/api/orders/1/cancel", json!({})).await;
-    assert_eq!(accepted.header("location"), "/api/orders/1");
-    assert_eq!(
-        accepted.expect(202)["status"],
-        "confirmed",
-        "nobody knows yet"
-    );
-    assert_eq!(stock(&shop.products, "1").await, 6);
-
-    // order-service settles the change by itself; no client has to ask again.
-    broken.store(false, std::sync::atomic::Ordering::SeqCst);
-    settles_at(&shop.products, 10).await;
-    assert_eq!(
-        orders.get("/api/orders/1").await.expect(200)["status"],
-        "cancelled"
-    );
-    orders
-        .post("/api/orders/1/cancel", json!({}))
-        .await
-        .expect_error(409, "conflict");
+        assert_eq!(status().await, "cancelled", "{reason}");
+        settles_at(&shop.products, 10).await;
+        let again = orders.post("/api/orders/1/cancel", json!({})).await;
+        again.expect_error(409, "conflict");
+    }
 }
 
 #[tokio::test]

@@ -133,6 +133,10 @@ async fn stock_and_sold_quantities_add_up() {
 
 /// More orders than there may be calls to one service at a time: all of them get their turn.
 /// With a slow product-service, so that they are there at the same time on any machine.
+///
+/// The time-outs are longer than usual: all five services run without optimisation in this one
+/// process, and share the machine with other tests. `.ci/lab_crowd.py` orders from the images
+/// with the defaults.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_orders_at_once_all_succeed() {
     const ORDERS: usize = 200;
