@@ -59,7 +59,7 @@ fn errors() -> [ErrorExample<'static>; 3] {
 
 /// All notifications
 #[utoipa::path(get, path = "/api/notifications", tag = "notifications", params(Page),
-    responses((status = 200, description = "A page of notifications, in ascending id", body = [Notification])))]
+    responses((status = 200, description = "A page of notifications", body = [Notification])))]
 pub fn list_notifications(app: &App, page: Page) -> Reply {
     Reply::listing("/api/notifications", &app.notifications.list(page))
 }
@@ -86,7 +86,7 @@ pub async fn send_notification(
 /// An unknown user has none.
 #[utoipa::path(get, path = "/api/notifications/{id}", tag = "notifications",
     params(("id" = String, Path, description = "The id of the user", min_length = 1, example = "1"), Page),
-    responses((status = 200, description = "A page of that user's notifications, in ascending id", body = [Notification])))]
+    responses((status = 200, description = "A page of that user's notifications", body = [Notification])))]
 pub fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) -> Reply {
     let path = format!("/api/notifications/{}", encoded(id));
     Reply::listing(&path, &app.notifications.list_of_user(id, page))
@@ -97,7 +97,7 @@ pub fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) ->
 /// The path is that of the route that sends, and a literal path comes before one with a
 /// parameter.
 #[utoipa::path(get, path = "/api/notifications/send", tag = "notifications", params(Page),
-    responses((status = 200, description = "A page of that user's notifications, in ascending id", body = [Notification])))]
+    responses((status = 200, description = "A page of that user's notifications", body = [Notification])))]
 pub fn list_notifications_of_send(app: &App, page: Page) -> Reply {
     list_notifications_of_user(app, &UserId("send".to_owned()), page)
 }

@@ -76,7 +76,7 @@ pub fn about(framework: &'static str) -> About {
 
 /// All products
 #[utoipa::path(get, path = "/api/products", tag = "products", params(Page),
-    responses((status = 200, description = "A page of products, in ascending id", body = [Product])))]
+    responses((status = 200, description = "A page of products", body = [Product])))]
 pub fn list_products(app: &App, page: Page) -> Reply {
     Reply::listing("/api/products", &app.products.list(page))
 }

@@ -221,16 +221,21 @@ pub(crate) fn pages(lab: &mut Lab) -> Result<(), Failed> {
     let (small, big) = (Shop::open(lab, "shop")?, Shop::open(lab, "big-shop")?);
     seed_users(lab, &small, FEW)?;
     seed_users(lab, &big, many)?;
-    let page = |shop: &Shop, users: u64| {
-        let after = users / 2;
-        Load::get(shop.url(USER, &format!("/api/users?limit=100&after={after}")))
+    let page = |shop: &Shop, from: &str, users: u64| {
+        let id = users / 2;
+        Load::get(shop.url(USER, &format!("/api/users?limit=100&{from}={id}")))
     };
     let summary = |shop: &Shop| Load::get(shop.url(ANALYTICS, "/api/analytics/summary"));
     for (row, few, much) in [
         (
             "a page of 100, from the middle",
-            page(&small, FEW),
-            page(&big, many),
+            page(&small, "after", FEW),
+            page(&big, "after", many),
+        ),
+        (
+            "the same page, from the newest",
+            page(&small, "order=desc&before", FEW),
+            page(&big, "order=desc&before", many),
         ),
         ("the summary", summary(&small), summary(&big)),
     ] {

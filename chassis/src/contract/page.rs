@@ -1,9 +1,11 @@
 //! Pages of a list: which one a client asks for, and what it gets.
 
-use std::ops::RangeInclusive;
+use std::fmt;
+use std::iter;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::contract::error::{ApiError, FieldError};
 use crate::values::id::Id;
@@ -14,13 +16,17 @@ use crate::values::text::shortened;
 const MAX_LIMIT: u32 = 1000;
 const DEFAULT_LIMIT: usize = 100;
 
-/// The page that a client asks for: `?limit=` and `?after=`.
+/// The page that a client asks for: `?limit=`, `?order=`, `?after=` and `?before=`.
+///
+/// `after` and `before` are bounds of the ids, `order` is the end at which the list begins. So
+/// every combination has one meaning.
 ///
 /// ```
 /// use chassis::contract::page::Page;
 ///
 /// assert_eq!(Page::parse(None).unwrap(), Page::default());
 /// assert!(Page::parse(Some("limit=50&after=7")).is_ok());
+/// assert!(Page::parse(Some("order=desc&before=7")).is_ok());
 /// assert_eq!(Page::parse(Some("limit=0")).unwrap_err().status(), 400);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
@@ -29,16 +35,32 @@ pub struct Page {
     /// The most records on the page.
     #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: usize,
-    /// The id of the last record of the previous page.
+    /// Ascending ids, the oldest record first; or descending ids, the newest first.
+    #[param(required = false, inline)]
+    pub(crate) order: Order,
+    /// Only records with a greater id. In ascending order: the last id of the previous page.
     #[param(required = false, value_type = String, pattern = "^(0|[1-9][0-9]{0,18})$")]
     pub(crate) after: Id,
+    /// Only records with a smaller id. In descending order: the last id of the previous page.
+    #[param(required = false, value_type = String, pattern = "^(0|[1-9][0-9]{0,18})$")]
+    pub(crate) before: Option<Id>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase", default = "asc")]
+pub(crate) enum Order {
+    Asc,
+    Desc,
 }
 
 impl Default for Page {
     fn default() -> Self {
         Self {
             limit: DEFAULT_LIMIT,
+            order: Order::Asc,
             after: Id::ZERO,
+            before: None,
         }
     }
 }
@@ -49,23 +71,28 @@ impl Page {
         let mut page = Self::default();
         let mut faults = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            let shown = shortened(&value);
+            let mut refuse = |name, expected: &str| {
+                let shown = shortened(&value);
+                let message = format!("{name} is {shown:?}, expected {expected}");
+                faults.push(FieldError::new(name, message));
+            };
             match name.as_ref() {
                 "limit" => match number(&value, 1..=MAX_LIMIT) {
                     Some(limit) => page.limit = limit as usize,
-                    None => faults.push(FieldError::new(
-                        "limit",
-                        format!("limit is {shown:?}, expected 1 to {MAX_LIMIT}"),
-                    )),
+                    None => refuse("limit", &format!("1 to {MAX_LIMIT}")),
                 },
-                "after" => match value.parse() {
-                    Ok(after) => page.after = after,
-                    // Where every list starts.
-                    Err(_) if value == "0" => page.after = Id::ZERO,
-                    Err(_) => faults.push(FieldError::new(
-                        "after",
-                        format!("after is {shown:?}, expected the id of a record"),
-                    )),
+                "order" => match value.as_ref() {
+                    "asc" => page.order = Order::Asc,
+                    "desc" => page.order = Order::Desc,
+                    _ => refuse("order", "asc or desc"),
+                },
+                "after" => match bound(&value) {
+                    Some(after) => page.after = after,
+                    None => refuse("after", "the id of a record"),
+                },
+                "before" => match bound(&value) {
+                    Some(before) => page.before = Some(before),
+                    None => refuse("before", "the id of a record"),
                 },
                 _ => {}
             }
@@ -75,6 +102,58 @@ impl Page {
         } else {
             Err(ApiError::validation(faults))
         }
+    }
+
+    /// The ids that records on this page may have.
+    pub(crate) fn ids(self) -> (Bound<Id>, Bound<Id>) {
+        match self.before {
+            // No id is both; the other way round, a B-tree would panic.
+            Some(before) if before <= self.after => {
+                (Bound::Included(before), Bound::Excluded(before))
+            }
+            Some(before) => (Bound::Excluded(self.after), Bound::Excluded(before)),
+            None => (Bound::Excluded(self.after), Bound::Unbounded),
+        }
+    }
+
+    /// The page that follows this one, whose last record has this id.
+    fn next(self, last: Id) -> Self {
+        match self.order {
+            Order::Asc => Self {
+                after: last,
+                ..self
+            },
+            Order::Desc => Self {
+                before: Some(last),
+                ..self
+            },
+        }
+    }
+}
+
+/// As a query string.
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit={}", self.limit)?;
+        if self.order == Order::Desc {
+            f.write_str("&order=desc")?;
+        }
+        if self.after != Id::ZERO {
+            write!(f, "&after={}", self.after)?;
+        }
+        if let Some(before) = self.before {
+            write!(f, "&before={before}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The id in a query parameter; 0 is before every record.
+fn bound(value: &str) -> Option<Id> {
+    if value == "0" {
+        Some(Id::ZERO)
+    } else {
+        value.parse().ok()
     }
 }
 
@@ -86,21 +165,12 @@ pub fn number(value: &str, range: RangeInclusive<u32>) -> Option<u32> {
 /// A page of a list.
 #[derive(Debug)]
 pub struct Listing<T> {
-    /// The records, in ascending id.
+    /// The records, in the order of the page.
     pub records: Vec<Arc<T>>,
     /// The count of all, not only of this page.
     pub total: usize,
     /// The next page, if more records follow.
-    pub next: Option<Next>,
-}
-
-/// Where the next page of a list starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next {
-    /// The most records on the page.
-    pub limit: usize,
-    /// The id of the last record of this page.
-    pub after: Id,
+    pub next: Option<Page>,
 }
 
 impl<T> Listing<T> {
@@ -113,23 +183,24 @@ impl<T> Listing<T> {
         }
     }
 
-    /// The records of `page` from those that follow its start; `total` is the count of
-    /// all in the list.
+    /// The first records of `page` from those that it may have, which are in ascending id;
+    /// `total` is the count of all in the list.
     pub(crate) fn take(
         page: Page,
         total: usize,
-        mut following: impl Iterator<Item = (Id, Arc<T>)>,
+        mut ascending: impl DoubleEndedIterator<Item = (Id, Arc<T>)>,
     ) -> Self {
+        let mut following = iter::from_fn(|| match page.order {
+            Order::Asc => ascending.next(),
+            Order::Desc => ascending.next_back(),
+        });
         let mut records = Vec::with_capacity(page.limit.min(total));
-        let mut last = page.after;
+        let mut last = Id::ZERO;
         for (id, record) in following.by_ref().take(page.limit) {
             last = id;
             records.push(record);
         }
-        let next = following.next().map(|_| Next {
-            limit: page.limit,
-            after: last,
-        });
+        let next = following.next().map(|_| page.next(last));
         Self {
             records,
             total,
@@ -153,7 +224,10 @@ mod tests {
             ("limit=%2B5", 1, "a sign, which JSON has not either"),
             ("limit=1e99999999999", 1, "far too many"),
             ("after=-1", 1, "not an id"),
-            ("limit=0&after=x", 2, "both at once"),
+            ("order=DESC", 1, "in capitals"),
+            ("order=", 1, "empty"),
+            ("before=1.0", 1, "not an id"),
+            ("limit=0&order=up&after=x&before=x", 4, "all at once"),
         ] {
             let error = Page::parse(Some(query)).expect_err(reason);
             assert_eq!(error.status(), 400, "{reason}");
@@ -167,7 +241,7 @@ mod tests {
             (None, "no query"),
             (Some(""), "an empty one"),
             (Some("q=1"), "another parameter"),
-            (Some("after=0"), "the beginning"),
+            (Some("order=asc&after=0"), "the beginning"),
         ] {
             assert_eq!(Page::parse(query), Ok(Page::default()), "{reason}");
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::contract::error::{ApiError, ErrorBody};
-use crate::contract::page::{Listing, Next};
+use crate::contract::page::Listing;
 use crate::contract::response_memory;
 use crate::telemetry::context::Context;
 use crate::values::id::{Id, NotAnId};
@@ -133,10 +133,7 @@ impl Reply {
         let reply = Self::json_sized(200, &listing.records, 2 + 256 * listing.records.len())
             .with_header("x-total-count", listing.total.to_string());
         match listing.next {
-            Some(Next { limit, after }) => reply.with_header(
-                "link",
-                format!("<{path}?limit={limit}&after={after}>; rel=\"next\""),
-            ),
+            Some(next) => reply.with_header("link", format!("<{path}?{next}>; rel=\"next\"")),
             None => reply,
         }
     }

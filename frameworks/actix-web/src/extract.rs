@@ -35,7 +35,7 @@ impl<T: FromStr<Err = ApiError>> FromRequest for Path<T> {
     }
 }
 
-/// The page that the query asks for: `?limit=` and `?after=`.
+/// The page that the query asks for.
 pub struct PageOf(pub Page);
 
 impl FromRequest for PageOf {

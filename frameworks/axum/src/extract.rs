@@ -33,7 +33,7 @@ impl<S: Send + Sync, T: FromStr<Err = ApiError>> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The page that the query asks for: `?limit=` and `?after=`.
+/// The page that the query asks for.
 pub struct PageOf(pub Page);
 
 impl<S: Send + Sync> FromRequestParts<S> for PageOf {

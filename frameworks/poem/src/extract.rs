@@ -27,7 +27,7 @@ impl<'a, T: FromStr<Err = ApiError>> FromRequest<'a> for Path<T> {
     }
 }
 
-/// The page that the query asks for: `?limit=` and `?after=`.
+/// The page that the query asks for.
 pub struct PageOf(pub Page);
 
 impl<'a> FromRequest<'a> for PageOf {

@@ -35,7 +35,7 @@ impl<'r, T: FromStr<Err = ApiError>> FromParam<'r> for Path<T> {
     }
 }
 
-/// The page that the query asks for: `?limit=` and `?after=`.
+/// The page that the query asks for.
 pub struct PageOf(pub Page);
 
 #[rocket::async_trait]

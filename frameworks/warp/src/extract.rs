@@ -57,7 +57,7 @@ pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
         .map_err(|_| ApiError::undecodable())
 }
 
-/// The page that the query asks for: `?limit=` and `?after=`.
+/// The page that the query asks for.
 pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
     query().and_then(async |query: Option<String>| {
         Ok::<_, Rejection>(Page::parse(query.as_deref()).map_err(Failure)?)

@@ -214,7 +214,7 @@ async fn an_error_repeats_only_the_beginning_of_what_is_very_long() {
             cases.push((request(method, &path, &[JSON], b"{}"), 404, "an id"));
         }
         for list in &subject.lists {
-            for name in ["limit", "after"] {
+            for name in ["limit", "order", "after", "before"] {
                 let path = format!("{list}?{name}={long}");
                 cases.push((request("GET", &path, &[], b""), 400, "a parameter"));
             }

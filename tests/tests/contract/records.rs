@@ -72,7 +72,7 @@ async fn a_created_record_says_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_list_is_paged_in_ascending_id() {
+async fn a_list_is_paged_from_either_end() {
     let mut faults = Faults::default();
     for index in 0..SUBJECTS {
         // A separate shop, because orders add notifications.
@@ -102,10 +102,15 @@ async fn a_list_is_paged_in_ascending_id() {
             );
             faults.expect(&what, ids(&whole.expect(200)), expected.clone());
 
-            for limit in [1, 5, 12, 1000] {
-                let what = format!("{what}?limit={limit}");
+            let cases = [1, 5, 12, 1000].map(|limit| ["asc", "desc"].map(|order| (limit, order)));
+            for (limit, order) in cases.into_iter().flatten() {
+                let what = format!("{what}?limit={limit}&order={order}");
+                let mut expected = expected.clone();
+                if order == "desc" {
+                    expected.reverse();
+                }
                 let mut visited = Vec::new();
-                let mut next = Some(format!("{list}?limit={limit}"));
+                let mut next = Some(format!("{list}?limit={limit}&order={order}"));
                 while let Some(path) = next.take() {
                     let got = subject.server.get(&path).await;
                     faults.expect(format!("{what}: count"), got.header("x-total-count"), "12");
@@ -120,7 +125,7 @@ async fn a_list_is_paged_in_ascending_id() {
                         faults.ensure(&what, next.is_some(), || format!("Link is {link:?}"));
                     }
                 }
-                faults.expect(format!("{what}: all pages"), visited, expected.clone());
+                faults.expect(format!("{what}: all pages"), visited, expected);
             }
 
             for (query, expected, more, reason) in [
@@ -146,6 +151,71 @@ async fn a_list_is_paged_in_ascending_id() {
                     "characters that need encoding",
                 ),
                 ("", 1..13, false, "an empty query"),
+                ("order=asc&limit=2", 1..3, true, "the default"),
+                ("order=desc", 1..13, false, "the newest first"),
+                ("order=desc&limit=3", 10..13, true, "the newest three"),
+                (
+                    "order=desc&before=999999",
+                    1..13,
+                    false,
+                    "far behind the last",
+                ),
+                ("order=desc&before=12", 1..12, false, "before the last"),
+                ("order=desc&before=5&limit=2", 3..5, true, "in the middle"),
+                (
+                    "order=desc&before=%35&limit=2",
+                    3..5,
+                    true,
+                    "percent-encoded",
+                ),
+                (
+                    "order=desc&before=3&limit=2",
+                    1..3,
+                    false,
+                    "exactly to the end",
+                ),
+                ("order=desc&before=1", 1..1, false, "before the first"),
+                ("order=desc&before=0", 1..1, false, "before every id"),
+                (
+                    "order=desc&after=9&limit=2",
+                    11..13,
+                    true,
+                    "the newest of the last three",
+                ),
+                (
+                    "order=desc&after=9&limit=3",
+                    10..13,
+                    false,
+                    "down to a bound",
+                ),
+                (
+                    "before=4&limit=2",
+                    1..3,
+                    true,
+                    "the oldest of the first three",
+                ),
+                ("before=4&limit=3", 1..4, false, "up to a bound"),
+                (
+                    "after=3&before=8&limit=2",
+                    4..6,
+                    true,
+                    "between two, from below",
+                ),
+                (
+                    "after=3&before=8&order=desc&limit=2",
+                    6..8,
+                    true,
+                    "between two, from above",
+                ),
+                ("after=3&before=4", 1..1, false, "nothing in between"),
+                ("after=8&before=3", 1..1, false, "no id is both"),
+                ("after=5&before=5&order=desc", 1..1, false, "nor here"),
+                (
+                    "after=18446744073709551615&before=18446744073709551615",
+                    1..1,
+                    false,
+                    "the greatest id",
+                ),
             ] {
                 let what = format!("{what}?{query} ({reason})");
                 match subject
@@ -159,11 +229,11 @@ async fn a_list_is_paged_in_ascending_id() {
                             got.header("link").contains("rel=\"next\""),
                             more,
                         );
-                        faults.expect(
-                            &what,
-                            ids(&got.json()),
-                            expected.map(|n: i32| n.to_string()).collect(),
-                        );
+                        let mut expected: Vec<_> = expected.map(|n: i32| n.to_string()).collect();
+                        if query.contains("order=desc") {
+                            expected.reverse();
+                        }
+                        faults.expect(&what, ids(&got.json()), expected);
                     }
                     got => faults.expect(what, status(&got), Ok(200)),
                 }
@@ -185,7 +255,18 @@ async fn a_list_is_paged_in_ascending_id() {
                 ("after=abc", &["after"], "no id"),
                 ("after=-1", &["after"], "a negative id"),
                 ("after=1.0", &["after"], "not whole"),
-                ("limit=0&after=x", &["limit", "after"], "both"),
+                ("order=up", &["order"], "no order"),
+                ("order=DESC", &["order"], "in capitals"),
+                ("order=", &["order"], "empty"),
+                ("order=desc&order=x", &["order"], "the second one"),
+                ("before=abc", &["before"], "no id"),
+                ("before=-1&order=desc", &["before"], "a negative id"),
+                ("before=01", &["before"], "a leading zero"),
+                (
+                    "limit=0&after=x&order=x&before=x",
+                    &["limit", "after", "order", "before"],
+                    "all",
+                ),
             ] {
                 let what = format!("{what}?{query} ({reason})");
                 let got = subject
@@ -198,6 +279,76 @@ async fn a_list_is_paged_in_ascending_id() {
                     fields.iter().map(ToString::to_string).collect(),
                 );
             }
+        }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn paging_from_the_newest_visits_each_record_once_while_others_come_and_go() {
+    let mut faults = Faults::default();
+    for index in 0..SUBJECTS {
+        // A separate shop, because orders add notifications.
+        let world = World::start().await;
+        let subject = world.subjects().swap_remove(index);
+        faults.of(subject.name, subject.framework);
+        let Some(route) = subject.bodies.first() else {
+            continue;
+        };
+        // Orders are never deleted.
+        let deletion = subject.by_id.iter().find(|(method, _)| *method == "DELETE");
+        let create = async || {
+            let body = (route.good)(world.fresh());
+            subject.server.post(route.path, body).await.expect(201)
+        };
+        let delete = async |id: &String| {
+            if let Some((method, path)) = deletion {
+                let path = path.replace("{}", id);
+                subject
+                    .server
+                    .send(method, &path, json!({}))
+                    .await
+                    .expect(200);
+            }
+        };
+        for list in &subject.lists {
+            for _ in 0..12 {
+                create().await;
+            }
+            let newest_first = format!("{list}?order=desc");
+            let mut expected = ids(&subject.server.get(&newest_first).await.expect(200));
+            let mut visited: Vec<String> = Vec::new();
+            let mut next = Some(format!("{newest_first}&limit=4"));
+            while let Some(path) = next.take() {
+                let got = subject.server.get(&path).await;
+                next = next_page(got.header("link"), subject.server);
+                visited.extend(ids(&got.expect(200)));
+                if visited.len() > expected.len() {
+                    break;
+                }
+                // One comes; the last one visited and the next one go.
+                create().await;
+                let gone = visited.len() - 1..expected.len().min(visited.len() + 1);
+                for id in &expected[gone] {
+                    delete(id).await;
+                }
+                if deletion.is_some() && visited.len() < expected.len() {
+                    expected.remove(visited.len());
+                }
+            }
+            faults.expect(format!("{}: {list}", subject.name), visited, expected);
+
+            if deletion.is_none() {
+                continue;
+            }
+            for id in ids(&subject.server.get(list).await.expect(200)) {
+                delete(&id).await;
+            }
+            let what = format!("{}: {list} without records", subject.name);
+            let got = subject.server.get(&newest_first).await;
+            faults.expect(&what, got.header("x-total-count"), "0");
+            faults.expect(&what, got.header("link"), "");
+            faults.expect(&what, got.expect(200), json!([]));
         }
     }
     faults.finish();

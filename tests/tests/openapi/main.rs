@@ -151,6 +151,41 @@ async fn the_documents_are_valid() {
 }
 
 #[tokio::test]
+async fn every_list_of_records_has_the_parameters_of_a_page() {
+    let shop = Shop::start().await;
+    let mut faults = Faults::default();
+    let mut lists = 0;
+    for service in shop.services() {
+        let document = document(service.server).await;
+        for operation in document.operations() {
+            let ok = &operation.value["responses"]["200"];
+            // The array of analytics-service has one entry for each service.
+            if service.name == "analytics-service"
+                || ok["content"]["application/json"]["schema"]["type"] != "array"
+            {
+                continue;
+            }
+            lists += 1;
+            let parameters = operation.value["parameters"].as_array();
+            let parameters = parameters.into_iter().flatten();
+            let names: Vec<_> = parameters
+                .filter(|parameter| parameter["in"] == "query")
+                .map(|parameter| parameter["name"].clone())
+                .collect();
+            faults.expect(
+                operation,
+                names,
+                ["limit", "order", "after", "before"]
+                    .map(Value::from)
+                    .to_vec(),
+            );
+        }
+    }
+    assert_eq!(lists, 7);
+    faults.finish();
+}
+
+#[tokio::test]
 async fn every_error_has_an_example_of_each_of_its_codes() {
     let shop = Shop::start().await;
     let mut faults = Faults::default();
@@ -332,8 +367,12 @@ impl Checked<'_> {
         self.get(path).await;
         self.get(&format!("{path}?limit=1")).await;
         self.get(&format!("{path}?after=999")).await;
-        self.send("GET", &format!("{path}?limit=0&after=x"), None, 400)
+        self.get(&format!("{path}?order=desc&before=999&limit=1"))
             .await;
+        for query in ["limit=0&after=x", "order=x&before=x"] {
+            self.send("GET", &format!("{path}?{query}"), None, 400)
+                .await;
+        }
     }
 
     /// Every answer about products; user 1 is there.
