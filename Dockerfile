@@ -11,8 +11,8 @@ WORKDIR /shop
 # macros.
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
     CARGO_BUILD_TARGET=host-tuple CARGO_TARGET_DIR=/target
-# The profile of cargo: `dist` is a seventh smaller than `release`, and answers reads faster; a build
-# after a change takes twice as long.
+# The profile of cargo: with `dist` the programs are smaller than with `release`; a build after a
+# change takes twice as long.
 ARG PROFILE=dist
 
 # ---- the libraries, built again only when a Cargo.toml or Cargo.lock changes
