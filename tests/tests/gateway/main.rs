@@ -4,6 +4,7 @@
 mod failures;
 mod forwarding;
 mod own;
+mod program;
 mod refusals;
 mod slow;
 mod streams;
