@@ -1,4 +1,4 @@
-//! The five real servers in one process, on free ports.
+//! The five real servers in one process, on free ports; and the gateway, for those who want it.
 
 use chassis::testkit::{Server, env};
 use chassis::upstream::url::UpstreamUrl;
@@ -133,6 +133,18 @@ pub async fn analytics_polling(
     )
 }
 
+/// Starts a gateway with these services behind it (user, product, order, notification and
+/// analytics-service) and these settings.
+pub async fn gateway(services: [&UpstreamUrl; 5], settings: &[(&'static str, &str)]) -> Server {
+    let variables = gateway::routes::DESTINATIONS.iter().zip(services);
+    let mut variables: Vec<_> = variables
+        .map(|(to, url)| (to.variable, text(url)))
+        .collect();
+    let settings = settings.iter();
+    variables.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
+    start!(gateway, variables)
+}
+
 fn text(url: &UpstreamUrl) -> String {
     url.as_str().to_owned()
 }
@@ -159,6 +171,12 @@ impl Shop {
             notifications,
             analytics,
         }
+    }
+
+    /// Starts a gateway in front of the five.
+    pub async fn gateway(&self) -> Server {
+        let urls = self.services().map(|one| one.server.upstream_url());
+        gateway(urls.each_ref(), &GENEROUS).await
     }
 
     /// Each of the five with its name.

@@ -58,6 +58,8 @@ pub struct Api {
     index: Index,
     // Templates are the same in matchit and in OpenAPI.
     routes: Router<Route>,
+    /// What is below each of these paths is forwarded.
+    forwarded: Vec<Route>,
 }
 
 impl fmt::Debug for Api {
@@ -71,7 +73,8 @@ impl fmt::Debug for Api {
 /// One path with its methods.
 #[derive(Debug)]
 pub struct Route {
-    /// The path with its parameters in braces, such as `/api/users/{id}`.
+    /// The path with its parameters in braces, such as `/api/users/{id}`; what the path begins
+    /// with, if it is forwarded.
     pub template: String,
     /// Its methods, as in `Allow`.
     allow: String,
@@ -102,6 +105,18 @@ impl Api {
             document,
             index,
             routes,
+            forwarded: Vec::new(),
+        }
+    }
+
+    /// The same for a gateway that forwards all paths which begin with one of `prefixes`, such as
+    /// `/api/users`, unless they match a route of its own. They are no part of the document. The
+    /// template of such a route is the prefix.
+    #[must_use]
+    pub fn forwarding<'a>(self, prefixes: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            forwarded: prefixes.into_iter().map(Route::forwarded).collect(),
+            ..self
         }
     }
 
@@ -117,10 +132,14 @@ impl Api {
 
     /// The route of a path. A literal segment matches before a parameter.
     pub fn route(&self, path: &str) -> Option<&Route> {
-        self.routes
-            .at(&decode_unreserved(path))
-            .ok()
-            .map(|found| found.value)
+        let path = decode_unreserved(path);
+        if let Ok(found) = self.routes.at(&path) {
+            return Some(found.value);
+        }
+        self.forwarded.iter().find(|route| {
+            let rest = path.strip_prefix(route.template.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     /// The reply to a request that the framework's router does not match: a preflight
@@ -199,6 +218,16 @@ impl Route {
     /// Whether its responses count towards the limit on unread ones.
     pub(crate) fn has_limit(&self) -> bool {
         self.is_copied && !self.always_open
+    }
+
+    /// A route to another service, whose responses are copied only in small pieces.
+    fn forwarded(prefix: &str) -> Self {
+        Self {
+            template: prefix.to_owned(),
+            allow: String::new(),
+            always_open: false,
+            is_copied: false,
+        }
     }
 
     fn new(template: &str, item: &PathItem) -> Self {

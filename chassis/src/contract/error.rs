@@ -229,6 +229,22 @@ impl ApiError {
         Self::new(501, "not_implemented", message)
     }
 
+    /// 502: `service` got the request, and then broke off or answered with something that is no
+    /// response. `cause` is only logged.
+    pub fn outcome_unknown(service: &str, cause: impl Display) -> Self {
+        Self {
+            cause: Some(format!("{service}: {cause}")),
+            ..Self::new(
+                502,
+                "outcome_unknown",
+                format!(
+                    "{service} has not given a usable response; what was asked for may have been \
+                     done: repeat it with the same Idempotency-Key, or look"
+                ),
+            )
+        }
+    }
+
     /// 503: `service`, which this request needs, does not answer. `cause` is only logged.
     pub fn dependency_unavailable(service: &str, cause: impl Display) -> Self {
         Self {
@@ -281,6 +297,22 @@ impl ApiError {
         Self {
             retry_after,
             ..Self::new(503, "overloaded", message)
+        }
+    }
+
+    /// 504: `service` got the request, and has not responded within `limit`.
+    pub fn gateway_timeout(service: &str, limit: Duration) -> Self {
+        let limit = limit.as_millis();
+        Self {
+            cause: Some(format!("{service}: no response within {limit} ms")),
+            ..Self::new(
+                504,
+                "gateway_timeout",
+                format!(
+                    "{service} has not responded within {limit} ms; what was asked for may still \
+                     be done: repeat it with the same Idempotency-Key, or look"
+                ),
+            )
         }
     }
 

@@ -46,18 +46,20 @@ pub(crate) enum Readied {
     Unavailable,
 }
 
+/// A service that another one calls.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DependencyState {
-    pub(crate) name: &'static str,
+pub struct DependencyState {
+    /// Its name.
+    pub name: &'static str,
     /// Whether the service cannot do its work without it.
-    pub(crate) required: bool,
+    pub required: bool,
     /// `down` also if another service answers at its address.
-    pub(crate) status: UpDown,
+    pub status: UpDown,
     /// What the circuit breaker does with calls to it.
-    pub(crate) circuit: CircuitState,
+    pub circuit: CircuitState,
     /// How long its answer took, in milliseconds; null if there was none.
-    pub(crate) latency_ms: Option<f64>,
+    pub latency_ms: Option<f64>,
 }
 
 /// Whether another service answers.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,15 +99,43 @@ impl Admission {
         reading: F,
     ) -> Result<F::Output, ApiError> {
         let holder = Holder::current();
+        let mut was_in_flight = false;
+        let begun = || was_in_flight = holder.give_back();
+        let reading = pin!(reading);
+        let read = self.arrive(&holder, limit, reading, begun).await?;
+        if was_in_flight {
+            self.admit(&holder).await?;
+        }
+        Ok(read)
+    }
+
+    /// Awaits `passing`, which passes on the whole body of the current request as it arrives, in
+    /// the same way. The request stays in flight: another service has a part of it.
+    pub(crate) async fn pass<F: Future>(
+        &self,
+        limit: Duration,
+        passing: F,
+    ) -> Result<F::Output, ApiError> {
+        let holder = Holder::current();
+        self.arrive(&holder, limit, pin!(passing), || {}).await
+    }
+
+    /// Awaits `reading` within the limits. Calls `begun` if the body does not arrive at once.
+    async fn arrive<F: Future>(
+        &self,
+        holder: &Holder,
+        limit: Duration,
+        mut reading: Pin<&mut F>,
+        begun: impl FnOnce(),
+    ) -> Result<F::Output, ApiError> {
         let (mut counted, patience) = (holder.received(), limit / 2);
         let mut pace = Pace::begin(patience, limit);
-        let mut reading = pin!(reading);
         if let Ok(read) = timeout(AT_ONCE.min(patience), reading.as_mut()).await {
             return Ok(read);
         }
-        let was_in_flight = holder.give_back();
+        begun();
         let body = self.bodies.add(holder.client());
-        let read = loop {
+        loop {
             let received = holder.received();
             pace.add(received - counted);
             counted = received;
@@ -116,18 +144,13 @@ impl Admission {
                 return Err(ApiError::request_timeout(pace.elapsed()));
             }
             tokio::select! {
-                read = reading.as_mut() => break read,
+                read = reading.as_mut() => return Ok(read),
                 () = body.given_up.notified() => {
                     return Err(ApiError::too_many_bodies(self.bodies.most));
                 }
                 () = sleep_until(due) => {}
             }
-        };
-        drop(body);
-        if was_in_flight {
-            self.admit(&holder).await?;
         }
-        Ok(read)
     }
 }
 

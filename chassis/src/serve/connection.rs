@@ -54,6 +54,11 @@ const UNSENT: u32 = 128 * 1024;
 /// response.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// The address of the client of the current request: the other end of its connection.
+pub fn peer() -> Option<IpAddr> {
+    Holder::current().peer()
+}
+
 /// Whether a connection is within a request or between two. The layer that handles requests
 /// updates it.
 #[derive(Debug, Default)]

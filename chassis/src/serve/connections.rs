@@ -61,6 +61,9 @@ struct Open {
 #[derive(Debug, Default)]
 pub(crate) struct Holder {
     id: u64,
+    /// The address of the other end.
+    peer: Option<IpAddr>,
+    /// What it counts as: see [`counted`].
     address: Option<IpAddr>,
     client: Arc<Client>,
     /// Whether there were too many connections and none could be given up for this one.
@@ -107,10 +110,10 @@ impl Connections {
         })
     }
 
-    /// Adds a connection from `address`. If there are too many, the oldest idle one is given up,
+    /// Adds a connection from `peer`. If there are too many, the oldest idle one is given up,
     /// or else the one that has waited longest for its client. If none waits, the new one is.
-    pub(crate) fn open(&self, address: IpAddr) -> Arc<Holder> {
-        let address = counted(address);
+    pub(crate) fn open(&self, peer: IpAddr) -> Arc<Holder> {
+        let address = counted(peer);
         let mut open = self.open.lock();
         let (client, count) = open.clients.entry(address).or_default();
         *count += 1;
@@ -122,6 +125,7 @@ impl Connections {
         open.next += 1;
         let holder = Arc::new(Holder {
             id: open.next,
+            peer: Some(peer),
             address: Some(address),
             client,
             is_refused,
@@ -239,6 +243,11 @@ impl Holder {
         work: F,
     ) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(Arc::clone(self), work)
+    }
+
+    /// The address of the other end.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// The client.

@@ -105,6 +105,23 @@ where
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
+    let http = service_fn(move |mut request| {
+        normalise(&mut request);
+        http.call(request)
+    });
+    serve_as_sent(listener, http, service).await;
+}
+
+/// The same for a program that passes requests on: their paths are as the client has sent them.
+pub async fn serve_as_sent<S, B>(listener: TcpListener, http: S, service: &Arc<service::Service>)
+where
+    S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
     let shutdown = service.shutdown();
     loop {
         let accepted = tokio::select! {
@@ -132,10 +149,9 @@ where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static,
 {
     let phase = stream.phase();
-    let http = service_fn(move |mut request: Request<Incoming>| {
+    let http = service_fn(move |request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();
         let (phase, mut turn) = (Arc::clone(&phase), phase.begin(has_body));
-        normalise(&mut request);
         let answering = phase.scope(http.call(request));
         async move {
             let response = answering.await?;

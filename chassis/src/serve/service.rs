@@ -140,6 +140,12 @@ impl Service {
         self.admission.receive(self.limits.body, reading).await
     }
 
+    /// Awaits `passing`, which passes on the whole body of the current request as it arrives, as
+    /// long as its client sends fast enough, and within the time-out for bodies.
+    pub async fn pass<F: Future>(&self, passing: F) -> Result<F::Output, ApiError> {
+        self.admission.pass(self.limits.body, passing).await
+    }
+
     /// What it admits.
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
@@ -162,6 +168,11 @@ impl Service {
                 uptime_seconds: self.started.elapsed().as_secs(),
             },
         )
+    }
+
+    /// The states of its dependencies, checked now, once for all who ask at the same time.
+    pub async fn dependencies(&self) -> Result<Vec<DependencyState>, ApiError> {
+        self.dependencies.fresh().await.map_err(ApiError::from)
     }
 
     /// `GET /health/ready`: whether the service can do its work. Calls all dependencies

@@ -136,7 +136,7 @@ impl Context {
     }
 
     /// The `tracestate` that is passed on to other services.
-    pub(crate) fn tracestate(&self) -> Option<&str> {
+    pub fn tracestate(&self) -> Option<&str> {
         self.0.tracestate.as_deref()
     }
 

@@ -154,6 +154,12 @@ impl<'a> Call<'a> {
         self.make(Answer::total_count).await
     }
 
+    /// Makes the call and reads a list: the records, and `X-Total-Count`, the count of all.
+    pub async fn list<T: DeserializeOwned>(self) -> Result<(T, u64), CallError> {
+        self.make(|answer| Ok((answer.json()?, answer.total_count()?)))
+            .await
+    }
+
     /// Makes attempts until one succeeds, or another one is unsafe, useless or too late.
     async fn make<T>(self, read: impl Fn(&Answer) -> Result<T, CallError>) -> Result<T, CallError> {
         let Guarded {

@@ -5,7 +5,7 @@ use harness::raw::{Connection, chunked, request};
 use serde_json::json;
 use shop_tests::faults::Faults;
 
-use super::{JSON, KIB, LIMIT, World, bytes, error, status};
+use super::{JSON, KIB, LIMIT, THROUGH_GATEWAY, World, bytes, error, status};
 
 #[tokio::test]
 async fn a_body_over_64_kib_is_refused_and_the_client_can_read_why() {
@@ -312,7 +312,14 @@ async fn a_client_that_asks_before_it_sends_a_body_gets_leave_or_its_answer_at_o
             let mut connection = Connection::open(subject.server.address()).await;
             let got = connection.answers(&head, 1, TIMEOUT).await;
             let got: Vec<_> = got.iter().map(|got| got.status).collect();
-            faults.expect(what, got, vec![expected]);
+            // The gateway gives leave before it knows what the service says.
+            let has_leave = subject.framework == THROUGH_GATEWAY && expected == 415;
+            let all: &[_] = if has_leave {
+                &[100, expected]
+            } else {
+                &[expected]
+            };
+            faults.expect(what, got, all.to_vec());
         }
     }
     faults.finish();

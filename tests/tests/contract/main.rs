@@ -1,5 +1,6 @@
-//! The contract, as tests that run against all five real servers, and against the product API on
-//! the other four frameworks: a client must not be able to tell which framework it talks to.
+//! The contract, as tests that run against all five real servers, against the product API on the
+//! other four frameworks, and against the five through the gateway: a client must not be able to
+//! tell which framework it talks to, nor whether there is a gateway in between.
 //!
 //! Each test iterates over the servers and collects failed expectations, so that one run shows
 //! every difference.
@@ -35,15 +36,32 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const EXPOSED: &str = "X-Request-Id, X-Total-Count, Link, Location, Allow, Retry-After, \
     Idempotency-Replayed, Accept-Encoding";
 
-/// The five services, and product-service on four more frameworks.
-const SUBJECTS: usize = 9;
+/// The five services, product-service on four more frameworks, and the five through the gateway.
+const SUBJECTS: usize = 14;
+
+/// The framework of a service that is behind the gateway: nobody sees it.
+const THROUGH_GATEWAY: &str = "any framework, through the gateway";
 
 /// A shop with one record of each kind: user 1, product 1, order 1, notification 1; and the
 /// product API on the other frameworks, each with a product 1.
 struct World {
     shop: Shop,
     others: Vec<(Framework, Server)>,
+    /// Another such shop, which clients reach only through its gateway.
+    behind: Shop,
+    gateway: Server,
     made: AtomicUsize,
+}
+
+/// A shop with one record of each kind.
+async fn stocked_shop() -> Shop {
+    let shop = Shop::start().await;
+    shop::add_user(&shop.users, "ada").await;
+    shop::add_product(&shop.products, json!(19.99), 1_000_000).await;
+    let order = json!({"userId": "1", "productId": "1", "quantity": 1});
+    let order = shop.orders.post("/api/orders", order).await.expect(201);
+    assert_eq!(order["notification"], "sent");
+    shop
 }
 
 /// A service, and its routes for the tests.
@@ -77,19 +95,17 @@ struct BodyRoute {
 
 impl World {
     async fn start() -> Self {
-        let shop = Shop::start().await;
-        shop::add_user(&shop.users, "ada").await;
-        shop::add_product(&shop.products, json!(19.99), 1_000_000).await;
-        let order = json!({"userId": "1", "productId": "1", "quantity": 1});
-        let order = shop.orders.post("/api/orders", order).await.expect(201);
-        assert_eq!(order["notification"], "sent");
+        let shop = stocked_shop().await;
         let others = shop::products_on_other_frameworks(&shop.users.upstream_url()).await;
         for (_, server) in &others {
             shop::add_product(server, json!(19.99), 1_000_000).await;
         }
+        let behind = stocked_shop().await;
         Self {
             shop,
             others,
+            gateway: behind.gateway().await,
+            behind,
             made: AtomicUsize::new(1),
         }
     }
@@ -100,15 +116,26 @@ impl World {
     }
 
     fn subjects(&self) -> Vec<Subject<'_>> {
+        let through_gateway = self.behind.services().map(|service| Named {
+            framework: THROUGH_GATEWAY,
+            server: &self.gateway,
+            ..service
+        });
+        let mut subjects = self.services();
+        subjects.extend(through_gateway.map(subject));
+        assert_eq!(subjects.len(), SUBJECTS);
+        subjects
+    }
+
+    /// Those that a client talks to directly.
+    fn services(&self) -> Vec<Subject<'_>> {
         let others = self.others.iter().map(|(framework, server)| Named {
             name: "product-service",
             framework: framework.name,
             server,
         });
         let subjects = self.shop.services().into_iter().chain(others).map(subject);
-        let subjects: Vec<_> = subjects.collect();
-        assert_eq!(subjects.len(), SUBJECTS);
-        subjects
+        subjects.collect()
     }
 }
 

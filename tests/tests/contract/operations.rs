@@ -23,7 +23,7 @@ async fn health_and_readiness_follow_the_contract() {
     let world = World::start().await;
     let mut faults = Faults::default();
     let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$").expect("a pattern");
-    for subject in world.subjects() {
+    for subject in world.services() {
         faults.of(subject.name, subject.framework);
         let what = format!("{}: /health", subject.name);
         let health = subject.server.get("/health").await.expect(200);
@@ -109,7 +109,7 @@ async fn health_and_readiness_follow_the_contract() {
 async fn metrics_name_routes_and_do_not_grow_with_invented_paths() {
     let world = World::start().await;
     let mut faults = Faults::default();
-    for subject in world.subjects() {
+    for subject in world.services() {
         faults.of(subject.name, subject.framework);
         let series = async || {
             let got = subject.server.get("/metrics").await;
@@ -309,7 +309,7 @@ fn text_format(text: &str) -> Result<(), String> {
 async fn the_root_says_what_is_here() {
     let world = World::start().await;
     let mut faults = Faults::default();
-    for subject in world.subjects() {
+    for subject in world.services() {
         faults.of(subject.name, subject.framework);
         let get = async |accept: &str| {
             let headers = [("accept", accept)];
@@ -430,7 +430,7 @@ async fn a_request_without_a_path_gets_a_whole_sentence() {
 async fn the_page_links_the_other_services_in_the_order_of_their_ports() {
     let world = World::start().await;
     let names = SERVICES.map(|name| format!("{name:?}")).join(", ");
-    for subject in world.subjects() {
+    for subject in world.services() {
         let page = subject.server.get("/docs").await;
         let html = String::from_utf8(page.body).expect("UTF-8");
         // No test runs the script of the page; these are its parts that make the links.

@@ -1,0 +1,121 @@
+//! Around every request: its ids, its log line, its limits; then its route.
+
+use std::convert::Infallible;
+use std::sync::{Arc, LazyLock};
+
+use chassis::contract::accept::Accept;
+use chassis::contract::api::Api;
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
+use chassis::serve::guarded::Guarded;
+use chassis::serve::run::RunError;
+use chassis::serve::server;
+use chassis::values::headers::REQUEST_ID;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ACCEPT, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request};
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+use crate::call::{Body, Call, Response, respond};
+use crate::routes::{self, destination};
+use crate::{App, api};
+
+/// The API of the gateway, and the paths that it forwards.
+pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(routes::prefixes()));
+
+/// Serves the gateway on `listener` until the app has shut down.
+pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
+    let service = Arc::clone(&app.service);
+    let http = service_fn(move |request| {
+        let app = app.clone();
+        async move { Ok::<_, Infallible>(exchange(app, request).await) }
+    });
+    server::serve_as_sent(listener, http, &service).await;
+    Ok(())
+}
+
+/// Wraps a request in the exchange that all services have.
+async fn exchange(
+    app: App,
+    request: Request<Incoming>,
+) -> hyper::Response<Guarded<Body, Exchange>> {
+    let header = |name| {
+        let values = request.headers().get_all(name).into_iter();
+        values.map(HeaderValue::as_bytes)
+    };
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let exchange = Exchange::begin(&app.service, method, path, header);
+    let mut response = exchange
+        .run(answer(app, request))
+        .await
+        .unwrap_or_else(respond);
+    if let Err(refused) = exchange.reserve_memory(response.body().size_hint().exact()) {
+        response = respond(refused);
+    }
+    let headers = response.headers_mut();
+    for (name, value) in STANDARD_HEADERS {
+        // A service has set its own.
+        headers
+            .entry(HeaderName::from_static(name))
+            .or_insert(HeaderValue::from_static(value));
+    }
+    if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    exchange.answered(response.status().as_u16());
+    response.map(|body| Guarded::new(body, exchange))
+}
+
+/// Answers a request: by a service, or by the gateway itself.
+async fn answer(app: App, request: Request<Incoming>) -> Response {
+    let Some(route) = app.service.api().route(request.uri().path()) else {
+        return respond(unrouted(&app, &request));
+    };
+    if let Some(to) = destination(route) {
+        let answered = app.forwarding.oneshot(Call { to, request }).await;
+        return answered.unwrap_or_else(|error: ApiError| respond(error.reply()));
+    }
+    respond(if matches!(*request.method(), Method::GET | Method::HEAD) {
+        // Boxed, so that a request that is forwarded has no room for it.
+        Box::pin(own(&app, &route.template, &request)).await
+    } else {
+        unrouted(&app, &request)
+    })
+}
+
+/// The reply of a route of the gateway itself. All of them are read with GET.
+async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
+    let service = &app.service;
+    let accept = || {
+        let lines = request.headers().get_all(ACCEPT).iter();
+        Accept::parse(lines.map(HeaderValue::as_bytes))
+    };
+    // The segment of the path in place of the parameter.
+    let parameter = |before: &str| {
+        let path = request.uri().path();
+        let rest = path.get(before.len()..).unwrap_or_default();
+        rest.split('/').next().unwrap_or_default().to_owned()
+    };
+    let replied = match template {
+        "/" => api::index(app, &accept()).await,
+        "/status" => api::status(app).await,
+        "/health" => Ok(service.health()),
+        "/health/ready" => Ok(service.ready().await),
+        "/metrics" => Ok(service.metrics_text(&accept())),
+        "/openapi.json" => Ok(service.api().document()),
+        "/docs" => Ok(service.api().page()),
+        "/docs/{file}" => Ok(service.api().page_file(&parameter("/docs/"))),
+        "/api/users/{id}/dashboard" => api::dashboard(app, &parameter("/api/users/")).await,
+        _ => Ok(unrouted(app, request)),
+    };
+    replied.unwrap_or_else(ApiError::reply)
+}
+
+fn unrouted(app: &App, request: &Request<Incoming>) -> Reply {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    app.service.api().unrouted(method, path, header)
+}

@@ -1,0 +1,91 @@
+//! Which service answers which paths.
+
+use chassis::contract::api::Route;
+
+/// A service behind the gateway.
+#[derive(Debug)]
+pub struct Destination {
+    /// Its name.
+    pub service: &'static str,
+    /// The variable with its URL.
+    pub variable: &'static str,
+    /// Its port on this machine, without the variable.
+    pub port: u16,
+    /// What its paths begin with: `/api/users` is itself one, and all below it are.
+    pub prefixes: &'static [&'static str],
+}
+
+/// The services behind the gateway.
+#[rustfmt::skip]
+pub static DESTINATIONS: [Destination; 5] = [
+    to("user-service",         "USER_SERVICE_URL",         8001, &["/api/users", "/api/auth"]),
+    to("product-service",      "PRODUCT_SERVICE_URL",      8002, &["/api/products"]),
+    to("order-service",        "ORDER_SERVICE_URL",        8003, &["/api/orders"]),
+    to("notification-service", "NOTIFICATION_SERVICE_URL", 8004, &["/api/notifications"]),
+    to("analytics-service",    "ANALYTICS_SERVICE_URL",    8005, &["/api/analytics"]),
+];
+
+const fn to(
+    service: &'static str,
+    variable: &'static str,
+    port: u16,
+    prefixes: &'static [&'static str],
+) -> Destination {
+    Destination {
+        service,
+        variable,
+        port,
+        prefixes,
+    }
+}
+
+/// All prefixes of paths that are forwarded.
+pub fn prefixes() -> impl Iterator<Item = &'static str> {
+    let all = DESTINATIONS.iter().flat_map(|one| one.prefixes);
+    all.copied()
+}
+
+/// The place in [`DESTINATIONS`] of the service that answers a route. `None` for one of the gateway
+/// itself.
+pub fn destination(route: &Route) -> Option<usize> {
+    let prefix = route.template.as_str();
+    DESTINATIONS
+        .iter()
+        .position(|one| one.prefixes.contains(&prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::API;
+
+    #[test]
+    fn the_first_segment_selects_the_service() {
+        for (path, expected) in [
+            ("/api/users", Some("user-service")),
+            ("/api/users/7", Some("user-service")),
+            ("/api/%75sers/7", Some("user-service")),
+            ("/api/auth/login", Some("user-service")),
+            ("/api/products/7/stock", Some("product-service")),
+            ("/api/orders/user/7", Some("order-service")),
+            ("/api/notifications", Some("notification-service")),
+            ("/api/analytics/summary", Some("analytics-service")),
+            ("/api/users/7/dashboard", None),
+            ("/api/payments", None),
+            ("/api/usersx", None),
+            ("/api/Users", None),
+            ("/api", None),
+            ("/api/", None),
+            ("/users", None),
+            ("/status", None),
+        ] {
+            let route = API.route(path);
+            let found = route.and_then(destination);
+            let found = found.map(|place| DESTINATIONS[place].service);
+            assert_eq!(found, expected, "{path}");
+        }
+        for own in ["/", "/status", "/health", "/api/users/7/dashboard"] {
+            assert!(API.route(own).is_some(), "{own}");
+        }
+    }
+}

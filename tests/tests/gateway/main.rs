@@ -1,0 +1,91 @@
+//! The gateway between a client and services that the tests play, byte by byte. What it does not
+//! change is in the contract suite, which runs through it too.
+
+mod failures;
+mod forwarding;
+mod own;
+mod program;
+mod refusals;
+mod slow;
+mod streams;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chassis::testkit::Server;
+use chassis::upstream::url::UpstreamUrl;
+use harness::raw::Request;
+use shop_tests::shop;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// A service that the test plays. It stops when it is dropped.
+struct Played {
+    url: UpstreamUrl,
+    /// The connections so far.
+    accepted: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Played {
+    /// Starts a service that handles each connection, the first with the number 0.
+    async fn start<F>(handle: impl Fn(usize, TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = UpstreamUrl::of(listener.local_addr().expect("an address"));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(handle(number, stream));
+            }
+        });
+        Self {
+            url,
+            accepted,
+            task,
+        }
+    }
+
+    /// A service that reads a request and sends these bytes, whatever they are. Then it closes.
+    async fn sending(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self::start(move |_, mut stream| {
+            let bytes = bytes.clone();
+            async move {
+                Request::read(&mut stream).await;
+                // The gateway may have gone.
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.shutdown().await;
+            }
+        })
+        .await
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A gateway whose user-service is at `users`. The other services are down.
+async fn gateway(users: &UpstreamUrl) -> Server {
+    gateway_with(users, &[]).await
+}
+
+/// The same with settings.
+async fn gateway_with(users: &UpstreamUrl, settings: &[(&'static str, &str)]) -> Server {
+    let down = UpstreamUrl::local(1);
+    shop::gateway([users, &down, &down, &down, &down], settings).await
+}
