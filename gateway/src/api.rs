@@ -12,7 +12,7 @@ use crate::dashboard::Dashboard;
 use crate::status::{Index, Status};
 
 #[derive(OpenApi)]
-#[openapi(paths(index, status, dashboard))]
+#[openapi(paths(index, status, dashboard), components(schemas(Id)))]
 struct Document;
 
 /// The API, for an implementation on `framework`.
