@@ -80,7 +80,8 @@ async fn answer(app: App, request: Request<Incoming>) -> Response {
         return answered.unwrap_or_else(|error: ApiError| respond(error.reply()));
     }
     respond(if matches!(*request.method(), Method::GET | Method::HEAD) {
-        own(&app, &route.template, &request).await
+        // Boxed, so that a request that is forwarded has no room for it.
+        Box::pin(own(&app, &route.template, &request)).await
     } else {
         unrouted(&app, &request)
     })
