@@ -383,3 +383,66 @@ fn size(key: &Key, entry: &Entry) -> usize {
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_response_is_used_for_30_s_while_the_service_is_down() {
+        for (age, ttl, is_found, is_found_stale) in [
+            (0, 1, true, true),
+            (2, 1, false, true),
+            (29, 1, false, true),
+            (31, 1, false, false),
+            (31, 60, true, false),
+        ] {
+            let store = Store::new(Duration::from_secs(ttl), 1 << 20);
+            let Found::Nothing(mut fetch, fetched) = store.find(b"key") else {
+                panic!("it is empty");
+            };
+            let began = Instant::now().checked_sub(Duration::from_secs(age));
+            fetch.began = began.expect("a machine that has run for a minute");
+            let body = Full::new(Bytes::from_static(b"{}"));
+            let response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+            let (own, _) = oneshot::channel();
+            fetch.run(async { Ok(response) }, own).await;
+            let fetched = fetched.await;
+            assert!(matches!(
+                fetched,
+                Ok(Fetched::Entry {
+                    is_stored: true,
+                    ..
+                })
+            ));
+            assert_eq!(matches!(store.find(b"key"), Found::Entry(_)), is_found);
+            assert_eq!(
+                store.find_stale(b"key").is_some(),
+                is_found_stale,
+                "{age} s"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn there_is_a_most_of_fetches() {
+        let store = Store::new(Duration::from_secs(1), 1 << 20);
+        let find = |number: usize| store.find(&number.to_be_bytes());
+        let mut fetches: Vec<_> = (0..MAX_FETCHES).map(find).collect();
+        let all_begin = fetches
+            .iter()
+            .all(|found| matches!(found, Found::Nothing(..)));
+        assert!(all_begin);
+        // A change lets nobody join them, and they are still on their way.
+        store.begin_change().was_made();
+        assert!(matches!(find(MAX_FETCHES), Found::Full));
+        fetches.pop();
+        assert!(matches!(find(MAX_FETCHES), Found::Nothing(..)));
+        drop(fetches);
+        assert_eq!(store.fetches.available_permits(), MAX_FETCHES);
+        assert!(store.state.lock().fetching.is_empty());
+    }
+}
