@@ -16,8 +16,8 @@ use hyper::{Request, StatusCode};
 pub struct Call {
     /// The place of the service in [`DESTINATIONS`](crate::routes::DESTINATIONS).
     pub to: usize,
-    /// The request.
-    pub request: Request<Incoming>,
+    /// The request, with its body if it has one.
+    pub request: Request<Option<Incoming>>,
 }
 
 /// A response, of a service or of the gateway itself.

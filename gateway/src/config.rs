@@ -21,6 +21,10 @@ pub struct Config {
     pub timeout: Duration,
     /// The proxies in front of the gateway.
     pub trusted_proxies: TrustedProxies,
+    /// How long a response of product-service is kept; zero keeps none.
+    pub cache_ttl: Duration,
+    /// The most memory for responses that are kept, in bytes.
+    pub cache_max_bytes: usize,
     /// The settings for the gateway's own calls, for the dashboard.
     pub resilience: Resilience,
 }
@@ -35,6 +39,10 @@ impl Config {
                 .map(|to| env.get(to.variable, UpstreamUrl::local(to.port))),
             timeout: env.milliseconds("GATEWAY_TIMEOUT_MS", Duration::from_secs(5)),
             trusted_proxies: env.get("TRUSTED_PROXIES", TrustedProxies::default()),
+            cache_ttl: Duration::from_millis(
+                env.number("CACHE_TTL_MS", 1000, 0..=3_600_000).into(),
+            ),
+            cache_max_bytes: env.number("CACHE_MAX_BYTES", 16 << 20, 64 << 10..=1 << 30) as usize,
             resilience: Resilience::read(&mut env),
         };
         env.finish(config)

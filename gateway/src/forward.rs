@@ -68,7 +68,7 @@ impl Forward {
     async fn forward(
         &self,
         to: &Instances,
-        mut request: Request<Incoming>,
+        mut request: Request<Option<Incoming>>,
     ) -> Result<call::Response, ApiError> {
         let upgrade = wants_websocket(&request).then(|| hyper::upgrade::on(&mut request));
         let (request, ending) = Upload::of(request)?;

@@ -21,8 +21,8 @@ use crate::call::{Call, Response};
 use crate::proxies::TrustedProxies;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What proves that a request comes from a service of the shop: never from a client.
 const INTERNAL_TOKEN: HeaderName = HeaderName::from_static("x-internal-token");
@@ -102,11 +102,12 @@ pub(crate) fn wants_websocket<B>(request: &Request<B>) -> bool {
 }
 
 /// Makes a request one for another connection.
-fn prepare<B: hyper::body::Body>(request: &mut Request<B>, trusts_peer: bool) {
+fn prepare<B: hyper::body::Body>(request: &mut Request<Option<B>>, trusts_peer: bool) {
     let wants_websocket = wants_websocket(request);
     make_host_a_header(request);
     *request.version_mut() = Version::HTTP_11;
-    let length = request.body().size_hint().exact();
+    let body = request.body().as_ref();
+    let length = body.map_or(Some(0), |body| body.size_hint().exact());
     let headers = request.headers_mut();
     remove_hop_by_hop(headers);
     headers.remove(EXPECT);
@@ -192,7 +193,8 @@ fn prepared(mut response: Response) -> Response {
     response
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes what is about one connection.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = tokens(headers, &CONNECTION)
         .filter_map(|name| HeaderName::try_from(name).ok())
         // What says whom a message is for and where it ends is never about one connection.
@@ -206,7 +208,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+/// Whether a header that is a list has this item.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|one| one.eq_ignore_ascii_case(token))
 }
 
@@ -223,10 +226,10 @@ mod tests {
 
     use super::*;
 
-    type Body = Empty<bytes::Bytes>;
+    type Body = Option<Empty<bytes::Bytes>>;
 
     fn request(headers: &[(&'static str, &'static str)]) -> Request<Body> {
-        let mut request = Request::new(Empty::new());
+        let mut request = Request::new(None);
         for (name, value) in headers {
             let value = HeaderValue::from_static(value);
             request.headers_mut().append(*name, value);

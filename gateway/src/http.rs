@@ -75,6 +75,7 @@ async fn answer(app: App, request: Request<Incoming>) -> Response {
         return respond(unrouted(&app, &request));
     };
     if let Some(to) = destination(route) {
+        let request = request.map(|body| (!body.is_end_stream()).then_some(body));
         let answered = app.forwarding.oneshot(Call { to, request }).await;
         return answered.unwrap_or_else(|error: ApiError| respond(error.reply()));
     }
@@ -105,7 +106,7 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
         "/health" => Ok(service.health()),
         "/health/ready" => Ok(service.ready().await),
         "/metrics" => Ok(service.metrics_text(&accept())),
-        "/openapi.json" => Ok(service.api().document()),
+        "/openapi.json" => app.document.now().await,
         "/docs" => Ok(service.api().page()),
         "/docs/{file}" => Ok(service.api().page_file(&parameter("/docs/"))),
         "/api/users/{id}/dashboard" => api::dashboard(app, &parameter("/api/users/")).await,

@@ -6,8 +6,10 @@ pub mod routes;
 // The routes of the gateway itself.
 pub mod api;
 pub mod dashboard;
+pub mod document;
 pub mod status;
 // The layers around what is forwarded.
+pub mod cache;
 pub mod forward;
 pub mod headers;
 pub mod paths;
@@ -33,8 +35,11 @@ use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::{Connections, Upstream};
 use tower::Layer;
 
+use cache::store::Store;
+use cache::{Cached, Caching};
 pub use config::Config;
 use dashboard::Dashboards;
+use document::MergedDocument;
 use forward::Forward;
 use headers::{Headers, Rewritten};
 use instances::Instances;
@@ -48,11 +53,13 @@ pub struct App {
     pub service: Arc<Service>,
     services: Arc<[Instances]>,
     dashboards: Dashboards,
+    document: Arc<MergedDocument>,
+    cache: Option<Arc<Store>>,
     forwarding: Forwarding,
 }
 
 /// The layers around what is forwarded, the outermost first.
-type Forwarding = Checked<Rewritten<Forward>>;
+type Forwarding = Checked<Rewritten<Cached<Forward>>>;
 
 impl App {
     /// A gateway to the services in `config`. `shutdown` stops it.
@@ -75,13 +82,19 @@ impl App {
             .map(|(to, url)| Instances::new(to.service, url.clone()))
             .collect();
         let forward = Forward::new(Arc::clone(&service), Arc::clone(&services), config.timeout);
-        let forwarding = Headers::new(config.trusted_proxies.clone()).layer(forward);
+        let cache = (!config.cache_ttl.is_zero())
+            .then(|| Store::new(config.cache_ttl, config.cache_max_bytes));
+        let forwarding = Caching::new(cache.clone()).layer(forward);
+        let forwarding = Headers::new(config.trusted_proxies.clone()).layer(forwarding);
         let forwarding = Paths.layer(forwarding);
+        let document = MergedDocument::new(api, &upstreams);
         let [users, _, orders, notifications, _] = upstreams;
         Ok(Self {
             service,
             services,
             dashboards: Dashboards::new(users, orders, notifications),
+            document: Arc::new(document),
+            cache,
             forwarding,
         })
     }

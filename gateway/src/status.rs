@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::cache::store::CacheStatus;
 use crate::routes::DESTINATIONS;
 
 /// The services and their instances.
@@ -16,6 +17,8 @@ use crate::routes::DESTINATIONS;
 pub struct Status {
     /// The services, in the order of the route table.
     pub services: Vec<ServiceStatus>,
+    /// The cache; null if it is off.
+    pub cache: Option<CacheStatus>,
 }
 
 /// A service.
@@ -83,6 +86,7 @@ impl Status {
         });
         Ok(Self {
             services: services.collect(),
+            cache: app.cache.as_ref().map(|cache| cache.status()),
         })
     }
 }

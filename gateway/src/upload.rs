@@ -50,11 +50,13 @@ impl Upload {
 
     /// Takes the body of a request, if there is one, and tells when it has ended. A body that
     /// says that it is over the limit is refused.
-    pub fn of(request: Request<Incoming>) -> Result<(Request<Self>, Option<Ending>), ApiError> {
+    pub fn of(
+        request: Request<Option<Incoming>>,
+    ) -> Result<(Request<Self>, Option<Ending>), ApiError> {
         let (head, body) = request.into_parts();
-        if body.is_end_stream() {
+        let Some(body) = body else {
             return Ok((Request::from_parts(head, Self::none()), None));
-        }
+        };
         if body.size_hint().lower() > MAX_BODY as u64 {
             return Err(ApiError::payload_too_large(MAX_BODY));
         }

@@ -1,6 +1,8 @@
 //! The gateway between a client and services that the tests play, byte by byte. What it does not
 //! change is in the contract suite, which runs through it too.
 
+mod cache;
+mod document;
 mod failures;
 mod forwarding;
 mod own;
