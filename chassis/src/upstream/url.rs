@@ -37,6 +37,19 @@ impl UpstreamUrl {
         Ok(Uri::from_parts(parts).expect("a scheme, an authority and a path make a URI"))
     }
 
+    /// Its host and port, to connect to.
+    pub fn host_and_port(&self) -> (&str, u16) {
+        let host = self.authority.host();
+        let host = host.strip_prefix('[').unwrap_or(host);
+        let host = host.strip_suffix(']').unwrap_or(host);
+        (host, self.authority.port_u16().unwrap_or(80))
+    }
+
+    /// Its host and port, as in the `Host` header.
+    pub fn authority(&self) -> &str {
+        self.authority.as_str()
+    }
+
     /// The URL without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.url
