@@ -55,7 +55,8 @@ impl Balance {
         let (mut best, mut count) = ([0; MAX_INSTANCES], 0);
         let mut grade = Grade::Silent;
         for (n, instance) in all.iter().enumerate().take(MAX_INSTANCES) {
-            let is_excepted = except.is_some_and(|except| std::ptr::eq(except, Arc::as_ptr(instance)));
+            let is_excepted =
+                except.is_some_and(|except| std::ptr::eq(except, Arc::as_ptr(instance)));
             let Some(this) = instance.grade().filter(|_| !is_excepted) else {
                 continue;
             };
