@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use chassis::env::Parameter;
 use chassis::serve::run::RunError;
 use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::error::CallError;
-use chassis::upstream::url::UpstreamUrl;
+use chassis::upstream::instances::source::Source;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -35,7 +36,7 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Clients for the base URLs in `config`.
+    /// Clients for the services that `config` names.
     pub fn connect(config: &Config) -> Result<Self, RunError> {
         let http = Connections::new();
         let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
@@ -43,9 +44,9 @@ impl Upstreams {
         let products = upstream("product-service", &config.product_service);
         let orders = upstream("order-service", &config.order_service);
         let notifications = upstream("notification-service", &config.notification_service);
-        let operations = |upstream: &Upstream, url: &UpstreamUrl| Operations {
+        let operations = |upstream: &Upstream, source: &Source| Operations {
             upstream: upstream.clone(),
-            url: url.as_str().to_owned(),
+            url: source.shown(),
         };
         Ok(Self {
             operations: [
@@ -158,7 +159,7 @@ impl Operations {
         self.upstream.name()
     }
 
-    /// Its base URL.
+    /// Where it is found, as in the configuration.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use chassis::env::{ConfigError, Env};
 use chassis::serve::config::ServiceConfig;
+use chassis::upstream::instances::source::Source;
 use chassis::upstream::resilience::Resilience;
-use chassis::upstream::url::UpstreamUrl;
 
 /// The configuration of analytics-service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The settings that all services have.
     pub service: ServiceConfig,
-    /// The base URL of user-service.
-    pub user_service: UpstreamUrl,
-    /// The base URL of product-service.
-    pub product_service: UpstreamUrl,
-    /// The base URL of order-service.
-    pub order_service: UpstreamUrl,
-    /// The base URL of notification-service.
-    pub notification_service: UpstreamUrl,
+    /// Where user-service is found.
+    pub user_service: Source,
+    /// Where product-service is found.
+    pub product_service: Source,
+    /// Where order-service is found.
+    pub order_service: Source,
+    /// Where notification-service is found.
+    pub notification_service: Source,
     /// The settings for calls to them.
     pub resilience: Resilience,
     /// The interval between samples of the history.
@@ -31,10 +31,10 @@ impl Config {
     pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
         let config = Self {
             service: ServiceConfig::read(&mut env, "analytics-service", 8005),
-            user_service: env.get("USER_SERVICE_URL", UpstreamUrl::local(8001)),
-            product_service: env.get("PRODUCT_SERVICE_URL", UpstreamUrl::local(8002)),
-            order_service: env.get("ORDER_SERVICE_URL", UpstreamUrl::local(8003)),
-            notification_service: env.get("NOTIFICATION_SERVICE_URL", UpstreamUrl::local(8004)),
+            user_service: env.get("USER_SERVICE_URL", Source::local(8001)),
+            product_service: env.get("PRODUCT_SERVICE_URL", Source::local(8002)),
+            order_service: env.get("ORDER_SERVICE_URL", Source::local(8003)),
+            notification_service: env.get("NOTIFICATION_SERVICE_URL", Source::local(8004)),
             resilience: Resilience::read(&mut env),
             poll_interval: Duration::from_millis(
                 env.number("POLL_INTERVAL_MS", 5000, 500..=60_000).into(),

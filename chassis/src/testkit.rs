@@ -216,6 +216,11 @@ impl Stub {
         }
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its base URL.
     pub fn url(&self) -> UpstreamUrl {
         UpstreamUrl::of(self.address)
@@ -228,7 +233,8 @@ impl Stub {
 
     /// An upstream that calls it with `resilience`.
     pub fn upstream_with(&self, resilience: Resilience) -> Upstream {
-        Upstream::new("stub-service", &self.url(), Connections::new(), resilience)
+        let source = self.url().into();
+        Upstream::new("stub-service", &source, Connections::new(), resilience)
     }
 }
 

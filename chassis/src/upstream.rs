@@ -7,6 +7,7 @@ pub mod bulkhead;
 pub mod call;
 pub mod client;
 pub mod error;
+pub mod instances;
 pub mod metrics;
 pub mod resilience;
 pub mod shared_poll;

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use chassis::env::{ConfigError, Env};
 use chassis::serve::config::ServiceConfig;
+use chassis::upstream::instances::source::Source;
 use chassis::upstream::resilience::Resilience;
-use chassis::upstream::url::UpstreamUrl;
 
 /// The configuration of order-service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The settings that all services have.
     pub service: ServiceConfig,
-    /// The base URL of user-service.
-    pub user_service: UpstreamUrl,
-    /// The base URL of product-service.
-    pub product_service: UpstreamUrl,
-    /// The base URL of notification-service.
-    pub notification_service: UpstreamUrl,
+    /// Where user-service is found.
+    pub user_service: Source,
+    /// Where product-service is found.
+    pub product_service: Source,
+    /// Where notification-service is found.
+    pub notification_service: Source,
     /// The settings for calls to them.
     pub resilience: Resilience,
     /// How long an order waits for its notification, which is optional.
@@ -31,9 +31,9 @@ impl Config {
         let (notify, deadline) = (Duration::from_millis(300), resilience.deadline);
         let config = Self {
             service: ServiceConfig::read(&mut env, "order-service", 8003),
-            user_service: env.get("USER_SERVICE_URL", UpstreamUrl::local(8001)),
-            product_service: env.get("PRODUCT_SERVICE_URL", UpstreamUrl::local(8002)),
-            notification_service: env.get("NOTIFICATION_SERVICE_URL", UpstreamUrl::local(8004)),
+            user_service: env.get("USER_SERVICE_URL", Source::local(8001)),
+            product_service: env.get("PRODUCT_SERVICE_URL", Source::local(8002)),
+            notification_service: env.get("NOTIFICATION_SERVICE_URL", Source::local(8004)),
             resilience,
             notify_timeout: Resilience::timeout(&mut env, "NOTIFY_TIMEOUT_MS", notify, deadline),
         };

@@ -120,7 +120,7 @@ impl Parameter for ServiceName {
 mod tests {
     use super::*;
     use crate::telemetry::config::LogFormat;
-    use crate::upstream::url::UpstreamUrl;
+    use crate::upstream::instances::source::Source;
 
     fn env(variables: &'static [(&'static str, &'static str)]) -> Env<'static> {
         Env::new(|name| {
@@ -155,7 +155,7 @@ mod tests {
             ("BODY_TIMEOUT_MS", "10s"),
         ]);
         let config = ServiceConfig::read(&mut env, "user-service", 8001);
-        env.get("USER_SERVICE_URL", UpstreamUrl::local(8001));
+        env.get("USER_SERVICE_URL", Source::local(8001));
         let error = env.finish(config).expect_err("nine bad values").to_string();
         assert_eq!(error.lines().count(), 9, "{error}");
         assert!(

@@ -39,7 +39,7 @@ pub(crate) async fn check(config: &ServiceConfig) -> Result<String, String> {
     let unhealthy = |cause: String| format!("{name} is not healthy: {url} {cause}");
     let upstream = Upstream::new(
         "healthcheck",
-        &UpstreamUrl::of(address),
+        &UpstreamUrl::of(address).into(),
         Connections::new(),
         Resilience {
             timeout: TIMEOUT,

@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -20,6 +22,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::serve::connection::{Connection, MAX_HEAD};
 use crate::serve::guarded::Guarded;
@@ -36,6 +39,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// are too few for a crowd: the system drops what is over, and a client tries again only after
 /// a second.
 const BACKLOG: u32 = 4096;
+
+/// How long an idle connection stays open after a shutdown was requested. A request may be on its
+/// way: closing the connection at once would lose it, and its client could not know whether it
+/// was handled.
+const LAST_REQUEST: Duration = Duration::from_millis(200);
 
 /// Listens on `address`. Port 0 means any free port.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -123,21 +131,26 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let shutdown = service.shutdown();
+    let begin = |stream| {
+        let stream = Requests::new(Connection::new(stream, service), service);
+        shutdown.spawn(serve_connection(stream, http.clone(), shutdown.clone()));
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.requested() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let stream = Requests::new(Connection::new(stream, service), service);
-                shutdown.spawn(serve_connection(stream, http.clone(), shutdown.clone()));
-            }
+            Ok((stream, _)) => begin(stream),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+    // For their clients, those that wait are connected.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        begin(stream);
     }
     drop(listener);
     shutdown.drained().await;
@@ -148,13 +161,13 @@ where
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>,
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static,
 {
-    let phase = stream.phase();
+    let (phase, stops) = (stream.phase(), shutdown.clone());
     let http = service_fn(move |request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();
         let (phase, mut turn) = (Arc::clone(&phase), phase.begin(has_body));
-        let answering = phase.scope(http.call(request));
+        let (answering, is_last) = (phase.scope(http.call(request)), stops.is_requested());
         async move {
-            let response = answering.await?;
+            let mut response = answering.await?;
             if has_body && !phase.is_whole() {
                 // Perhaps nobody has read the body to its end. Let hyper see that before it
                 // writes the head: it reads what has arrived, and if the body is not complete
@@ -163,6 +176,9 @@ where
             }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 turn.upgrade();
+            } else if is_last {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
             }
             Ok::<_, Infallible>(response.map(|body| Guarded::new(body, turn)))
         }
@@ -173,9 +189,13 @@ where
         .serve_connection(TokioIo::new(stream), http)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
+    let last_request = async {
+        shutdown.requested().await;
+        sleep(LAST_REQUEST).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.requested() => {
+        () = last_request => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -4,11 +4,15 @@
 //! a place in the bulkhead ▸ admission by the circuit breaker ▸ a time-out ▸ HTTP
 //! ```
 //!
+//! Each attempt goes to one instance of the service; the next one to another instance, if
+//! there is one. So does an attempt that gets no connection, once: nothing was sent yet.
+//!
 //! A call is repeated before its deadline where that is safe and may help, and where the
 //! retry budget allows it. The settings are
 //! [`Resilience`](crate::upstream::resilience::Resilience).
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +22,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RE
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
 use crate::telemetry::context::Context;
 use crate::telemetry::spans;
@@ -26,6 +30,8 @@ use crate::upstream::breaker::{Change, Pass};
 use crate::upstream::bulkhead::{self, Bulkhead, Place};
 use crate::upstream::client::{Guarded, Upstream};
 use crate::upstream::error::CallError;
+use crate::upstream::instances::Picked;
+use crate::upstream::instances::instance::Instance;
 use crate::values::headers::{self, NOT_FOUND};
 use crate::values::text::shortened;
 
@@ -52,6 +58,9 @@ pub struct Call<'a> {
     once: bool,
     accept: Option<&'static str>,
 }
+
+/// A failed attempt, and the instance that it failed at, if it got that far.
+type Failure = (CallError, Option<Arc<Instance>>);
 
 /// A 2xx response, read to its end.
 #[derive(Debug)]
@@ -176,10 +185,15 @@ impl<'a> Call<'a> {
         // sent, return the earlier, ambiguous error.
         let mut in_doubt = None;
         let mut tried = 0;
+        let mut failed_at: Option<Arc<Instance>> = None;
         let error = loop {
-            let error = match self.attempt(tried, deadline, &read).await {
+            let attempt = self.attempt(tried, deadline, failed_at.as_deref(), &read);
+            let error = match attempt.await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => error,
+                Err((error, instance)) => {
+                    failed_at = instance.or(failed_at);
+                    error
+                }
             };
             let pause = error.retry_after().unwrap_or_default() + resilience.pause(tried);
             let now = Instant::now();
@@ -210,13 +224,14 @@ impl<'a> Call<'a> {
     }
 
     /// One attempt, if bulkhead, circuit breaker and deadline allow it; `tried` retries were
-    /// made before.
+    /// made before, the last one at `failed_at`.
     async fn attempt<T>(
         &self,
         tried: u32,
         deadline: Instant,
+        failed_at: Option<&Instance>,
         read: impl Fn(&Answer) -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, Failure> {
         let Guarded {
             breaker,
             bulkhead,
@@ -226,7 +241,7 @@ impl<'a> Call<'a> {
         } = &*self.upstream.guarded;
         let not_sent = |error: CallError| {
             metrics.ended(Some(&error));
-            error
+            (error, None)
         };
         let _place = match bulkhead {
             Some(bulkhead) => Some(self.place(bulkhead, deadline).await.map_err(not_sent)?),
@@ -247,14 +262,15 @@ impl<'a> Call<'a> {
             budget.deposit(began);
         }
         let in_flight = metrics.begin();
-        let answered = self.exchange(limit).await;
+        let answered = self.exchange(limit, failed_at).await;
         drop(in_flight);
         let taken = began.elapsed();
-        let result = answered.and_then(|answer| read(&answer));
+        let result = answered.and_then(|answer| read(&answer).map_err(|error| (error, None)));
+        let error = result.as_ref().err().map(|(error, _)| error);
         if let Some(pass) = pass {
-            self.judge(pass, result.as_ref().err(), limit, taken);
+            self.judge(pass, error, limit, taken);
         }
-        metrics.attempted(result.as_ref().err(), taken);
+        metrics.attempted(error, taken);
         result
     }
 
@@ -312,12 +328,45 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Sends the request and reads the response within `limit`.
-    pub(super) async fn exchange(&self, limit: Duration) -> Result<Answer, CallError> {
+    /// Sends the request to an instance, another one than `except` if there is one, and reads
+    /// the response, all within `limit`. Without a connection, it tries one other instance.
+    pub(super) async fn exchange(
+        &self,
+        limit: Duration,
+        except: Option<&Instance>,
+    ) -> Result<Answer, Failure> {
+        let Guarded {
+            instances, metrics, ..
+        } = &*self.upstream.guarded;
+        let due = tokio::time::Instant::now() + limit;
+        let picked = instances.choose(except);
+        let Some(mut picked) = picked.or_else(|| instances.choose(None)) else {
+            let cause = "all of its instances are shutting down".to_owned();
+            return Err((CallError::Unreachable(cause), None));
+        };
+        let mut answered = self.exchange_with(&mut picked, due, limit).await;
+        if let Err(CallError::Unreachable(_)) = answered
+            && let Some(other) = instances.choose(Some(picked.instance()))
+        {
+            metrics.retries.inc();
+            picked = other;
+            answered = self.exchange_with(&mut picked, due, limit).await;
+        }
+        answered.map_err(|error| (error, Some(Arc::clone(picked.instance()))))
+    }
+
+    /// Sends the request to this instance and reads the response, until `due`, when `limit` is
+    /// over.
+    async fn exchange_with(
+        &self,
+        picked: &mut Picked,
+        due: tokio::time::Instant,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
         let context = Context::current();
         let mut request = Request::new(Full::from(self.body.clone().unwrap_or_default()));
         *request.method_mut() = self.method.clone();
-        let uri = self.upstream.guarded.url.join(self.path);
+        let uri = picked.url().join(self.path);
         *request.uri_mut() = uri.map_err(|cause| self.malformed("path", self.path, &cause))?;
         let mut span = spans::client(&context, self.upstream.name(), &self.method, request.uri());
         let headers = request.headers_mut();
@@ -332,15 +381,23 @@ impl<'a> Call<'a> {
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        let began = Instant::now();
         let answering = async {
             let response = self.upstream.http.0.request(request).await;
             let response = response.map_err(|error| CallError::from_client(&error))?;
-            span.answered(response.status().as_u16());
+            let status = response.status().as_u16();
+            picked.answered(status, began.elapsed());
+            span.answered(status);
             read(response).await
         };
-        let answered = timeout(limit, answering).await;
+        let answered = timeout_at(due, answering).await;
         let result = answered.unwrap_or(Err(CallError::TimedOut(limit)));
         if let Err(error) = &result {
+            match error {
+                CallError::TimedOut(_) => picked.timed_out(),
+                CallError::Unreachable(_) | CallError::Broken(_) => picked.failed(),
+                _ => {}
+            }
             span.failed(error.outcome());
         }
         result

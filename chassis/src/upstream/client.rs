@@ -18,9 +18,10 @@ use crate::upstream::budget::RetryBudget;
 use crate::upstream::bulkhead::Bulkhead;
 use crate::upstream::call::Call;
 use crate::upstream::error::CallError;
+use crate::upstream::instances::source::Source;
+use crate::upstream::instances::{Instances, Settings};
 use crate::upstream::metrics::CallMetrics;
 use crate::upstream::resilience::Resilience;
-use crate::upstream::url::UpstreamUrl;
 
 /// How long another service's `/health` may take.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
@@ -38,18 +39,19 @@ const SERVICES: [&str; 5] = [
 /// could use a connection that the server is closing.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// Another service of the shop. Cheap to clone; clones share the circuit breaker, the
-/// bulkhead and the metrics.
+/// Another service of the shop, with all of its instances. Cheap to clone; clones share the
+/// instances, the circuit breaker, the bulkhead and the metrics.
 ///
 /// ```no_run
 /// use chassis::upstream::client::{Connections, Upstream};
+/// use chassis::upstream::instances::source::Source;
 /// use chassis::upstream::resilience::Resilience;
-/// use chassis::upstream::url::UpstreamUrl;
 /// # #[derive(serde::Deserialize)] struct User { name: String }
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let url = UpstreamUrl::local(8001);
-/// let users = Upstream::new("user-service", &url, Connections::new(), Resilience::default());
+/// let source = Source::local(8001);
+/// let http = Connections::new();
+/// let users = Upstream::new("user-service", &source, http, Resilience::default());
 /// match users.get("/api/users/7").find::<User>().await? {
 ///     Some(user) => println!("user 7 is {}", user.name),
 ///     None => println!("there is no user 7"),
@@ -75,7 +77,7 @@ struct Health {
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(super) name: &'static str,
-    pub(super) url: UpstreamUrl,
+    pub(super) instances: Arc<Instances>,
     pub(super) resilience: Resilience,
     pub(super) breaker: Option<Breaker>,
     pub(super) bulkhead: Option<Bulkhead>,
@@ -112,17 +114,31 @@ impl Default for Connections {
 }
 
 impl Upstream {
-    /// The service called `name`, found at `url`.
+    /// The service called `name`, with the instances that `source` names.
+    ///
+    /// # Panics
+    ///
+    /// As [`Instances::new`].
     pub fn new(
         name: &'static str,
-        url: &UpstreamUrl,
+        source: &Source,
         http: Connections,
         resilience: Resilience,
     ) -> Self {
+        let settings = Settings {
+            balance: resilience.balance,
+            ..Settings::default()
+        };
+        let instances = Instances::new(name, source, settings);
+        Self::over(Arc::new(instances), http, resilience)
+    }
+
+    /// The service with these instances, which others may use as well.
+    pub fn over(instances: Arc<Instances>, http: Connections, resilience: Resilience) -> Self {
         Self {
             guarded: Arc::new(Guarded {
-                name,
-                url: url.clone(),
+                name: instances.service(),
+                instances,
                 resilience,
                 breaker: resilience.circuit.map(Breaker::new),
                 bulkhead: resilience.bulkhead.map(Bulkhead::new),
@@ -192,7 +208,8 @@ impl Upstream {
     /// the response took. Ignores the circuit breaker and does not change it.
     pub async fn ping(&self) -> Result<Duration, CallError> {
         let started = Instant::now();
-        let answer = self.get("/health").exchange(PING_TIMEOUT).await?;
+        let answer = self.get("/health").exchange(PING_TIMEOUT, None).await;
+        let answer = answer.map_err(|(error, _)| error)?;
         let taken = started.elapsed();
         self.check_name(&answer.json::<Health>()?.service)?;
         Ok(taken)
@@ -203,15 +220,20 @@ impl Upstream {
     pub fn check_name(&self, name: &str) -> Result<(), CallError> {
         let Guarded {
             name: expected,
-            url,
+            instances,
             ..
         } = &*self.guarded;
-        if name == *expected || !SERVICES.contains(&name) {
+        if !is_mistaken_for(name, expected) {
             return Ok(());
         }
-        let at = url.as_str();
+        let at = instances.shown();
         Err(CallError::Unusable(format!(
             "{name} answers at {at}, which should be the address of {expected}"
         )))
     }
+}
+
+/// Whether the one that answers by this name is another service of the shop than `expected`.
+pub(super) fn is_mistaken_for(name: &str, expected: &str) -> bool {
+    name != expected && SERVICES.contains(&name)
 }

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use crate::env::{Env, Parameter};
+use crate::upstream::instances::choice::Balance;
 
 /// How calls to other services are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Resilience {
     pub circuit: Option<Circuit>,
     /// The most concurrent calls to one service; `None` sets no limit.
     pub bulkhead: Option<u32>,
+    /// How calls are spread over the instances of one service.
+    pub balance: Balance,
 }
 
 /// When the circuit to a failing service opens, and for how long.
@@ -53,6 +56,7 @@ impl Default for Resilience {
             backoff: Duration::from_millis(50),
             circuit: Some(Circuit::default()),
             bulkhead: Some(64),
+            balance: Balance::default(),
         }
     }
 }
@@ -92,6 +96,7 @@ impl Resilience {
             backoff: env.milliseconds("RETRY_BACKOFF_MS", default.backoff),
             circuit: on.then_some(circuit),
             bulkhead: on.then_some(bulkhead),
+            balance: env.get("BALANCE", Balance::default()),
         }
     }
 
@@ -196,6 +201,7 @@ mod tests {
             ("CIRCUIT_FAILURE_RATE", "101", "more than all"),
             ("CIRCUIT_OPEN_MS", "5s", "a unit"),
             ("BULKHEAD", "0", "no call at all"),
+            ("BALANCE", "least_connections", "not one of the three"),
         ] {
             let variables: &'static [_] = Box::leak(Box::new([(name, value)]));
             let error = read(variables).expect_err(reason);

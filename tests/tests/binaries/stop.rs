@@ -47,6 +47,32 @@ async fn a_signal_ends_an_idle_service_at_once() {
 }
 
 #[tokio::test]
+async fn a_request_on_its_way_is_answered_though_the_service_is_told_to_stop() {
+    // Those on hyper; actix-web closes an idle connection by itself.
+    for service in [
+        "user-service",
+        "product-service",
+        "order-service",
+        "notification-service",
+    ] {
+        let program = Program::start(service, &[]);
+        let address = program.address();
+        let mut client = Connection::open(address).await;
+        let question = request("GET", "/health", &[], b"");
+        client.send(&question).await.expect("a live connection");
+        client.answer(false).await.expect("an answer").expect(200);
+        program.signal("TERM");
+        assert!(refuses(address, AT_ONCE).await, "{service} still accepts");
+        client.send(&question).await.expect("a live connection");
+        let got = client.answer(false).await;
+        let got = got.unwrap_or_else(|fault| panic!("{service}: {fault}"));
+        assert_eq!(got.status, 200, "{service}");
+        assert_eq!(got.header("connection"), "close", "{service}");
+        assert_eq!(program.exited(AT_ONCE), Some(0), "{service}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_a_service_at_once_with_one_line() {
     for service in PROGRAMS {
         let Some((path, _)) = creation(service) else {

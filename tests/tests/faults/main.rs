@@ -3,6 +3,7 @@
 //! The many kinds of wrong answers are in `tests/shop/outages.rs`.
 
 mod data_loss;
+mod instances;
 mod resilience_off;
 mod shop;
 
