@@ -33,6 +33,7 @@ use chassis::serve::run::RunError;
 use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::{Connections, Upstream};
+use chassis::upstream::instances::source::Source;
 use tower::Layer;
 
 use cache::store::Store;
@@ -71,7 +72,8 @@ impl App {
         let http = Connections::new();
         let upstreams: [_; DESTINATIONS.len()] = array::from_fn(|place| {
             let (name, url) = (DESTINATIONS[place].service, &config.services[place]);
-            Upstream::new(name, url, http.clone(), config.resilience)
+            let source = Source::Fixed(vec![url.clone()]);
+            Upstream::new(name, &source, http.clone(), config.resilience)
         });
         // Without one of them, the others can still be reached.
         let dependencies = upstreams.clone().map(Dependency::optional).into();
