@@ -6,6 +6,7 @@ mod document;
 mod failures;
 mod forwarding;
 mod own;
+mod program;
 mod refusals;
 mod slow;
 mod streams;
