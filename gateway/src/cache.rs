@@ -27,7 +27,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, HeaderName, HeaderValue, IF_MATCH, IF_RANGE,
+    AGE, AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, HeaderName, HeaderValue, IF_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, PRAGMA, RANGE, UPGRADE,
 };
 use hyper::{Method, Request};
@@ -120,7 +120,7 @@ where
             let change = store.begin_change();
             return Either::Right(changed(change, self.next.call(call)).boxed());
         }
-        if method != Method::GET || service != KEPT {
+        if !matches!(*method, Method::GET | Method::HEAD) || service != KEPT {
             return Either::Left(self.next.call(call));
         }
         Either::Right(match reason_to_pass_by(&call.request) {
@@ -199,7 +199,12 @@ where
             let mut status = "fwd=miss".to_owned();
             status += if is_stored { "; stored" } else { "" };
             status += if is_first { "" } else { "; collapsed" };
-            Ok(answer(&entry, &call, &status))
+            let mut response = answer(&entry, &call, &status);
+            if is_first {
+                // It is as new as can be.
+                response.headers_mut().remove(AGE);
+            }
+            Ok(response)
         }
         Ok(Fetched::NotForAll) => {
             let own = match own {
@@ -253,7 +258,7 @@ fn key(request: &Request<Option<Incoming>>) -> Vec<u8> {
 }
 
 /// The request that fetches a response for all who have the same key: what is in the key, and the
-/// ids by which the service logs it.
+/// ids by which the service logs it. It is a GET for a HEAD too: hyper sends no body to a HEAD.
 fn shared_request(request: &Request<Option<Incoming>>) -> Request<Option<Incoming>> {
     let mut shared = Request::new(None);
     request.uri().clone_into(shared.uri_mut());

@@ -42,6 +42,10 @@ const SUBJECTS: usize = 14;
 /// The framework of a service that is behind the gateway: nobody sees it.
 const THROUGH_GATEWAY: &str = "any framework, through the gateway";
 
+/// What the cache of the gateway says about products: the one difference between a service and the
+/// gateway in front of it.
+const OF_THE_CACHE: [&str; 3] = ["age", "cache-status", "etag"];
+
 /// A shop with one record of each kind: user 1, product 1, order 1, notification 1; and the
 /// product API on the other frameworks, each with a product 1.
 struct World {
