@@ -14,13 +14,14 @@ use chassis::serve::server;
 use chassis::values::headers::REQUEST_ID;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::call::{Body, Call, Response, respond};
 use crate::routes::{self, destination};
+use crate::security::Security;
 use crate::{App, api};
 
 /// The API of the gateway, and the paths that it forwards.
@@ -33,7 +34,8 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
         let app = app.clone();
         async move { Ok::<_, Infallible>(exchange(app, request).await) }
     });
-    server::serve_as_sent(listener, http, &service).await;
+    let http = TowerToHyperService::new(Security.layer(http));
+    server::serve(listener, http, &service).await;
     Ok(())
 }
 

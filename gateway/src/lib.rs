@@ -3,6 +3,7 @@
 // What a request passes, in this order.
 pub mod http;
 pub mod routes;
+pub mod security;
 // The routes of the gateway itself.
 pub mod api;
 pub mod dashboard;

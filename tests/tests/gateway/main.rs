@@ -5,6 +5,7 @@ mod failures;
 mod forwarding;
 mod own;
 mod refusals;
+mod security;
 mod slow;
 mod streams;
 
