@@ -8,6 +8,7 @@ use chassis::upstream::resilience::Resilience;
 use chassis::upstream::url::UpstreamUrl;
 
 use crate::proxies::TrustedProxies;
+use crate::rate_limit::RateLimit;
 use crate::routes::DESTINATIONS;
 
 /// The configuration of the gateway.
@@ -21,6 +22,8 @@ pub struct Config {
     pub timeout: Duration,
     /// The proxies in front of the gateway.
     pub trusted_proxies: TrustedProxies,
+    /// How many requests a second a client may send.
+    pub rate_limit: RateLimit,
     /// The settings for the gateway's own calls, for the dashboard.
     pub resilience: Resilience,
 }
@@ -35,6 +38,7 @@ impl Config {
                 .map(|to| env.get(to.variable, UpstreamUrl::local(to.port))),
             timeout: env.milliseconds("GATEWAY_TIMEOUT_MS", Duration::from_secs(5)),
             trusted_proxies: env.get("TRUSTED_PROXIES", TrustedProxies::default()),
+            rate_limit: env.get("RATE_LIMIT", RateLimit::default()),
             resilience: Resilience::read(&mut env),
         };
         env.finish(config)

@@ -11,6 +11,7 @@ use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::guarded::Guarded;
 use chassis::serve::run::RunError;
 use chassis::serve::server;
+use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, HeaderName, HeaderValue};
@@ -30,30 +31,37 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(rou
 /// Serves the gateway on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    let http = service_fn(move |request| {
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(exchange(app, request).await) }
-    });
+    // From the innermost to the outermost.
+    let limiter = app.limiter.clone();
+    let http = service_fn(move |request| answer(app.clone(), request));
+    let http = limiter.layer(http);
+    let serving = Arc::clone(&service);
+    let http = service_fn(move |request| exchange(Arc::clone(&serving), http.clone(), request));
     let http = TowerToHyperService::new(Security.layer(http));
     server::serve(listener, http, &service).await;
     Ok(())
 }
 
-/// Wraps a request in the exchange that all services have.
-async fn exchange(
-    app: App,
+/// Wraps a request in the exchange that all services have, and passes it on to the `next` layer.
+async fn exchange<S>(
+    service: Arc<Service>,
+    next: S,
     request: Request<Incoming>,
-) -> hyper::Response<Guarded<Body, Exchange>> {
+) -> Result<hyper::Response<Guarded<Body, Exchange>>, Infallible>
+where
+    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
     let header = |name| {
         let values = request.headers().get_all(name).into_iter();
         values.map(HeaderValue::as_bytes)
     };
     let (method, path) = (request.method().as_str(), request.uri().path());
-    let exchange = Exchange::begin(&app.service, method, path, header);
-    let mut response = exchange
-        .run(answer(app, request))
-        .await
-        .unwrap_or_else(respond);
+    let exchange = Exchange::begin(&service, method, path, header);
+    let answered = exchange.run(next.oneshot(request)).await;
+    let mut response = match answered {
+        Ok(answered) => answered?,
+        Err(refused) => respond(refused),
+    };
     if let Err(refused) = exchange.reserve_memory(response.body().size_hint().exact()) {
         response = respond(refused);
     }
@@ -68,23 +76,25 @@ async fn exchange(
         headers.insert(REQUEST_ID, id);
     }
     exchange.answered(response.status().as_u16());
-    response.map(|body| Guarded::new(body, exchange))
+    Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 
 /// Answers a request: by a service, or by the gateway itself.
-async fn answer(app: App, request: Request<Incoming>) -> Response {
+async fn answer(app: App, request: Request<Incoming>) -> Result<Response, Infallible> {
     let Some(route) = app.service.api().route(request.uri().path()) else {
-        return respond(unrouted(&app, &request));
+        return Ok(respond(unrouted(&app, &request)));
     };
     if let Some(to) = destination(route) {
         let answered = app.forwarding.oneshot(Call { to, request }).await;
-        return answered.unwrap_or_else(|error: ApiError| respond(error.reply()));
+        return Ok(answered.unwrap_or_else(|error: ApiError| respond(error.reply())));
     }
-    respond(if matches!(*request.method(), Method::GET | Method::HEAD) {
-        own(&app, &route.template, &request).await
-    } else {
-        unrouted(&app, &request)
-    })
+    Ok(respond(
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            own(&app, &route.template, &request).await
+        } else {
+            unrouted(&app, &request)
+        },
+    ))
 }
 
 /// The reply of a route of the gateway itself. All of them are read with GET.

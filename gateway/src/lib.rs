@@ -2,6 +2,7 @@
 
 // What a request passes, in this order.
 pub mod http;
+pub mod rate_limit;
 pub mod routes;
 pub mod security;
 // The routes of the gateway itself.
@@ -39,6 +40,7 @@ use forward::Forward;
 use headers::{Headers, Rewritten};
 use instances::Instances;
 use paths::{Checked, Paths};
+use rate_limit::Limiter;
 use routes::DESTINATIONS;
 
 /// The state that all requests share. Cheap to clone.
@@ -48,6 +50,7 @@ pub struct App {
     pub service: Arc<Service>,
     services: Arc<[Instances]>,
     dashboards: Dashboards,
+    limiter: Limiter,
     forwarding: Forwarding,
 }
 
@@ -82,6 +85,7 @@ impl App {
             service,
             services,
             dashboards: Dashboards::new(users, orders, notifications),
+            limiter: Limiter::new(config.rate_limit, config.trusted_proxies.clone()),
             forwarding,
         })
     }

@@ -13,9 +13,12 @@ use crate::routes::DESTINATIONS;
 
 /// The services and their instances.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The services, in the order of the route table.
     pub services: Vec<ServiceStatus>,
+    /// The clients that sent too many requests in the last seconds, so that some were refused.
+    pub limited_clients: usize,
 }
 
 /// A service.
@@ -83,6 +86,7 @@ impl Status {
         });
         Ok(Self {
             services: services.collect(),
+            limited_clients: app.limiter.limited(),
         })
     }
 }

@@ -4,6 +4,7 @@
 mod failures;
 mod forwarding;
 mod own;
+mod rate_limit;
 mod refusals;
 mod security;
 mod slow;

@@ -69,7 +69,7 @@ async fn others_are_served_while_a_crowd_dawdles() {
     const EACH: usize = 300;
     let users = shop::users().await;
     shop::add_user(&users, "ada").await;
-    let settings = [("CLIENT_SHARE_PERCENT", "100")];
+    let settings = [("CLIENT_SHARE_PERCENT", "100"), ("RATE_LIMIT", "off")];
     let gateway = gateway_with(&users.upstream_url(), &settings).await;
     let address = gateway.address();
     let crowd = (0..2 * EACH).map(|number| async move {
