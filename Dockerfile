@@ -1,8 +1,8 @@
-# The images of all five services. An argument selects one:
+# The images of all five services and of the gateway. An argument selects one:
 #
 #     docker build --build-arg SERVICE=user-service -t microservices-lab/user-service:0.1.0 .
 #
-# The build compiles all five at once, so the other four images cost nothing more.
+# The build compiles all of them at once, so the other images cost nothing more.
 
 FROM rust:1.95-slim-bookworm AS toolchain
 WORKDIR /shop
@@ -29,6 +29,7 @@ COPY product-service/Cargo.toml product-service/
 COPY order-service/Cargo.toml order-service/
 COPY notification-service/Cargo.toml notification-service/
 COPY analytics-service/Cargo.toml analytics-service/
+COPY gateway/Cargo.toml gateway/
 COPY framework-comparison/Cargo.toml framework-comparison/
 COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
@@ -42,11 +43,11 @@ RUN for manifest in */Cargo.toml */*/Cargo.toml; do \
         awk '/^\[/ { named = /^\[\[/ } !named' "$manifest" >/tmp/Cargo.toml && mv /tmp/Cargo.toml "$manifest" || exit; \
     done
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo build --locked --profile "$PROFILE" --package '*-service'
+    cargo build --locked --profile "$PROFILE" --package '*-service' --package gateway
 # Remove the build output of the empty crates: to cargo it would look newer than the real sources.
 RUN cargo clean --workspace --profile "$PROFILE" --target "$(rustc -vV | sed -n 's/^host: //p')"
 
-# ---- the five programs, built in a cache that starts with the libraries
+# ---- the programs, built in a cache that starts with the libraries
 FROM toolchain AS programs
 COPY --from=libraries /shop ./
 COPY chassis chassis
@@ -56,6 +57,7 @@ COPY product-service product-service
 COPY order-service order-service
 COPY notification-service notification-service
 COPY analytics-service analytics-service
+COPY gateway gateway
 # cargo compares file times, and the files of another checkout may be older than the cache. So
 # files that differ from those of the cache get a new time.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -64,9 +66,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         cmp -s "$file" "/target/built-of/$file" || touch "$file"; \
     done && \
     rm -rf /target/built-of && \
-    cargo build --locked --profile "$PROFILE" --package '*-service' && \
+    cargo build --locked --profile "$PROFILE" --package '*-service' --package gateway && \
     cp -r . /target/built-of && \
-    for program in /target/*/"$PROFILE"/*-service; do \
+    for program in /target/*/"$PROFILE"/*-service /target/*/"$PROFILE"/gateway; do \
         name=$(basename "$program") && \
         "$program" --version | grep . && \
         mkdir -p "/images/$name/bin" && \
@@ -80,11 +82,11 @@ RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf 
 USER 65532:65532
 CMD ["bash"]
 
-# ---- the image of one service: its program, also as /service
+# ---- the image of one program: the program, also as /service
 FROM scratch
 ARG SERVICE=name-it-with---build-arg-SERVICE
 LABEL org.opencontainers.image.title="$SERVICE" \
-      org.opencontainers.image.description="One of the five services of a microservices teaching lab in Rust" \
+      org.opencontainers.image.description="A program of a microservices teaching lab in Rust: one of five services, or the gateway" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=programs /images/${SERVICE} /

@@ -3,6 +3,9 @@
 #
 # Shared by lab.sh and demo.sh --compose: the shop in containers. Read after lib.sh.
 
+# The lab has no gateway: `docker compose --profile gateway up` adds it.
+ALL=$FIVE
+
 # Seconds until all services must be healthy.
 HEALTHY_WITHIN=${START_TIMEOUT:-60}
 
@@ -106,7 +109,7 @@ compose() {
 }
 
 # The same with all profiles, to find every container of the lab.
-compose_all() { compose --profile scaled --profile observability --profile shell "$@"; }
+compose_all() { compose --profile gateway --profile scaled --profile observability --profile shell "$@"; }
 
 # Reads the state of the containers into the lists above.
 read_containers() {

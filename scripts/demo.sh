@@ -41,7 +41,7 @@ A shop that already runs is used and left running, even if services were missing
 exit status is 1 if a check failed or the demo could not continue.
 
 Environment
-    BASE_PORT    port of user-service; the others follow (8001)
+    BASE_PORT    port of user-service; the others follow, the gateway is before (8001)
     PROFILE      cargo profile: dev, release or dist (dev)
     RUN_DIR      the directory for logs and process ids (run)
     START_TIMEOUT    seconds until a service must be ready (10; containers 60)

@@ -25,13 +25,15 @@ service, and shows the responses as a table.
     scripts/health.sh --watch 10      again every 10 seconds
     scripts/health.sh --curl          with the curl commands for it, to paste
 
+The gateway is shown if it runs: no service needs it.
+
 The exit status is the number of unhealthy services: those that do not answer or are
 unavailable. A degraded service counts as healthy: it works without an optional
 dependency, which the table names.
 
 Environment
-    BASE_PORT    port of user-service; the others follow (the port of the running
-                 shop, else 8001)
+    BASE_PORT    port of user-service; the others follow, the gateway is before (the
+                 port of the running shop, else 8001)
     RUN_DIR      the directory for logs and process ids (run)
 USAGE
 }
@@ -56,6 +58,13 @@ done
 
 need_curl
 choose_ports
+
+# The services to show, and their number in words.
+SHOWN=$FIVE COUNT=five
+if pid_of $GATEWAY >/dev/null ||
+    [ "$(field service "$(curl -s -m 1 "$(base_url $GATEWAY)/health")")" = gateway ]; then
+    SHOWN=$ALL COUNT=six
+fi
 
 # On a terminal, each round overwrites the one before.
 LINE_END=''
@@ -136,25 +145,25 @@ print_all() {
     local i notes=''
     UNHEALTHY=0
     line "$BOLD$(printf '%-20s %-4s  %-11s %-9s %-7s %12s %9s' service live ready framework version uptime latency)$PLAIN"
-    for i in $ALL; do
+    for i in $SHOWN; do
         row "$i"
         [ -z "$HEALTHY" ] && UNHEALTHY=$((UNHEALTHY + 1))
         [ -n "$NOTE" ] && notes="$notes${NAMES[i]}: $NOTE"$'\n'
     done
     line ''
     if [ "$UNHEALTHY" -eq 0 ]; then
-        line "${GREEN}All five are healthy.$PLAIN"
+        line "${GREEN}All $COUNT are healthy.$PLAIN"
     else
-        line "$RED$UNHEALTHY of 5 are not healthy.$PLAIN"
+        line "$RED$UNHEALTHY of $COUNT are not healthy.$PLAIN"
     fi
     while IFS= read -r i; do
         [ -n "$i" ] && line "    $i"
     done <<<"$notes"
-    [ "$UNHEALTHY" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
+    [ "$SHOWN" = "$FIVE" ] && [ "$UNHEALTHY" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
     [ -n "$show_curl" ] || return 0
     line ''
     line 'The same by hand; the last line of each response is its status and its time in seconds:'
-    for i in $ALL; do
+    for i in $SHOWN; do
         line "    ${CYAN}curl -s -m 2 -w '$MEASURED' $(base_url "$i")/health $(base_url "$i")/health/ready$PLAIN"
     done
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the scripts that read this file use what it sets
 #
-# What the scripts share: the five services, how to build, start and stop them, and
+# What the scripts share: the five services and the gateway, how to build, start and stop them, and
 # how to print. Each script reads this file in the root of the repository. Works with
 # bash 3.2 and BSD tools (macOS) as well as on Linux.
 
@@ -21,11 +21,12 @@ export no_proxy='*' NO_PROXY='*'
 
 # ---------------------------------------------------------------- the services
 
-# The place of a service is its index in these lists; its port is BASE_PORT + place.
-NAMES=(user-service product-service order-service notification-service analytics-service)
-FRAMEWORKS=(axum rocket poem warp actix-web)
-USER=0 PRODUCT=1 ORDER=2 NOTIFICATION=3 ANALYTICS=4
-ALL='0 1 2 3 4'
+# The place of a service is its index in these lists.
+NAMES=(user-service product-service order-service notification-service analytics-service gateway)
+FRAMEWORKS=(axum rocket poem warp actix-web hyper)
+USER=0 PRODUCT=1 ORDER=2 NOTIFICATION=3 ANALYTICS=4 GATEWAY=5
+FIVE='0 1 2 3 4'
+ALL="$FIVE $GATEWAY"
 
 # The directory for logs and process ids. A shop with another RUN_DIR and BASE_PORT can
 # run at the same time.
@@ -57,7 +58,9 @@ program_for() {
 # Whether the service at $1 is a program of the user.
 is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 
-base_url() { printf 'http://127.0.0.1:%s' "$((BASE_PORT + $1))"; }
+# The port of the service at $1. The gateway has the one before those of the five.
+port_of() { if [ "$1" = $GATEWAY ]; then printf '%s' "$((BASE_PORT - 1))"; else printf '%s' "$((BASE_PORT + $1))"; fi; }
+base_url() { printf 'http://127.0.0.1:%s' "$(port_of "$1")"; }
 log_of() { printf '%s/%s.log' "${RUN_DIR:?}" "${NAMES[$1]}"; }
 
 # The place of the service called $1; fails if there is none.
@@ -386,8 +389,8 @@ choose_ports() {
     case $BASE_PORT in
         (*[!0-9]* | 0* | ??????*) BASE_PORT=0 ;;
     esac
-    if [ "$BASE_PORT" -lt 1 ] || [ "$BASE_PORT" -gt 65531 ]; then
-        misused "BASE_PORT is \"$asked\", expected the first of five ports, 1 to 65531"
+    if [ "$BASE_PORT" -lt 2 ] || [ "$BASE_PORT" -gt 65531 ]; then
+        misused "BASE_PORT is \"$asked\", expected the first of five ports, 2 to 65531; the gateway has the one before"
     fi
     RUNNING_BASE_PORT=$running
     # The services find each other through these.
@@ -395,7 +398,8 @@ choose_ports() {
     PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
     ORDER_SERVICE_URL=$(base_url $ORDER)
     NOTIFICATION_SERVICE_URL=$(base_url $NOTIFICATION)
-    export USER_SERVICE_URL PRODUCT_SERVICE_URL ORDER_SERVICE_URL NOTIFICATION_SERVICE_URL
+    ANALYTICS_SERVICE_URL=$(base_url $ANALYTICS)
+    export USER_SERVICE_URL PRODUCT_SERVICE_URL ORDER_SERVICE_URL NOTIFICATION_SERVICE_URL ANALYTICS_SERVICE_URL
 }
 
 # ------------------------------------------------------------------ building
@@ -408,7 +412,7 @@ profile_dir() {
     esac
 }
 
-# What every start builds: the services, and product-service on the other frameworks.
+# What every start builds: the services, the gateway, and product-service on the other frameworks.
 PROGRAMS=("${NAMES[@]}" framework-comparison)
 
 # Builds the programs with the names given, and sets BIN_DIR. Every script builds with this
@@ -462,9 +466,9 @@ build_services() {
 
 # By place: the process id during the start, the milliseconds until it was ready, and
 # what kept it from being ready.
-LAUNCHED=('' '' '' '' '')
-READY_MS=('' '' '' '' '')
-NOTES=('' '' '' '' '')
+LAUNCHED=('' '' '' '' '' '')
+READY_MS=('' '' '' '' '' '')
+NOTES=('' '' '' '' '' '')
 # Places: started by the last start_shop; started by something else; not running.
 STARTED='' FOREIGN='' MISSING=''
 
@@ -481,7 +485,8 @@ launch() {
         trap '' HUP
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME
-        export HOST=127.0.0.1 PORT="$((BASE_PORT + $1))"
+        PORT=$(port_of "$1")
+        export HOST=127.0.0.1 PORT
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!
@@ -501,7 +506,7 @@ launch_all() {
 ask_ready() {
     local i urls
     urls=()
-    for i in "$@"; do urls+=("http://127.0.0.1:$((BASE_PORT + i))/health/ready"); done
+    for i in "$@"; do urls+=("$(base_url "$i")/health/ready"); done
     steadily sleep 0.02
     steadily curl -s -m 2 -w "$MEASURED" "${urls[@]}" >"$SCRATCH.answers"
 }
@@ -590,7 +595,7 @@ sort_out() {
     local i port
     FOREIGN='' MISSING=''
     for i in "$@"; do
-        port=$((BASE_PORT + i))
+        port=$(port_of "$i")
         pid_of "$i" >/dev/null && continue
         if ! port_in_use "$port"; then
             MISSING="$MISSING$i "
@@ -689,7 +694,7 @@ forget_shop() {
 # runs.
 stop_services() {
     local i pid waiting='' pids told='' began
-    pids=('' '' '' '' '')
+    pids=('' '' '' '' '' '')
     for i in "$@"; do
         pid=${LAUNCHED[i]}
         [ -n "$pid" ] || pid=$(pid_of "$i") || pid=''

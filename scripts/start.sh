@@ -19,7 +19,7 @@ usage() {
     cat <<'USAGE'
 Builds the shop, starts it in the background and waits until it is ready.
 
-    scripts/start.sh                  all five services
+    scripts/start.sh                  all five services, and the gateway in front
     scripts/start.sh order-service    only the named services
     scripts/start.sh --release        optimised; the build takes longer
 
@@ -28,7 +28,7 @@ Options
     --help       this text
 
 Environment
-    BASE_PORT    port of user-service; the others follow (8001)
+    BASE_PORT    port of user-service; the others follow, the gateway is before (8001)
     PROFILE      cargo profile: dev, release or dist (dev)
     RUN_DIR      the directory for logs and process ids (run)
     START_TIMEOUT    seconds until a service must be ready (10)

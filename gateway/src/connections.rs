@@ -47,8 +47,6 @@ pub struct Connections {
 pub struct Connection {
     /// Sends the request.
     pub sender: SendRequest<Upload>,
-    /// Whether it was used before: the service may just have closed it.
-    pub was_idle: bool,
     of: Arc<Connections>,
 }
 
@@ -73,7 +71,6 @@ impl Connections {
             if sender.is_ready() {
                 return Some(Connection {
                     sender,
-                    was_idle: true,
                     of: Arc::clone(self),
                 });
             }
@@ -104,7 +101,6 @@ impl Connections {
         });
         Ok(Connection {
             sender,
-            was_idle: false,
             of: Arc::clone(self),
         })
     }

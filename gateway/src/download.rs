@@ -15,7 +15,7 @@ use crate::instances::InFlight;
 
 /// How long a service may send nothing of a response that has begun. Event streams send a comment
 /// more often.
-pub const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_mins(1);
 
 /// The body of a response on its way. It keeps the connection to the service for as long as the
 /// body arrives. Dropped before its end, it closes that connection.
@@ -63,7 +63,7 @@ impl Download {
         let text = format!("{} broke off the response: {cause}", self.service);
         self.context.record_cause(text);
         if let Some((_, in_flight)) = self.exchange.take() {
-            in_flight.failed();
+            in_flight.broke_off();
         }
         Poll::Ready(Some(Err(cause)))
     }

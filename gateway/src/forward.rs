@@ -74,7 +74,7 @@ impl Forward {
         let (mut response, connection, in_flight) = self.answer(to, request, ending).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = upgrade else {
-                in_flight.failed();
+                to.choose().failed();
                 return Err(ApiError::outcome_unknown(
                     to.service,
                     "it switched to a protocol that nobody asked for",
@@ -114,33 +114,32 @@ impl Forward {
             }
         }
         let answer = timeout(self.timeout, answer).await;
-        answer.unwrap_or_else(|_| Err(ApiError::gateway_timeout(to.service, self.timeout)))
+        answer.unwrap_or_else(|_| {
+            to.choose().failed();
+            Err(ApiError::gateway_timeout(to.service, self.timeout))
+        })
     }
 }
 
 /// Sends the request, again where nothing was sent before or where it changes nothing.
 async fn attempts(to: &Instances, mut request: Request<Upload>) -> Result<Answer, ApiError> {
-    let (mut wants_new, mut has_failed_to_connect, mut was_reset) = (false, false, false);
+    let (mut was_unsent, mut was_reset) = (false, false);
     loop {
         let instance = to.choose();
         let in_flight = instance.begin();
-        let idle = if wants_new {
-            None
-        } else {
-            instance.connections.idle()
-        };
-        let connected = match idle {
+        let is_first = !was_unsent && !was_reset;
+        let connected = match instance.connections.idle().filter(|_| is_first) {
             Some(idle) => Ok(idle),
             None => instance.connections.connect().await,
         };
         let mut connection = match connected {
             Ok(connection) => connection,
             Err(cause) => {
-                in_flight.failed();
-                if has_failed_to_connect {
+                instance.failed();
+                if was_unsent {
                     return Err(ApiError::dependency_unavailable(to.service, cause));
                 }
-                has_failed_to_connect = true;
+                was_unsent = true;
                 continue;
             }
         };
@@ -152,24 +151,24 @@ async fn attempts(to: &Instances, mut request: Request<Upload>) -> Result<Answer
             }
             Err(error) => error,
         };
-        in_flight.failed();
-        // What was not sent at all comes back.
+        instance.failed();
+        // A request of which no part was sent comes back: the connection had died before.
         let unsent = error.take_message();
         let cause = error.into_error();
         match (unsent, copy) {
-            (Some(unsent), _) if connection.was_idle => request = unsent,
-            (Some(unsent), _) if !has_failed_to_connect => {
-                has_failed_to_connect = true;
+            (Some(_), _) if was_unsent => {
+                return Err(ApiError::dependency_unavailable(to.service, cause));
+            }
+            (Some(unsent), _) => {
+                was_unsent = true;
                 request = unsent;
             }
-            (Some(_), _) => return Err(ApiError::dependency_unavailable(to.service, cause)),
             (None, Some(copy)) if !cause.is_parse() => {
                 was_reset = true;
                 request = copy;
             }
             (None, _) => return Err(ApiError::outcome_unknown(to.service, cause)),
         }
-        wants_new = true;
     }
 }
 

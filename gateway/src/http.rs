@@ -88,13 +88,13 @@ async fn answer(app: App, request: Request<Incoming>) -> Result<Response, Infall
         let answered = app.forwarding.oneshot(Call { to, request }).await;
         return Ok(answered.unwrap_or_else(|error: ApiError| respond(error.reply())));
     }
-    Ok(respond(
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
-            own(&app, &route.template, &request).await
-        } else {
-            unrouted(&app, &request)
-        },
-    ))
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    Ok(respond(if is_read {
+        // Boxed, so that a request that is forwarded has no room for it.
+        Box::pin(own(&app, &route.template, &request)).await
+    } else {
+        unrouted(&app, &request)
+    }))
 }
 
 /// The reply of a route of the gateway itself. All of them are read with GET.

@@ -91,6 +91,11 @@ impl Instance {
         }
     }
 
+    /// There is no connection or no response.
+    pub fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What it has done so far.
     pub fn tally(&self) -> Tally {
         let latency = self.latency.load(Ordering::Relaxed);
@@ -107,7 +112,7 @@ impl InFlight {
     /// The head of the response has come.
     pub fn answered(&self, status: u16) {
         if status >= 500 {
-            self.failed();
+            self.instance.failed();
         }
         let taken = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let weighted = |latency: u64| match latency {
@@ -119,9 +124,9 @@ impl InFlight {
         latency.store(weighted(latency.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
-    /// There is no connection or no response.
-    pub fn failed(&self) {
-        self.instance.failures.fetch_add(1, Ordering::Relaxed);
+    /// The response has broken off.
+    pub fn broke_off(&self) {
+        self.instance.failed();
     }
 }
 

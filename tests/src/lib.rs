@@ -17,7 +17,8 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `tests/contract` | the contract, written once, run against all five, and against product-service on each framework |
+//! | `tests/contract` | the contract, written once, run against all five, against product-service on each framework, and through the gateway |
+//! | `tests/gateway` | the gateway: what it changes on the way, what it refuses, and what it says when a service fails |
 //! | `tests/openapi` | the documents describe the contract, and the answers match them |
 //! | `tests/shop` | the five together: the golden journey, races, outages |
 //! | `tests/binaries` | the programs: start, log, stop |

@@ -80,8 +80,8 @@ impl Shop {
         fs::create_dir_all(&run_dir)
             .map_err(|cause| format!("{} cannot be created: {cause}", run_dir.display()))?;
         Ok(Self {
-            base_port: five_free_ports(number)
-                .ok_or("no five consecutive ports are free from 20000 on")?,
+            base_port: free_ports(number)
+                .ok_or("no six consecutive ports are free from 20000 on")?,
             run_dir,
             variables: Vec::new(),
         })
@@ -121,9 +121,10 @@ impl Shop {
         command
     }
 
-    /// Where one of the [`SERVICES`] listens, if it runs.
+    /// Where one of the [`SERVICES`] or the gateway listens, if it runs.
     pub fn address(&self, service: &str) -> SocketAddr {
-        let mut ports = (self.base_port..).zip(SERVICES);
+        let names = ["gateway"].into_iter().chain(SERVICES);
+        let mut ports = (self.base_port - 1..).zip(names);
         let found = ports.find(|(_, name)| *name == service);
         let (port, _) = found.unwrap_or_else(|| panic!("{service} is no service"));
         (Ipv4Addr::LOCALHOST, port).into()
@@ -143,14 +144,14 @@ impl Drop for Shop {
     }
 }
 
-/// The first of five free ports in a row, for the shop with this number, below those that
-/// a system hands out by itself. Shops of one process search from different ports on, since
+/// The first of five free ports in a row, after a free one for the gateway, for the shop with this
+/// number, below those that a system hands out by itself. Shops of one process search from different ports on, since
 /// a shop takes its ports only when it starts.
-fn five_free_ports(shop: u16) -> Option<u16> {
+fn free_ports(shop: u16) -> Option<u16> {
     let offset = u16::try_from(std::process::id() % 1000).ok()? + shop % 10 * 100;
-    let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 5);
+    let candidates = (0..1000).map(|n| 20_000 + (offset + n) % 1000 * 6 + 1);
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     candidates
         .into_iter()
-        .find(|&base| (base..base + 5).all(is_free))
+        .find(|&base| (base - 1..base + 5).all(is_free))
 }

@@ -185,7 +185,7 @@ fn every_path_that_is_named_exists() {
     );
 }
 
-/// The variables that the five services read.
+/// The variables that the five services and the gateway read.
 fn variables() -> BTreeSet<String> {
     let names = RefCell::new(BTreeSet::new());
     let env = || {
@@ -200,6 +200,7 @@ fn variables() -> BTreeSet<String> {
     order_service::Config::read(env()).expect("defaults");
     notification_service::Config::read(env()).expect("defaults");
     analytics_service::Config::read(env()).expect("defaults");
+    gateway::Config::read(env()).expect("defaults");
     names.into_inner()
 }
 

@@ -78,12 +78,13 @@ fn allowed(name: &str) -> BTreeSet<&'static str> {
         "harness" => BTreeSet::new(),
         // For its test kit alone: see `a_service_contains_nothing_of_the_tests`.
         "chassis" => BTreeSet::from(["harness"]),
+        "gateway" => BTreeSet::from(["chassis"]),
         "bench" => BTreeSet::from(tools),
         "framework-comparison" => adapters.into_iter().chain(tools).chain(["bench"]).collect(),
         "shop-tests" => SERVICES
             .into_iter()
             .chain(tools)
-            .chain(["framework-comparison"])
+            .chain(["framework-comparison", "gateway"])
             .collect(),
         "exercises" => adapters
             .into_iter()
@@ -133,7 +134,7 @@ fn a_framework_is_named_by_its_service_and_its_crate_alone() {
             assert_eq!(frameworks(&members[name]), [framework], "{name}");
         }
     }
-    for name in ["chassis", "harness"] {
+    for name in ["chassis", "harness", "gateway"] {
         assert_eq!(frameworks(&members[name]), [""; 0], "{name}");
     }
 }
@@ -149,6 +150,7 @@ fn a_service_contains_nothing_of_the_tests() {
     for member in SERVICES
         .into_iter()
         .chain(FRAMEWORKS.map(|(_, adapter)| adapter))
+        .chain(["gateway"])
     {
         let folder = match member.strip_prefix("on-") {
             Some(framework) => format!("frameworks/{framework}"),

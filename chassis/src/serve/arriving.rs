@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +101,7 @@ impl Admission {
         let holder = Holder::current();
         let mut was_in_flight = false;
         let begun = || was_in_flight = holder.give_back();
+        let reading = pin!(reading);
         let read = self.arrive(&holder, limit, reading, begun).await?;
         if was_in_flight {
             self.admit(&holder).await?;
@@ -115,7 +116,8 @@ impl Admission {
         limit: Duration,
         passing: F,
     ) -> Result<F::Output, ApiError> {
-        self.arrive(&Holder::current(), limit, passing, || {}).await
+        let holder = Holder::current();
+        self.arrive(&holder, limit, pin!(passing), || {}).await
     }
 
     /// Awaits `reading` within the limits. Calls `begun` if the body does not arrive at once.
@@ -123,12 +125,11 @@ impl Admission {
         &self,
         holder: &Holder,
         limit: Duration,
-        reading: F,
+        mut reading: Pin<&mut F>,
         begun: impl FnOnce(),
     ) -> Result<F::Output, ApiError> {
         let (mut counted, patience) = (holder.received(), limit / 2);
         let mut pace = Pace::begin(patience, limit);
-        let mut reading = pin!(reading);
         if let Ok(read) = timeout(AT_ONCE.min(patience), reading.as_mut()).await {
             return Ok(read);
         }

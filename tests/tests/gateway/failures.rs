@@ -81,6 +81,12 @@ async fn a_post_whose_outcome_is_unknown_is_not_sent_twice() {
         assert!(sentence.contains("may have been done"), "{sentence}");
         assert_eq!(played.accepted(), 1, "{reason}");
     }
+    // Nor is a GET, if the response is invalid: it would be the next time.
+    let played = Played::sending("SSH-2.0-OpenSSH\r\n\r\n").await;
+    let gateway = gateway(&played.url).await;
+    let got = gateway.get("/api/users/1").await;
+    got.expect_error(502, "outcome_unknown");
+    assert_eq!(played.accepted(), 1);
 }
 
 #[tokio::test]

@@ -115,6 +115,26 @@ async fn method_body_and_headers_arrive_unless_they_are_about_the_connection() {
 }
 
 #[tokio::test]
+async fn a_body_arrives_with_any_method_and_framed_as_it_was() {
+    for method in ["GET", "POST", "DELETE", "QUERY"] {
+        for (framing, body) in [
+            (("content-length", "2"), &b"{}"[..]),
+            (("transfer-encoding", "chunked"), b"2\r\n{}\r\n0\r\n\r\n"),
+            (("content-length", "0"), b""),
+        ] {
+            let fake = answering("{}").await;
+            let gateway = gateway(&fake.url()).await;
+            let sent = request(method, "/api/users", &[framing], body);
+            let got = exchange(gateway.address(), &sent).await;
+            got.expect("an answer").expect(200);
+            let seen = only(&fake);
+            assert_eq!(seen.method, method);
+            assert_eq!(seen.header(framing.0), framing.1, "{method}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_span_of_the_gateway_is_between_the_client_and_the_service() {
     let fake = answering("{}").await;
     let gateway = gateway(&fake.url()).await;

@@ -9,10 +9,12 @@ use chassis::serve::config::{ServiceConfig, UNREAD_KIB};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shop_tests::faults::Faults;
-use shop_tests::program::{CALLS, SERVICES};
 
 use super::network::selects;
-use super::{BODY_FACTOR, CONNECTION, IDLE, KEY, Manifests, Named, largest_record};
+use super::{
+    BODY_FACTOR, CONNECTION, IDLE, KEY, Manifests, Named, PROGRAMS, STATELESS, arrows,
+    largest_record,
+};
 
 /// Reads the configuration of a service with its own code.
 fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> {
@@ -24,7 +26,8 @@ fn configure(service: &str, env: Env<'_>) -> Result<ServiceConfig, ConfigError> 
             notification_service::Config::read(env).map(|config| config.service)
         }
         "analytics-service" => analytics_service::Config::read(env).map(|config| config.service),
-        other => panic!("{other} is not one of the five"),
+        "gateway" => gateway::Config::read(env).map(|config| config.service),
+        other => panic!("{other} is unknown"),
     }
 }
 
@@ -44,7 +47,7 @@ fn behind(manifests: &Manifests, url: &str) -> Result<&'static str, String> {
         match_labels: spec.selector.clone(),
         ..LabelSelector::default()
     };
-    let selected: Vec<_> = SERVICES
+    let selected: Vec<_> = PROGRAMS
         .into_iter()
         .filter(|service| selects(&selector, &manifests.pod_labels(service)))
         .collect();
@@ -66,7 +69,7 @@ fn each_service_has_variables_that_it_reads_and_the_urls_of_its_upstreams() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
     let mut told = BTreeSet::new();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let variables = manifests.variables(service);
         let asked = RefCell::new(BTreeSet::new());
         let config = configure(
@@ -101,7 +104,7 @@ fn each_service_has_variables_that_it_reads_and_the_urls_of_its_upstreams() {
             Err(error) => faults.check(service, Err(error.to_string())),
         }
     }
-    faults.expect("the arrows", told, BTreeSet::from(CALLS));
+    faults.expect("the arrows", told, arrows());
     faults.finish();
 }
 
@@ -109,7 +112,7 @@ fn each_service_has_variables_that_it_reads_and_the_urls_of_its_upstreams() {
 fn a_full_store_and_a_busy_service_fit_into_their_memory_limit() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let resources = manifests.pod(service).1.resources.clone();
         let resources = resources.expect("resources");
         let figure = |figures: Option<BTreeMap<String, _>>, name: &str| {
@@ -126,7 +129,7 @@ fn a_full_store_and_a_busy_service_fit_into_their_memory_limit() {
         let variables = manifests.variables(service);
         let config = configure(service, Env::new(|name| variables.get(name).cloned()));
         let limits = config.expect("a good environment").limits;
-        let owns_nothing = service == "analytics-service";
+        let owns_nothing = STATELESS.contains(&service);
         let records = if owns_nothing {
             0
         } else {

@@ -18,8 +18,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shop_tests::faults::Faults;
-use shop_tests::program::SERVICES;
+use shop_tests::program::{CALLS, SERVICES};
 use yaml_serde::Value;
+
+/// The programs that run: the five services and the gateway.
+const PROGRAMS: [&str; 6] = [
+    "user-service",
+    "product-service",
+    "order-service",
+    "notification-service",
+    "analytics-service",
+    "gateway",
+];
+
+/// Those without records in memory, which can have more than one replica.
+const STATELESS: [&str; 2] = ["analytics-service", "gateway"];
+
+/// Caller and upstream: the arrows of the diagram, and those of the gateway to the five.
+fn arrows() -> BTreeSet<(&'static str, &'static str)> {
+    let of_gateway = SERVICES.map(|service| ("gateway", service));
+    CALLS.into_iter().chain(of_gateway).collect()
+}
 
 /// The memory of an idle service (bytes).
 /// `deploy/k8s/README.md` has how this and the next two were measured.
@@ -226,7 +245,7 @@ fn names<T>(named: &Named<T>) -> BTreeSet<&str> {
 #[test]
 fn kubernetes_knows_every_field_and_every_service_is_complete() {
     let manifests = Manifests::load();
-    let each = BTreeSet::from(SERVICES);
+    let each = BTreeSet::from(PROGRAMS);
     assert_eq!(names(&manifests.accounts), each);
     assert_eq!(names(&manifests.deployments), each);
     assert_eq!(names(&manifests.services), each);
@@ -298,7 +317,7 @@ fn the_kustomization_is_of_every_file_and_every_image() {
     }
     let images = kustomization.images.into_iter();
     let images: BTreeMap<_, _> = images.map(|image| (image.name, image.new_tag)).collect();
-    let own = SERVICES.map(|name| {
+    let own = PROGRAMS.map(|name| {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         (format!("microservices-lab/{name}"), version)
     });

@@ -6,9 +6,8 @@ use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shop_tests::faults::Faults;
-use shop_tests::program::{CALLS, SERVICES};
 
-use super::{Labels, Manifests, Named, labels};
+use super::{Labels, Manifests, Named, PROGRAMS, arrows, labels};
 
 /// A source or destination of connections.
 struct Party {
@@ -27,7 +26,7 @@ fn label(key: &str, value: &str) -> Labels {
     Labels::from([(key.to_owned(), value.to_owned())])
 }
 
-/// The five services, and other pods of a cluster.
+/// The five services, the gateway, and other pods of a cluster.
 fn world(manifests: &Manifests) -> Vec<Party> {
     let name = "app.kubernetes.io/name";
     let party = |name, namespace, labels| Party {
@@ -36,7 +35,7 @@ fn world(manifests: &Manifests) -> Vec<Party> {
         labels,
         ports: Named::new(),
     };
-    let services = SERVICES.map(|service| Party {
+    let services = PROGRAMS.map(|service| Party {
         labels: manifests.pod_labels(service),
         ports: manifests.ports(service),
         ..party(service, LAB, Labels::new())
@@ -160,7 +159,7 @@ fn the_network_allows_exactly_the_arrows_of_the_diagram() {
     let port = |service: &str| ("TCP", manifests.ports(service)["http"]);
 
     let (mut out, mut into) = (BTreeSet::<Connection>::new(), BTreeSet::<Connection>::new());
-    for (caller, called) in CALLS {
+    for (caller, called) in arrows() {
         // Both ends must allow it.
         out.insert((caller, called, port(called)));
         into.insert((caller, called, port(called)));
@@ -168,12 +167,12 @@ fn the_network_allows_exactly_the_arrows_of_the_diagram() {
         out.insert((caller, "dns", ("UDP", 53)));
         out.insert((caller, "dns", ("TCP", 53)));
     }
-    for service in SERVICES {
+    for service in PROGRAMS {
         into.insert(("a client", service, port(service)));
         into.insert(("prometheus", service, port(service)));
     }
 
-    let ports = [53, 80, 443, 8001, 8002, 8003, 8004, 8005, 9090];
+    let ports = [53, 80, 443, 8000, 8001, 8002, 8003, 8004, 8005, 9090];
     let ports = ports.map(|number| [("TCP", number), ("UDP", number)]);
     let ports = ports.as_flattened();
     let mut faults = Faults::default();

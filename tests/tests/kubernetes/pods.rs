@@ -5,16 +5,15 @@ use k8s_openapi::api::core::v1::Probe;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shop_tests::faults::Faults;
-use shop_tests::program::SERVICES;
 
 use super::network::{LAB, selects};
-use super::{Manifests, labels};
+use super::{Manifests, PROGRAMS, STATELESS, labels};
 
 #[test]
 fn every_pod_is_locked_down() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let (pod, container) = manifests.pod(service);
         let all = pod.security_context.clone().unwrap_or_default();
         let own = container.security_context.clone().unwrap_or_default();
@@ -69,7 +68,7 @@ fn every_pod_is_locked_down() {
 fn liveness_and_readiness_have_separate_probes() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let (_, container) = manifests.pod(service);
         let asked = |probe: &Option<Probe>| {
             let get = probe.as_ref()?.http_get.as_ref()?;
@@ -96,7 +95,7 @@ fn liveness_and_readiness_have_separate_probes() {
 fn a_pod_has_time_to_shut_down() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let (pod, container) = manifests.pod(service);
         let hook = container.lifecycle.clone().and_then(|life| life.pre_stop);
         let sleep = hook
@@ -121,10 +120,10 @@ fn a_pod_has_time_to_shut_down() {
 fn a_service_with_records_in_memory_has_one_replica() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let spec = manifests.deployments[service].spec.clone().expect("a spec");
         let strategy = spec.strategy.and_then(|strategy| strategy.type_);
-        let owns_nothing = service == "analytics-service";
+        let owns_nothing = STATELESS.contains(&service);
         let (replicas, kind) = if owns_nothing {
             (2, "RollingUpdate")
         } else {
@@ -148,7 +147,7 @@ fn a_service_with_records_in_memory_has_one_replica() {
 fn every_selector_selects_the_pods_of_its_service_and_no_others() {
     let manifests = Manifests::load();
     let mut faults = Faults::default();
-    for service in SERVICES {
+    for service in PROGRAMS {
         let deployment = manifests.deployments[service].spec.clone().expect("a spec");
         let budget = manifests.budgets[service].spec.clone().expect("a spec");
         let policy = manifests.policies[service].spec.clone().expect("a spec");
@@ -169,7 +168,7 @@ fn every_selector_selects_the_pods_of_its_service_and_no_others() {
         .chain(spread.map(|selector| ("topology", selector)))
         {
             let selector = selector.as_ref().expect("a selector");
-            let selected: Vec<_> = SERVICES
+            let selected: Vec<_> = PROGRAMS
                 .into_iter()
                 .filter(|other| selects(selector, &manifests.pod_labels(other)))
                 .collect();
