@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::call::{Body, Call, Response, respond};
+use crate::compression::Compression;
 use crate::routes::{self, destination};
 use crate::security::Security;
 use crate::{App, api};
@@ -34,6 +35,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     // From the innermost to the outermost.
     let limiter = app.limiter.clone();
     let http = service_fn(move |request| answer(app.clone(), request));
+    let http = Compression::new().layer(http);
     let http = limiter.layer(http);
     let serving = Arc::clone(&service);
     let http = service_fn(move |request| exchange(Arc::clone(&serving), http.clone(), request));

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 // What a request passes, in this order.
+pub mod security;
+
 pub mod http;
 pub mod rate_limit;
+
+pub mod compression;
 pub mod routes;
-pub mod security;
 // The routes of the gateway itself.
 pub mod api;
 pub mod dashboard;

@@ -1,6 +1,7 @@
 //! The gateway between a client and services that the tests play, byte by byte. What it does not
 //! change is in the contract suite, which runs through it too.
 
+mod compression;
 mod failures;
 mod forwarding;
 mod own;
