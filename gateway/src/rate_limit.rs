@@ -164,13 +164,13 @@ impl Clients {
             *client = Client::new(now);
         }
         let whole_in = client.whole_at - now + one;
-        if whole_in > whole {
+        let Some(rest) = whole.checked_sub(whole_in) else {
             client.is_limited = true;
-            return Err(Wait(whole_in - whole));
-        }
+            return Err(Wait(whole_in.saturating_sub(whole)));
+        };
         client.whole_at += one;
         Ok(Left {
-            requests: (whole - whole_in).as_nanos() / one.as_nanos(),
+            requests: rest.as_nanos() / one.as_nanos(),
             whole_in,
         })
     }
