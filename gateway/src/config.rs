@@ -8,6 +8,7 @@ use chassis::upstream::resilience::Resilience;
 use chassis::upstream::url::UpstreamUrl;
 
 use crate::proxies::TrustedProxies;
+use crate::rate_limit::RateLimit;
 use crate::routes::DESTINATIONS;
 
 /// The configuration of the gateway.
@@ -25,6 +26,8 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// The most memory for responses that are kept, in bytes.
     pub cache_max_bytes: usize,
+    /// How many requests a second a client may send.
+    pub rate_limit: RateLimit,
     /// The settings for the gateway's own calls, for the dashboard.
     pub resilience: Resilience,
 }
@@ -43,6 +46,7 @@ impl Config {
                 env.number("CACHE_TTL_MS", 1000, 0..=3_600_000).into(),
             ),
             cache_max_bytes: env.number("CACHE_MAX_BYTES", 16 << 20, 64 << 10..=1 << 30) as usize,
+            rate_limit: env.get("RATE_LIMIT", RateLimit::default()),
             resilience: Resilience::read(&mut env),
         };
         env.finish(config)

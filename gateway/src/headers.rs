@@ -18,9 +18,8 @@ use hyper::{Method, Request, StatusCode, Uri, Version};
 use tower::{Layer, Service};
 
 use crate::call::{Call, Response};
-use crate::proxies::TrustedProxies;
+use crate::proxies::{FORWARDED_FOR, TrustedProxies};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 

@@ -11,16 +11,19 @@ use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
 use chassis::serve::guarded::Guarded;
 use chassis::serve::run::RunError;
 use chassis::serve::server;
+use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::call::{Body, Call, Response, respond};
+use crate::compression::Compression;
 use crate::routes::{self, destination};
+use crate::security::Security;
 use crate::{App, api};
 
 /// The API of the gateway, and the paths that it forwards.
@@ -29,29 +32,38 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(rou
 /// Serves the gateway on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    let http = service_fn(move |request| {
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(exchange(app, request).await) }
-    });
-    server::serve_as_sent(listener, http, &service).await;
+    // From the innermost to the outermost.
+    let limiter = app.limiter.clone();
+    let http = service_fn(move |request| answer(app.clone(), request));
+    let http = Compression::new().layer(http);
+    let http = limiter.layer(http);
+    let serving = Arc::clone(&service);
+    let http = service_fn(move |request| exchange(Arc::clone(&serving), http.clone(), request));
+    let http = TowerToHyperService::new(Security.layer(http));
+    server::serve(listener, http, &service).await;
     Ok(())
 }
 
-/// Wraps a request in the exchange that all services have.
-async fn exchange(
-    app: App,
+/// Wraps a request in the exchange that all services have, and passes it on to the `next` layer.
+async fn exchange<S>(
+    service: Arc<Service>,
+    next: S,
     request: Request<Incoming>,
-) -> hyper::Response<Guarded<Body, Exchange>> {
+) -> Result<hyper::Response<Guarded<Body, Exchange>>, Infallible>
+where
+    S: tower::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
     let header = |name| {
         let values = request.headers().get_all(name).into_iter();
         values.map(HeaderValue::as_bytes)
     };
     let (method, path) = (request.method().as_str(), request.uri().path());
-    let exchange = Exchange::begin(&app.service, method, path, header);
-    let mut response = exchange
-        .run(answer(app, request))
-        .await
-        .unwrap_or_else(respond);
+    let exchange = Exchange::begin(&service, method, path, header);
+    let answered = exchange.run(next.oneshot(request)).await;
+    let mut response = match answered {
+        Ok(answered) => answered?,
+        Err(refused) => respond(refused),
+    };
     if let Err(refused) = exchange.reserve_memory(response.body().size_hint().exact()) {
         response = respond(refused);
     }
@@ -66,25 +78,26 @@ async fn exchange(
         headers.insert(REQUEST_ID, id);
     }
     exchange.answered(response.status().as_u16());
-    response.map(|body| Guarded::new(body, exchange))
+    Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 
 /// Answers a request: by a service, or by the gateway itself.
-async fn answer(app: App, request: Request<Incoming>) -> Response {
+async fn answer(app: App, request: Request<Incoming>) -> Result<Response, Infallible> {
     let Some(route) = app.service.api().route(request.uri().path()) else {
-        return respond(unrouted(&app, &request));
+        return Ok(respond(unrouted(&app, &request)));
     };
     if let Some(to) = destination(route) {
         let request = request.map(|body| (!body.is_end_stream()).then_some(body));
         let answered = app.forwarding.oneshot(Call { to, request }).await;
-        return answered.unwrap_or_else(|error: ApiError| respond(error.reply()));
+        return Ok(answered.unwrap_or_else(|error: ApiError| respond(error.reply())));
     }
-    respond(if matches!(*request.method(), Method::GET | Method::HEAD) {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    Ok(respond(if is_read {
         // Boxed, so that a request that is forwarded has no room for it.
         Box::pin(own(&app, &route.template, &request)).await
     } else {
         unrouted(&app, &request)
-    })
+    }))
 }
 
 /// The reply of a route of the gateway itself. All of them are read with GET.

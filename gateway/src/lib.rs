@@ -1,7 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 // What a request passes, in this order.
+pub mod security;
+
 pub mod http;
+pub mod rate_limit;
+
+pub mod compression;
 pub mod routes;
 // The routes of the gateway itself.
 pub mod api;
@@ -45,6 +50,7 @@ use forward::Forward;
 use headers::{Headers, Rewritten};
 use instances::Instances;
 use paths::{Checked, Paths};
+use rate_limit::Limiter;
 use routes::DESTINATIONS;
 
 /// The state that all requests share. Cheap to clone.
@@ -56,6 +62,7 @@ pub struct App {
     dashboards: Dashboards,
     document: Arc<MergedDocument>,
     cache: Option<Arc<Store>>,
+    limiter: Limiter,
     forwarding: Forwarding,
 }
 
@@ -97,6 +104,7 @@ impl App {
             dashboards: Dashboards::new(users, orders, notifications),
             document: Arc::new(document),
             cache,
+            limiter: Limiter::new(config.rate_limit, config.trusted_proxies.clone()),
             forwarding,
         })
     }

@@ -1,8 +1,12 @@
 //! The proxies in front of the gateway, whose `X-Forwarded-*` headers it believes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use chassis::env::Parameter;
+use hyper::header::{HeaderMap, HeaderName};
+
+/// The addresses that a request came from before.
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Networks of trusted proxies: addresses, or `address/bits`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,32 @@ impl TrustedProxies {
     /// Whether there is a trusted proxy at `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
+    }
+
+    /// The client whose request `peer` has sent with these headers. Each proxy adds the address
+    /// that it got the request from to `X-Forwarded-For`; what comes before the first that is no
+    /// trusted proxy, seen from here, is what that client says of itself.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.contains(peer) {
+            return peer;
+        }
+        let lines = headers.get_all(FORWARDED_FOR).iter();
+        let lines = lines.map(|line| line.to_str().unwrap_or_default());
+        let addresses: Vec<_> = lines.flat_map(|line| line.split(',')).collect();
+        let mut client = peer;
+        for address in addresses.into_iter().rev() {
+            // Some proxies add the port.
+            let address = address.trim();
+            let with_port = || address.parse().map(|address: SocketAddr| address.ip());
+            let Ok(address) = address.parse().or_else(|_| with_port()) else {
+                break;
+            };
+            client = address;
+            if !self.contains(client) {
+                break;
+            }
+        }
+        client
     }
 }
 
@@ -71,7 +101,57 @@ fn number(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
+        let trusted = TrustedProxies::parse("10.0.0.0/8").expect("networks");
+        let client = |peer: &str, lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
+            }
+            let client = trusted.client(peer.parse().expect("an address"), &headers);
+            client.to_string()
+        };
+        for (peer, lines, expected, reason) in [
+            ("192.0.2.1", ["1.1.1.1"].as_slice(), "192.0.2.1", "no proxy"),
+            ("10.0.0.1", &[], "10.0.0.1", "the proxy itself"),
+            ("10.0.0.1", &["1.1.1.1"], "1.1.1.1", "one proxy"),
+            (
+                "10.0.0.1",
+                &["9.9.9.9, 1.1.1.1"],
+                "1.1.1.1",
+                "the first is the client's claim",
+            ),
+            (
+                "10.0.0.1",
+                &["9.9.9.9", "1.1.1.1 ,10.2.0.1"],
+                "1.1.1.1",
+                "two proxies, two lines",
+            ),
+            ("10.0.0.1", &["10.3.0.1,10.2.0.1"], "10.3.0.1", "all inside"),
+            ("10.0.0.1", &["1.1.1.1:80"], "1.1.1.1", "with a port"),
+            (
+                "10.0.0.1",
+                &["[2001:db8::1]:80"],
+                "2001:db8::1",
+                "with a port",
+            ),
+            ("10.0.0.1", &["9.9.9.9, unknown"], "10.0.0.1", "no address"),
+            (
+                "10.0.0.1",
+                &["9.9.9.9, unknown, 10.2.0.1"],
+                "10.2.0.1",
+                "no address",
+            ),
+            ("10.0.0.1", &[""], "10.0.0.1", "empty"),
+        ] {
+            assert_eq!(client(peer, lines), expected, "{reason}");
+        }
+    }
 
     #[test]
     fn a_proxy_is_trusted_by_its_address_or_its_network() {

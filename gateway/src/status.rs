@@ -14,11 +14,14 @@ use crate::routes::DESTINATIONS;
 
 /// The services and their instances.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The services, in the order of the route table.
     pub services: Vec<ServiceStatus>,
     /// The cache; null if it is off.
     pub cache: Option<CacheStatus>,
+    /// The clients that sent too many requests in the last seconds, so that some were refused.
+    pub limited_clients: usize,
 }
 
 /// A service.
@@ -87,6 +90,7 @@ impl Status {
         Ok(Self {
             services: services.collect(),
             cache: app.cache.as_ref().map(|cache| cache.status()),
+            limited_clients: app.limiter.limited(),
         })
     }
 }

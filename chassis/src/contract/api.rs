@@ -182,13 +182,15 @@ impl Api {
         Reply::ok("text/html; charset=utf-8", html.into_bytes())
     }
 
-    /// A file of Swagger UI that the page loads. It is part of the binary, so the page
-    /// works without internet access.
+    /// A file that the page loads: its script, or a file of Swagger UI. All are part of the
+    /// binary, so the page works without internet access.
     pub fn page_file(&self, name: &str) -> Reply {
+        const SCRIPT: &str = "text/javascript; charset=utf-8";
         let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
         let content_type = match name {
             "swagger-ui.css" => "text/css; charset=utf-8",
-            "swagger-ui-bundle.js" => "text/javascript; charset=utf-8",
+            "swagger-ui-bundle.js" => SCRIPT,
+            "page.js" => return Reply::ok(SCRIPT, include_str!("docs.js")),
             _ => {
                 let name = shortened(name);
                 return ApiError::not_found(format!("The page has no file {name:?}")).reply();

@@ -26,7 +26,7 @@ pub struct ApiError {
     pub(super) message: String,
     pub(super) details: Vec<FieldError>,
     pub(super) allow: Option<String>,
-    /// For a 503: after how many seconds to try again.
+    /// For a 429 or 503: after how many seconds to try again.
     pub(super) retry_after: u32,
     /// Whether the encoding of the body was refused.
     pub(super) refuses_encoding: bool,
@@ -35,6 +35,12 @@ pub struct ApiError {
 
 /// After how many seconds a client is asked to try again, if nothing else is known.
 const SOON: u32 = 1;
+
+/// `time` in seconds, for a client that is to wait so long.
+fn whole_seconds(time: Duration) -> u32 {
+    let seconds = time.as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(SOON)
+}
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -201,6 +207,20 @@ impl ApiError {
         }
     }
 
+    /// 429: the client has sent more than `per_second` requests a second. The next one is accepted
+    /// `retry_after` from now.
+    pub fn rate_limited(per_second: u32, retry_after: Duration) -> Self {
+        let retry_after = whole_seconds(retry_after);
+        let message = format!(
+            "This client sends more than the {per_second} requests a second that one client may \
+             send; nothing was changed, try again in {retry_after} s"
+        );
+        Self {
+            retry_after,
+            ..Self::new(429, "rate_limited", message)
+        }
+    }
+
     /// 431: the head of the request is over `limit`.
     pub(crate) fn head_too_large(limit: impl Display) -> Self {
         let message = format!("The head of the request is over the limit of {limit}");
@@ -288,8 +308,7 @@ impl ApiError {
     /// 503: no more idempotency keys can be remembered until one is old enough to forget,
     /// `retry_after` from now.
     pub fn keys_full(retry_after: Duration) -> Self {
-        let seconds = retry_after.as_millis().div_ceil(1000);
-        let retry_after = u32::try_from(seconds).unwrap_or(u32::MAX).max(SOON);
+        let retry_after = whole_seconds(retry_after);
         let message = format!(
             "No more idempotency keys can be remembered for the next {retry_after} s; \
              nothing was changed, try again later, or raise MAX_KEYS"

@@ -55,7 +55,7 @@ fn docs() {}
 
 /// A file of the page
 #[utoipa::path(get, path = "/docs/{file}", tag = "operations",
-    params(("file" = String, Path, description = "`swagger-ui.css` or `swagger-ui-bundle.js`")),
+    params(("file" = String, Path, description = "`page.js`, `swagger-ui.css` or `swagger-ui-bundle.js`")),
     responses((status = 200, description = "The file", content(
         (String = "text/css"), (String = "text/javascript"),
     ))),

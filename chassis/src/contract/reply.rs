@@ -197,7 +197,7 @@ impl ApiError {
         if self.refuses_encoding {
             reply = reply.with_header("accept-encoding", "identity");
         }
-        if self.status == 503 {
+        if matches!(self.status, 429 | 503) {
             reply = reply.with_header("retry-after", self.retry_after.to_string());
         }
         if matches!(self.status, 408 | 413) {

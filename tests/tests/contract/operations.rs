@@ -432,17 +432,14 @@ async fn the_page_links_the_other_services_in_the_order_of_their_ports() {
     let names = SERVICES.map(|name| format!("{name:?}")).join(", ");
     for subject in world.services() {
         let page = subject.server.get("/docs").await;
-        let html = String::from_utf8(page.body).expect("UTF-8");
-        // No test runs the script of the page; these are its parts that make the links.
-        for part in [
+        let script = subject.server.get("/docs/page.js").await;
+        let text = String::from_utf8([page.body, script.body].concat()).expect("UTF-8");
+        for wanted in [
+            format!("data-service=\"{}\"", subject.name),
             format!("const services = [{names}];"),
-            format!("services.indexOf(\"{}\") : 8001;", subject.name),
-            "const url = `${location.protocol}//${location.hostname}:${port}`".to_owned(),
-            "entry.href = `${url}/docs`".to_owned(),
-            "append(entry)".to_owned(),
             "prefers-color-scheme: dark".to_owned(),
         ] {
-            assert!(html.contains(&part), "{}: {part}", subject.name);
+            assert!(text.contains(&wanted), "{}: {wanted}", subject.name);
         }
     }
 }
@@ -463,11 +460,13 @@ async fn the_page_loads_nothing_from_other_servers() {
             "text/html; charset=utf-8",
         );
         let html = String::from_utf8(page.body.clone()).expect("UTF-8");
+        let script = subject.server.get("/docs/page.js").await;
+        let script = String::from_utf8(script.body).expect("UTF-8");
         let base = Url::parse(&format!("http://{}/docs", subject.server.address())).expect("a URL");
         let mut loaded = Vec::new();
         for found in attribute
             .captures_iter(&html)
-            .chain(document.captures_iter(&html))
+            .chain(document.captures_iter(&script))
         {
             let reference = found[1].to_owned();
             if reference.starts_with("data:") {
@@ -489,6 +488,7 @@ async fn the_page_loads_nothing_from_other_servers() {
                 "/docs/swagger-ui-bundle.js",
                 "text/javascript; charset=utf-8",
             ),
+            ("/docs/page.js", "text/javascript; charset=utf-8"),
             ("/openapi.json", "application/json"),
         ] {
             faults.ensure(

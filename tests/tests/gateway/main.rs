@@ -2,12 +2,15 @@
 //! change is in the contract suite, which runs through it too.
 
 mod cache;
+mod compression;
 mod document;
 mod failures;
 mod forwarding;
 mod own;
 mod program;
+mod rate_limit;
 mod refusals;
+mod security;
 mod slow;
 mod streams;
 

@@ -72,7 +72,7 @@ async fn others_are_served_while_a_crowd_dawdles() {
     for number in 0..500 {
         shop::add_user(&users, &format!("user{number}")).await;
     }
-    let settings = [("CLIENT_SHARE_PERCENT", "100")];
+    let settings = [("CLIENT_SHARE_PERCENT", "100"), ("RATE_LIMIT", "off")];
     let gateway = gateway_with(&users.upstream_url(), &settings).await;
     let address = gateway.address();
     let crowd = (0..SENDERS + READERS).map(|number| async move {

@@ -371,6 +371,7 @@ impl Checked<'_> {
             "/metrics",
             "/openapi.json",
             "/docs",
+            "/docs/page.js",
             "/docs/swagger-ui.css",
             "/docs/swagger-ui-bundle.js",
         ] {

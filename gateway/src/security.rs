@@ -1,0 +1,83 @@
+//! A layer for the headers that tell a browser what it must not do with a response.
+
+use std::task::{Context, Poll};
+
+use futures_util::TryFutureExt;
+use futures_util::future::MapOk;
+use hyper::Response;
+use hyper::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    SERVER, X_CONTENT_TYPE_OPTIONS,
+};
+use tower::{Layer, Service};
+
+/// The headers of every response: a browser does not take it for another type than it says,
+/// tells nobody where a link was followed from, and does not show it in a page of another site.
+/// Scripts of other sites may still read it, as `Access-Control-Allow-Origin` says.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// The policy of every page: it loads only what the gateway has, runs only scripts that are files,
+/// and is in no frame. Inline styles are allowed, because Swagger UI has some; its images are part
+/// of its styles.
+const PAGE: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
+
+/// The layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Security;
+
+impl<S> Layer<S> for Security {
+    type Service = Secured<S>;
+
+    fn layer(&self, next: S) -> Secured<S> {
+        Secured(next)
+    }
+}
+
+/// The next layer, with the headers on its responses.
+#[derive(Clone, Debug)]
+pub struct Secured<S>(S);
+
+impl<R, B, S: Service<R, Response = Response<B>>> Service<R> for Secured<S> {
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = MapOk<S::Future, fn(Response<B>) -> Response<B>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.0.call(request).map_ok(|mut response| {
+            secure(response.headers_mut());
+            response
+        })
+    }
+}
+
+fn secure(headers: &mut HeaderMap) {
+    // What a service runs on is nobody's business.
+    headers.remove(SERVER);
+    for (name, value) in HEADERS {
+        headers.insert(name, value);
+    }
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_page = content_type.is_some_and(|is| {
+        is.get(..9)
+            .is_some_and(|is| is.eq_ignore_ascii_case(b"text/html"))
+    });
+    if is_page {
+        // A service knows best what its own pages need.
+        headers.entry(CONTENT_SECURITY_POLICY).or_insert(PAGE);
+    }
+}
