@@ -40,24 +40,24 @@ pub fn on(framework: &'static str) -> Api {
     responses((status = 200, description = "The gateway and the services", content(
         (Overview = "application/json"), (String = "text/html"),
     ))))]
-pub async fn index(app: &App, accept: &Accept) -> Result<Reply, ApiError> {
+pub fn index(app: &App, accept: &Accept) -> Reply {
     const JSON: &str = "application/json";
     const HTML: &str = "text/html; charset=utf-8";
-    let overview = Overview::new(&Status::now(app).await?);
+    let overview = Overview::new(&Status::now(app));
     let reply = match accept.prefers(&[JSON, HTML]) {
         JSON => Reply::json(200, &overview),
         _ => Reply::ok(HTML, overview.page().into_bytes()),
     };
-    Ok(reply.with_header("vary", "Accept"))
+    reply.with_header("vary", "Accept")
 }
 
 /// The instances of the services
 ///
-/// Asks each whether it is alive; concurrent requests share the answers.
+/// Each instance is asked every two seconds whether it is ready.
 #[utoipa::path(get, path = "/status", tag = "gateway",
     responses((status = 200, description = "Each service with its instances", body = Status)))]
-pub async fn status(app: &App) -> Result<Reply, ApiError> {
-    Ok(Reply::json(200, &Status::now(app).await?))
+pub fn status(app: &App) -> Reply {
+    Reply::json(200, &Status::now(app))
 }
 
 /// A user with the newest orders and notifications

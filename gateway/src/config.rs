@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chassis::env::{ConfigError, Env};
 use chassis::serve::config::ServiceConfig;
+use chassis::upstream::instances::source::Source;
 use chassis::upstream::resilience::Resilience;
-use chassis::upstream::url::UpstreamUrl;
 
 use crate::proxies::TrustedProxies;
 use crate::rate_limit::RateLimit;
@@ -16,8 +16,8 @@ use crate::routes::DESTINATIONS;
 pub struct Config {
     /// The settings that all services have.
     pub service: ServiceConfig,
-    /// The base URLs of the services, in the order of [`DESTINATIONS`].
-    pub services: [UpstreamUrl; DESTINATIONS.len()],
+    /// Where the services are found, in the order of [`DESTINATIONS`].
+    pub services: [Source; DESTINATIONS.len()],
     /// How long a service may take until its response begins.
     pub timeout: Duration,
     /// The proxies in front of the gateway.
@@ -28,7 +28,7 @@ pub struct Config {
     pub cache_max_bytes: usize,
     /// How many requests a second a client may send.
     pub rate_limit: RateLimit,
-    /// The settings for the gateway's own calls, for the dashboard.
+    /// The settings for the gateway's own calls, and how requests are spread over instances.
     pub resilience: Resilience,
 }
 
@@ -39,7 +39,7 @@ impl Config {
             service: ServiceConfig::read(&mut env, "gateway", 8000),
             services: DESTINATIONS
                 .each_ref()
-                .map(|to| env.get(to.variable, UpstreamUrl::local(to.port))),
+                .map(|to| env.get(to.variable, Source::local(to.port))),
             timeout: env.milliseconds("GATEWAY_TIMEOUT_MS", Duration::from_secs(5)),
             trusted_proxies: env.get("TRUSTED_PROXIES", TrustedProxies::default()),
             cache_ttl: Duration::from_millis(

@@ -1,17 +1,18 @@
-//! The connections to one instance of a service. Idle ones are kept for the next request.
+//! The connections to the instances of a service. Idle ones are kept for the next request.
 //!
 //! This is less than the pool of `hyper-util` has, and it tells exactly what a gateway must know
 //! after a failure: whether any part of the request was sent.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use chassis::upstream::instances::instance::Instance;
 use chassis::upstream::url::UpstreamUrl;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -34,6 +35,13 @@ const ENDING: Duration = Duration::from_secs(10);
 /// The most bytes of a response that a connection holds, and the largest head of one.
 const BUFFER: usize = 64 * 1024;
 
+/// The connections to each instance of a service.
+#[derive(Debug, Default)]
+pub struct Pools(RwLock<Vec<Pool>>);
+
+/// An instance, and the connections to it.
+type Pool = (Weak<Instance>, Arc<Connections>);
+
 /// The connections to one instance of a service.
 #[derive(Debug)]
 pub struct Connections {
@@ -50,9 +58,32 @@ pub struct Connection {
     of: Arc<Connections>,
 }
 
+impl Pools {
+    /// The connections to `instance`.
+    pub fn of(&self, instance: &Arc<Instance>) -> Arc<Connections> {
+        let find = |pools: &[Pool]| {
+            let found = pools
+                .iter()
+                .find(|(of, _)| of.as_ptr() == Arc::as_ptr(instance));
+            found.map(|(_, connections)| Arc::clone(connections))
+        };
+        let found = find(&self.0.read());
+        found.unwrap_or_else(|| {
+            let mut pools = self.0.write();
+            // Another request may have been here first.
+            find(&pools).unwrap_or_else(|| {
+                pools.retain(|(of, _)| of.strong_count() > 0);
+                let connections = Connections::new(instance.url().clone());
+                pools.push((Arc::downgrade(instance), Arc::clone(&connections)));
+                connections
+            })
+        })
+    }
+}
+
 impl Connections {
     /// None yet.
-    pub fn new(url: UpstreamUrl) -> Arc<Self> {
+    fn new(url: UpstreamUrl) -> Arc<Self> {
         Arc::new(Self {
             url,
             idle: Mutex::default(),

@@ -59,7 +59,7 @@ impl Dashboards {
 
     /// The dashboard of a user.
     pub async fn of(&self, id: Id) -> Result<Dashboard, ApiError> {
-        const NEWEST: &str = "?limit=20&order=desc";
+        const NEWEST: &str = "?order=desc&limit=20";
         let user = format!("/api/users/{id}");
         let orders = format!("/api/orders/user/{id}{NEWEST}");
         let notifications = format!("/api/notifications/{id}{NEWEST}");

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::telemetry::context::Context;
+use chassis::upstream::instances::Picked;
 use futures_util::future::BoxFuture;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connections::Connection;
-use crate::instances::InFlight;
 
 /// How long a service may send nothing of a response that has begun. Event streams send a comment
 /// more often.
@@ -22,7 +22,7 @@ pub const SILENCE: Duration = Duration::from_mins(1);
 /// body arrives. Dropped before its end, it closes that connection.
 pub struct Download {
     body: Incoming,
-    exchange: Option<(Connection, InFlight)>,
+    exchange: Option<(Connection, Picked)>,
     /// Set while the service sends nothing.
     silence: Option<Pin<Box<Sleep>>>,
     /// Becomes ready when the body must end before its end.
@@ -37,11 +37,11 @@ impl Download {
         service: &'static str,
         body: Incoming,
         connection: Connection,
-        in_flight: InFlight,
+        picked: Picked,
     ) -> Self {
         let mut download = Self {
             body,
-            exchange: Some((connection, in_flight)),
+            exchange: Some((connection, picked)),
             silence: None,
             stop: None,
             service,
@@ -72,8 +72,8 @@ impl Download {
         let cause = cause.into();
         let text = format!("{} broke off the response: {cause}", self.service);
         self.context.record_cause(text);
-        if let Some((_, in_flight)) = self.exchange.take() {
-            in_flight.broke_off();
+        if let Some((_, mut picked)) = self.exchange.take() {
+            picked.failed();
         }
         Poll::Ready(Some(Err(cause)))
     }

@@ -3,26 +3,28 @@
 //! What a client is told about a failure depends on what may have happened: nothing if no part
 //! of the request was sent, anything if it was.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chassis::contract::error::ApiError;
 use chassis::serve::service::Service as Serving;
+use chassis::upstream::instances::instance::Instance;
+use chassis::upstream::instances::{Instances, Picked};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tower::Service;
 
 use crate::call::{self, Call};
-use crate::connections::Connection;
+use crate::connections::{Connection, Connections, Pools};
 use crate::download::Download;
 use crate::headers::wants_websocket;
-use crate::instances::{InFlight, Instances};
+use crate::routes::DESTINATIONS;
 use crate::tunnel;
 use crate::upload::{Ending, Upload};
 
@@ -30,17 +32,32 @@ use crate::upload::{Ending, Upload};
 #[derive(Clone, Debug)]
 pub struct Forward {
     gateway: Arc<Serving>,
-    services: Arc<[Instances]>,
+    services: Arc<[Destination; DESTINATIONS.len()]>,
     timeout: Duration,
 }
 
+/// A service, and the connections to it.
+#[derive(Debug)]
+struct Destination {
+    instances: Arc<Instances>,
+    pools: Pools,
+}
+
 impl Forward {
-    /// Forwards to `services`, which are in the order of
-    /// [`DESTINATIONS`](crate::routes::DESTINATIONS). A response must begin within `timeout`.
-    pub fn new(gateway: Arc<Serving>, services: Arc<[Instances]>, timeout: Duration) -> Self {
+    /// Forwards to the instances of the services, which are in the order of [`DESTINATIONS`]. A
+    /// response must begin within `timeout`.
+    pub fn new(
+        gateway: Arc<Serving>,
+        services: [Arc<Instances>; DESTINATIONS.len()],
+        timeout: Duration,
+    ) -> Self {
+        let services = services.map(|instances| Destination {
+            instances,
+            pools: Pools::default(),
+        });
         Self {
             gateway,
-            services,
+            services: Arc::new(services),
             timeout,
         }
     }
@@ -61,35 +78,48 @@ impl Service<Call> for Forward {
     }
 }
 
-/// The head of a response, and the connection that its body comes on.
-type Answer = (Response<Incoming>, Connection, InFlight);
+/// The head of a response, and the connection and the instance that its body comes from.
+type Answer = (Response<Incoming>, Connection, Picked);
+
+/// Why an attempt has no response.
+enum Failure {
+    /// No part of the request was sent: there was no connection.
+    Unsent(String, Request<Upload>),
+    /// No part of the request was sent: the connection from the pool had died before.
+    Stale(String, Request<Upload>),
+    /// The connection broke, with what the service may have got.
+    Reset(String),
+    /// The response is not HTTP.
+    Invalid(String),
+}
 
 impl Forward {
     async fn forward(
         &self,
-        to: &Instances,
+        to: &Destination,
         mut request: Request<Option<Incoming>>,
     ) -> Result<call::Response, ApiError> {
+        let service = to.instances.service();
         let upgrade = wants_websocket(&request).then(|| hyper::upgrade::on(&mut request));
         let (request, ending) = Upload::of(request)?;
-        let (mut response, connection, in_flight) = self.answer(to, request, ending).await?;
+        let late = pin!(self.late(ending));
+        let (mut response, connection, mut picked) = self.answer(to, request, late).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = upgrade else {
-                to.choose().failed();
+                picked.failed();
                 return Err(ApiError::outcome_unknown(
-                    to.service,
+                    service,
                     "it switched to a protocol that nobody asked for",
                 ));
             };
-            let service = hyper::upgrade::on(&mut response);
+            let server = hyper::upgrade::on(&mut response);
             let shutdown = self.gateway.shutdown();
-            let tunnel = tunnel::run(client, service, in_flight, shutdown.clone());
-            shutdown.spawn(tunnel);
+            shutdown.spawn(tunnel::run(client, server, picked, shutdown.clone()));
             return Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()));
         }
         let is_event_stream = is_event_stream(response.headers());
         Ok(response.map(|body| {
-            let body = Download::new(to.service, body, connection, in_flight);
+            let body = Download::new(service, body, connection, picked);
             if is_event_stream {
                 let shutdown = self.gateway.shutdown().clone();
                 let stop = async move { shutdown.requested().await };
@@ -100,84 +130,108 @@ impl Forward {
         }))
     }
 
-    /// Sends the request, and awaits the head of the response. The time for it begins when the
-    /// body of the request has been sent, or is not wanted.
+    /// Ends when the response should have begun: the time for it begins when the body of the
+    /// request has been sent, or is not wanted. If the client fails to send its body, that is why
+    /// there is no response.
+    async fn late(&self, ending: Option<Ending>) -> Result<(), ApiError> {
+        if let Some(ending) = ending
+            && let Ok(sent) = self.gateway.pass(ending).await?
+        {
+            sent?;
+        }
+        sleep(self.timeout).await;
+        Ok(())
+    }
+
+    /// Sends the request, and awaits the head of the response, until `late`. Sends it again where
+    /// nothing was sent before or where it changes nothing; to another instance if there is one.
     async fn answer(
         &self,
-        to: &Instances,
-        request: Request<Upload>,
-        ending: Option<Ending>,
+        to: &Destination,
+        mut request: Request<Upload>,
+        mut late: Pin<&mut impl Future<Output = Result<(), ApiError>>>,
     ) -> Result<Answer, ApiError> {
-        let mut answer = pin!(attempts(to, request));
-        if let Some(ending) = ending {
-            tokio::select! {
-                // If the client fails to send its body, that is why there is no response.
+        let service = to.instances.service();
+        let (mut was_unsent, mut was_reset) = (false, false);
+        let mut except: Option<Arc<Instance>> = None;
+        loop {
+            let other = to.instances.choose(except.as_deref());
+            let Some(mut picked) = other.or_else(|| to.instances.choose(None)) else {
+                let cause = "all of its instances are shutting down";
+                return Err(ApiError::dependency_unavailable(service, cause));
+            };
+            let pool = to.pools.of(picked.instance());
+            let is_first = !was_unsent && !was_reset;
+            let copy = copy(&request).filter(|_| !was_reset);
+            let began = Instant::now();
+            let attempt = tokio::select! {
                 biased;
-                ended = self.gateway.pass(ending) => {
-                    if let Ok(result) = ended? {
-                        result?;
-                    }
+                ended = &mut late => {
+                    ended?;
+                    picked.timed_out();
+                    return Err(ApiError::gateway_timeout(service, self.timeout));
                 }
-                answer = &mut answer => return answer,
+                attempt = attempt(&pool, request, is_first) => attempt,
+            };
+            let failure = match attempt {
+                Ok((response, connection)) => {
+                    picked.answered(response.status().as_u16(), began.elapsed());
+                    return Ok((response, connection, picked));
+                }
+                Err(failure) => failure,
+            };
+            // That an idle connection was closed says nothing about the instance now.
+            if !matches!(failure, Failure::Stale(..)) {
+                picked.failed();
+            }
+            except = Some(Arc::clone(picked.instance()));
+            match (failure, copy) {
+                (Failure::Unsent(cause, unsent) | Failure::Stale(cause, unsent), _) => {
+                    if was_unsent {
+                        return Err(ApiError::dependency_unavailable(service, cause));
+                    }
+                    was_unsent = true;
+                    request = unsent;
+                }
+                (Failure::Reset(_), Some(copy)) => {
+                    was_reset = true;
+                    request = copy;
+                }
+                (Failure::Reset(cause) | Failure::Invalid(cause), _) => {
+                    return Err(ApiError::outcome_unknown(service, cause));
+                }
             }
         }
-        let answer = timeout(self.timeout, answer).await;
-        answer.unwrap_or_else(|_| {
-            to.choose().failed();
-            Err(ApiError::gateway_timeout(to.service, self.timeout))
-        })
     }
 }
 
-/// Sends the request, again where nothing was sent before or where it changes nothing.
-async fn attempts(to: &Instances, mut request: Request<Upload>) -> Result<Answer, ApiError> {
-    let (mut was_unsent, mut was_reset) = (false, false);
-    loop {
-        let instance = to.choose();
-        let in_flight = instance.begin();
-        let is_first = !was_unsent && !was_reset;
-        let connected = match instance.connections.idle().filter(|_| is_first) {
-            Some(idle) => Ok(idle),
-            None => instance.connections.connect().await,
-        };
-        let mut connection = match connected {
+/// Sends the request on an idle connection if it `may_be_idle` and there is one, or on a new one.
+async fn attempt(
+    pool: &Arc<Connections>,
+    request: Request<Upload>,
+    may_be_idle: bool,
+) -> Result<(Response<Incoming>, Connection), Failure> {
+    let idle = if may_be_idle { pool.idle() } else { None };
+    let was_idle = idle.is_some();
+    let mut connection = match idle {
+        Some(idle) => idle,
+        None => match pool.connect().await {
             Ok(connection) => connection,
-            Err(cause) => {
-                instance.failed();
-                if was_unsent {
-                    return Err(ApiError::dependency_unavailable(to.service, cause));
-                }
-                was_unsent = true;
-                continue;
-            }
-        };
-        let copy = copy(&request).filter(|_| !was_reset);
-        let mut error = match connection.sender.try_send_request(request).await {
-            Ok(response) => {
-                in_flight.answered(response.status().as_u16());
-                return Ok((response, connection, in_flight));
-            }
-            Err(error) => error,
-        };
-        instance.failed();
-        // A request of which no part was sent comes back: the connection had died before.
-        let unsent = error.take_message();
-        let cause = error.into_error();
-        match (unsent, copy) {
-            (Some(_), _) if was_unsent => {
-                return Err(ApiError::dependency_unavailable(to.service, cause));
-            }
-            (Some(unsent), _) => {
-                was_unsent = true;
-                request = unsent;
-            }
-            (None, Some(copy)) if !cause.is_parse() => {
-                was_reset = true;
-                request = copy;
-            }
-            (None, _) => return Err(ApiError::outcome_unknown(to.service, cause)),
-        }
-    }
+            Err(cause) => return Err(Failure::Unsent(cause.to_string(), request)),
+        },
+    };
+    let mut error = match connection.sender.try_send_request(request).await {
+        Ok(response) => return Ok((response, connection)),
+        Err(error) => error,
+    };
+    let unsent = error.take_message();
+    let cause = error.into_error();
+    Err(match unsent {
+        Some(unsent) if was_idle => Failure::Stale(cause.to_string(), unsent),
+        Some(unsent) => Failure::Unsent(cause.to_string(), unsent),
+        None if cause.is_parse() => Failure::Invalid(cause.to_string()),
+        None => Failure::Reset(cause.to_string()),
+    })
 }
 
 /// A copy of a request that may be sent again: one that changes nothing, and has no body.

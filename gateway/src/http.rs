@@ -18,7 +18,7 @@ use hyper::header::{ACCEPT, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::call::{Body, Call, Response, respond};
 use crate::compression::Compression;
@@ -32,14 +32,17 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(rou
 /// Serves the gateway on `listener` until the app has shut down.
 pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
-    // From the innermost to the outermost.
-    let limiter = app.limiter.clone();
-    let http = service_fn(move |request| answer(app.clone(), request));
-    let http = Compression::new().layer(http);
-    let http = limiter.layer(http);
-    let serving = Arc::clone(&service);
-    let http = service_fn(move |request| exchange(Arc::clone(&serving), http.clone(), request));
-    let http = TowerToHyperService::new(Security.layer(http));
+    let (serving, limiter) = (Arc::clone(&service), app.limiter.clone());
+    let http = ServiceBuilder::new()
+        .layer(Security)
+        .layer_fn(|next| {
+            let serving = Arc::clone(&serving);
+            service_fn(move |request| exchange(Arc::clone(&serving), Clone::clone(&next), request))
+        })
+        .layer(limiter)
+        .layer(Compression::new())
+        .service_fn(move |request| answer(app.clone(), request));
+    let http = TowerToHyperService::new(http);
     server::serve(listener, http, &service).await;
     Ok(())
 }
@@ -114,8 +117,8 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
         rest.split('/').next().unwrap_or_default().to_owned()
     };
     let replied = match template {
-        "/" => api::index(app, &accept()).await,
-        "/status" => api::status(app).await,
+        "/" => Ok(api::index(app, &accept())),
+        "/status" => Ok(api::status(app)),
         "/health" => Ok(service.health()),
         "/health/ready" => Ok(service.ready().await),
         "/metrics" => Ok(service.metrics_text(&accept())),

@@ -1,29 +1,34 @@
 #![doc = include_str!("../README.md")]
 
-// What a request passes, in this order.
+// What every request passes, in this order.
 pub mod security;
 
 pub mod http;
+
 pub mod rate_limit;
 
 pub mod compression;
+
 pub mod routes;
+
+// What a request for a service passes then, in this order.
+pub mod paths;
+
+pub mod headers;
+
+pub mod cache;
+
+pub mod forward;
 // The routes of the gateway itself.
 pub mod api;
 pub mod dashboard;
 pub mod document;
 pub mod status;
-// The layers around what is forwarded.
-pub mod cache;
-pub mod forward;
-pub mod headers;
-pub mod paths;
 // What a layer passes on to the next one.
 pub mod call;
 // The parts of forwarding.
 pub mod connections;
 pub mod download;
-pub mod instances;
 pub mod tunnel;
 pub mod upload;
 // What is read at the start.
@@ -38,8 +43,8 @@ use chassis::serve::run::RunError;
 use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::{Connections, Upstream};
-use chassis::upstream::instances::source::Source;
-use tower::Layer;
+use chassis::upstream::instances::{Instances, Settings};
+use tower::ServiceBuilder;
 
 use cache::store::Store;
 use cache::{Cached, Caching};
@@ -48,7 +53,6 @@ use dashboard::Dashboards;
 use document::MergedDocument;
 use forward::Forward;
 use headers::{Headers, Rewritten};
-use instances::Instances;
 use paths::{Checked, Paths};
 use rate_limit::Limiter;
 use routes::DESTINATIONS;
@@ -58,7 +62,7 @@ use routes::DESTINATIONS;
 pub struct App {
     /// The state that all services have.
     pub service: Arc<Service>,
-    services: Arc<[Instances]>,
+    upstreams: Arc<[Upstream; DESTINATIONS.len()]>,
     dashboards: Dashboards,
     document: Arc<MergedDocument>,
     cache: Option<Arc<Store>>,
@@ -76,31 +80,40 @@ impl App {
     ///
     /// Outside of a tokio runtime: its checks of the services run on it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
-        let http = Connections::new();
-        let upstreams: [_; DESTINATIONS.len()] = array::from_fn(|place| {
-            let (name, url) = (DESTINATIONS[place].service, &config.services[place]);
-            let source = Source::Fixed(vec![url.clone()]);
-            Upstream::new(name, &source, http.clone(), config.resilience)
+        let settings = Settings {
+            balance: config.resilience.balance,
+            // `/status` shows it.
+            ask_only_one: true,
+            ..Settings::default()
+        };
+        // What is forwarded and the gateway's own calls go to the same instances.
+        let instances: [_; DESTINATIONS.len()] = array::from_fn(|place| {
+            let (to, source) = (&DESTINATIONS[place], &config.services[place]);
+            Arc::new(Instances::new(to.service, source, settings))
         });
+        let http = Connections::new();
+        let upstreams = instances
+            .clone()
+            .map(|instances| Upstream::over(instances, http.clone(), config.resilience));
         // Without one of them, the others can still be reached.
         let dependencies = upstreams.clone().map(Dependency::optional).into();
         let service = Service::new(&config.service, api, dependencies, shutdown);
-        let services: Arc<[_]> = DESTINATIONS
-            .iter()
-            .zip(&config.services)
-            .map(|(to, url)| Instances::new(to.service, url.clone()))
-            .collect();
-        let forward = Forward::new(Arc::clone(&service), Arc::clone(&services), config.timeout);
         let cache = (!config.cache_ttl.is_zero())
             .then(|| Store::new(config.cache_ttl, config.cache_max_bytes));
-        let forwarding = Caching::new(cache.clone()).layer(forward);
-        let forwarding = Headers::new(config.trusted_proxies.clone()).layer(forwarding);
-        let forwarding = Paths.layer(forwarding);
+        let forwarding = ServiceBuilder::new()
+            .layer(Paths)
+            .layer(Headers::new(config.trusted_proxies.clone()))
+            .layer(Caching::new(cache.clone()))
+            .service(Forward::new(
+                Arc::clone(&service),
+                instances,
+                config.timeout,
+            ));
         let document = MergedDocument::new(api, &upstreams);
-        let [users, _, orders, notifications, _] = upstreams;
+        let [users, _, orders, notifications, _] = upstreams.clone();
         Ok(Self {
             service,
-            services,
+            upstreams: Arc::new(upstreams),
             dashboards: Dashboards::new(users, orders, notifications),
             document: Arc::new(document),
             cache,

@@ -7,7 +7,7 @@ use chassis::contract::api::Route;
 pub struct Destination {
     /// Its name.
     pub service: &'static str,
-    /// The variable with its URL.
+    /// The variable that says where it is.
     pub variable: &'static str,
     /// Its port on this machine, without the variable.
     pub port: u16,

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use chassis::contract::error::ApiError;
-use chassis::contract::health::UpDown;
-use chassis::values::time::milliseconds;
+use chassis::contract::health::{CircuitState, UpDown};
+use chassis::upstream::instances::{InstanceState, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,65 +32,28 @@ pub struct ServiceStatus {
     /// What its paths begin with.
     #[schema(value_type = Vec<String>)]
     pub routes: &'static [&'static str],
+    /// The circuit breaker of the gateway's own calls, as for a dashboard. What is forwarded has
+    /// none: the client learns how a service answers.
+    pub circuit: CircuitState,
     /// Its instances.
-    pub instances: Vec<InstanceStatus>,
-}
-
-/// An instance of a service.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InstanceStatus {
-    /// Its base URL.
-    #[schema(examples("http://127.0.0.1:8001"))]
-    pub url: String,
-    /// How the gateway knows it: `configured`.
-    pub source: &'static str,
-    /// Whether it answers now.
-    pub state: UpDown,
-    /// The forwarded requests that are not answered to the end.
-    pub in_flight: u64,
-    /// The time to the head of a forwarded response in milliseconds, the recent ones weighted
-    /// more; null if there was none.
-    pub latency_ms: Option<f64>,
-    /// The forwarded requests, each attempt counted.
-    pub requests: u64,
-    /// Those without a response, or with a 5xx.
-    pub failures: u64,
+    pub instances: Vec<InstanceState>,
 }
 
 impl Status {
     /// The services as they are now.
-    pub async fn now(app: &App) -> Result<Self, ApiError> {
-        let states = app.service.dependencies().await?;
-        let state = |name| {
-            let found = states.iter().find(|state| state.name == name);
-            found.map_or(UpDown::Down, |state| state.status)
-        };
-        let services = DESTINATIONS.iter().zip(app.services.iter());
-        let services = services.map(|(to, instances)| ServiceStatus {
+    pub fn now(app: &App) -> Self {
+        let services = DESTINATIONS.iter().zip(app.upstreams.iter());
+        let services = services.map(|(to, upstream)| ServiceStatus {
             name: to.service,
             routes: to.prefixes,
-            instances: instances
-                .all()
-                .map(|instance| {
-                    let tally = instance.tally();
-                    InstanceStatus {
-                        url: instance.url.as_str().to_owned(),
-                        source: "configured",
-                        state: state(to.service),
-                        in_flight: tally.in_flight,
-                        latency_ms: tally.latency.map(milliseconds),
-                        requests: tally.requests,
-                        failures: tally.failures,
-                    }
-                })
-                .collect(),
+            circuit: upstream.circuit(),
+            instances: upstream.instances().states(),
         });
-        Ok(Self {
+        Self {
             services: services.collect(),
             cache: app.cache.as_ref().map(|cache| cache.status()),
             limited_clients: app.limiter.limited(),
-        })
+        }
     }
 }
 
@@ -120,7 +82,7 @@ struct ServiceOverview {
     /// The page to read and try its API.
     #[schema(examples("http://127.0.0.1:8001/docs"))]
     docs: String,
-    /// Whether one of its instances answers now.
+    /// Whether one of its instances gets requests.
     state: UpDown,
 }
 
@@ -128,14 +90,18 @@ impl Overview {
     /// The overview of services that are in this state.
     pub fn new(status: &Status) -> Self {
         let services = status.services.iter().map(|service| {
-            let is_up = |one: &InstanceStatus| one.state == UpDown::Up;
-            let up = service.instances.iter().find(|one| is_up(one));
+            let mut instances = service.instances.iter();
+            let up = instances.find(|one| one.state == State::Up);
             let any = up.or(service.instances.first());
             ServiceOverview {
                 name: service.name,
                 routes: service.routes,
                 docs: any.map_or_else(String::new, |one| format!("{}/docs", one.url)),
-                state: up.map_or(UpDown::Down, |one| one.state),
+                state: if up.is_some() {
+                    UpDown::Up
+                } else {
+                    UpDown::Down
+                },
             }
         });
         Self {

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use chassis::serve::shutdown::Shutdown;
+use chassis::upstream::instances::Picked;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::sleep;
 
 use crate::download::SILENCE;
-use crate::instances::InFlight;
 
 /// Passes on bytes between a client and a service until one of them ends, both are silent for too
 /// long, or the gateway shuts down.
-pub async fn run(client: OnUpgrade, service: OnUpgrade, in_flight: InFlight, shutdown: Shutdown) {
-    let _in_flight = in_flight;
+pub async fn run(client: OnUpgrade, service: OnUpgrade, picked: Picked, shutdown: Shutdown) {
+    let _in_flight = picked;
     let passed = tokio::select! {
         passed = pass(client, service) => passed,
         () = shutdown.requested() => return,

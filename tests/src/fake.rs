@@ -1,11 +1,12 @@
-//! An upstream whose answers the test provides, and that records its requests.
+//! An upstream whose answers the test provides, and that records its requests. It is always ready:
+//! the questions for its health are not among them.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use chassis::upstream::url::UpstreamUrl;
-use harness::raw::Request;
+use harness::raw::{self, Request};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -36,8 +37,12 @@ impl Fake {
                     let Some(request) = Request::read(&mut stream).await else {
                         return;
                     };
-                    record.lock().expect("no panic").push(request.clone());
-                    let bytes = answer(request).await;
+                    let bytes = if request.target == "/health/ready" {
+                        raw::json("200 OK", "", r#"{"status":"ready","service":"fake"}"#)
+                    } else {
+                        record.lock().expect("no panic").push(request.clone());
+                        answer(request).await
+                    };
                     // The caller may have closed the connection.
                     let _ = stream.write_all(&bytes).await;
                     let _ = stream.shutdown().await;

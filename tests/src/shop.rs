@@ -134,14 +134,14 @@ pub async fn analytics_polling(
 }
 
 /// Starts a gateway with these services behind it (user, product, order, notification and
-/// analytics-service) and these settings.
+/// analytics-service) and these settings, which may also say where a service is.
 pub async fn gateway(services: [&UpstreamUrl; 5], settings: &[(&'static str, &str)]) -> Server {
-    let variables = gateway::routes::DESTINATIONS.iter().zip(services);
-    let mut variables: Vec<_> = variables
-        .map(|(to, url)| (to.variable, text(url)))
-        .collect();
     let settings = settings.iter();
-    variables.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
+    let mut variables: Vec<_> = settings
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
+    let services = gateway::routes::DESTINATIONS.iter().zip(services);
+    variables.extend(services.map(|(to, url)| (to.variable, text(url))));
     start!(gateway, variables)
 }
 

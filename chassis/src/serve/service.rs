@@ -170,11 +170,6 @@ impl Service {
         )
     }
 
-    /// The states of its dependencies, checked now, once for all who ask at the same time.
-    pub async fn dependencies(&self) -> Result<Vec<DependencyState>, ApiError> {
-        self.dependencies.fresh().await.map_err(ApiError::from)
-    }
-
     /// `GET /health/ready`: whether the service can do its work. Calls all dependencies
     /// concurrently, once for all who ask at the same time.
     pub async fn ready(&self) -> Reply {

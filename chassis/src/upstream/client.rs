@@ -172,6 +172,11 @@ impl Upstream {
         self.guarded.name
     }
 
+    /// Its instances.
+    pub fn instances(&self) -> &Instances {
+        &self.guarded.instances
+    }
+
     /// The state of its circuit breaker; closed if there is none.
     pub fn circuit(&self) -> CircuitState {
         let breaker = self.guarded.breaker.as_ref();

@@ -260,11 +260,9 @@ async fn a_service_that_comes_back_is_used_at_once() {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .expect("its port");
-    let service = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.expect("the gateway");
+    let _service = Played::on(listener, |_, mut stream| async move {
         Request::read(&mut stream).await;
         let _ = stream.write_all(OK).await;
     });
     post(&gateway).await.expect(200);
-    service.await.expect("no panic");
 }

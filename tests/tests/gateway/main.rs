@@ -6,6 +6,7 @@ mod compression;
 mod document;
 mod failures;
 mod forwarding;
+mod instances;
 mod own;
 mod program;
 mod rate_limit;
@@ -26,29 +27,49 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A service that the test plays. It stops when it is dropped.
+/// A service that the test plays. It is always ready. It stops when it is dropped.
 struct Played {
     url: UpstreamUrl,
-    /// The connections so far.
+    /// The connections with requests so far.
     accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Played {
     /// Starts a service that handles each connection, the first with the number 0.
-    async fn start<F>(handle: impl Fn(usize, TcpStream) -> F + Send + 'static) -> Self
+    async fn start<F>(handle: impl Fn(usize, TcpStream) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(listener, handle)
+    }
+
+    /// The same on this listener.
+    fn on<F>(
+        listener: TcpListener,
+        handle: impl Fn(usize, TcpStream) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let url = UpstreamUrl::of(listener.local_addr().expect("an address"));
         let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
+        let (count, handle) = (Arc::clone(&accepted), Arc::new(handle));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let number = count.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(handle(number, stream));
+                let (count, handle) = (Arc::clone(&count), Arc::clone(&handle));
+                connections.spawn(async move {
+                    if asks_for_health(&stream).await {
+                        say_ready(stream).await;
+                    } else {
+                        let handling = handle(count.fetch_add(1, Ordering::SeqCst), stream);
+                        // The task must not hold the handler.
+                        drop(handle);
+                        handling.await;
+                    }
+                });
             }
         });
         Self {
@@ -81,6 +102,23 @@ impl Played {
 impl Drop for Played {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Whether a connection is the one on which the gateway asks for the health.
+async fn asks_for_health(stream: &TcpStream) -> bool {
+    const QUESTION: &[u8] = b"GET /health/ready ";
+    let mut start = [0; QUESTION.len()];
+    // The gateway writes a head at once.
+    stream.peek(&mut start).await.is_ok() && start == *QUESTION
+}
+
+async fn say_ready(mut stream: TcpStream) {
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    while Request::read(&mut stream).await.is_some() {
+        if stream.write_all(answer).await.is_err() {
+            return;
+        }
     }
 }
 
