@@ -196,7 +196,7 @@ pub struct ServiceState {
     /// Its version, as last known.
     #[schema(examples("0.1.0"))]
     pub version: Option<String>,
-    /// Its base URL.
+    /// Its base URL, or where its instances are found, as in the configuration.
     #[schema(examples("http://127.0.0.1:8001"))]
     pub url: String,
     /// Whether it answers `/health`.

@@ -394,7 +394,8 @@ impl<'a> Call<'a> {
         let result = answered.unwrap_or(Err(CallError::TimedOut(limit)));
         if let Err(error) = &result {
             match error {
-                CallError::TimedOut(_) => picked.timed_out(),
+                // With less time than that, it says nothing about the instance.
+                CallError::TimedOut(_) if limit >= self.fair_chance() => picked.timed_out(),
                 CallError::Unreachable(_) | CallError::Broken(_) => picked.failed(),
                 _ => {}
             }

@@ -14,14 +14,14 @@ use shop_tests::program::Program;
 /// More than ten times as long as an instance may be asked in vain.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-/// order-service with what it needs.
-struct Orders {
-    orders: Program,
+/// A running order-service with what it needs.
+struct OrderService {
+    program: Program,
     _users: Program,
     _products: Program,
 }
 
-impl Orders {
+impl OrderService {
     /// Starts it with these instances of notification-service.
     async fn start(notifiers: &[Program]) -> Self {
         let users = Program::start("user-service", &[]);
@@ -50,7 +50,7 @@ impl Orders {
             got.expect("an answer").expect(201);
         }
         Self {
-            orders,
+            program: orders,
             _users: users,
             _products: products,
         }
@@ -59,7 +59,7 @@ impl Orders {
     /// Places an order. Whether its user was notified.
     async fn notified(&self) -> bool {
         let order = json!({"userId": "1", "productId": "1", "quantity": 1});
-        let got = raw::post(self.orders.address(), "/api/orders", &[], &order).await;
+        let got = raw::post(self.program.address(), "/api/orders", &[], &order).await;
         got.expect("an answer").expect(201)["notification"] == "sent"
     }
 
@@ -88,7 +88,7 @@ async fn count(notifier: &Program) -> u64 {
 #[tokio::test]
 async fn an_instance_that_is_killed_is_not_missed_and_gets_calls_when_it_is_back() {
     let mut notifiers = notifiers();
-    let orders = Orders::start(&notifiers).await;
+    let orders = OrderService::start(&notifiers).await;
     assert_eq!(orders.failures(30).await, 0);
     for notifier in &notifiers {
         assert!(count(notifier).await > 0, "calls are spread");
@@ -106,7 +106,7 @@ async fn an_instance_that_is_killed_is_not_missed_and_gets_calls_when_it_is_back
 #[tokio::test]
 async fn an_instance_that_hangs_is_left_alone() {
     let notifiers = notifiers();
-    let orders = Orders::start(&notifiers).await;
+    let orders = OrderService::start(&notifiers).await;
     assert_eq!(orders.failures(10).await, 0);
     notifiers[0].signal("STOP");
     let failures = orders.failures(50).await;
@@ -117,7 +117,7 @@ async fn an_instance_that_hangs_is_left_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_is_not_noticed() {
     let notifiers = notifiers();
-    let orders = Arc::new(Orders::start(&notifiers).await);
+    let orders = Arc::new(OrderService::start(&notifiers).await);
     let is_over = Arc::new(AtomicBool::new(false));
     let clients = (0..16).map(|_| {
         let (orders, is_over) = (Arc::clone(&orders), Arc::clone(&is_over));

@@ -256,8 +256,10 @@ impl Instance {
         eject: Duration,
     ) -> Change {
         match end {
-            End::Answered(500..) | End::Failed => self.add_latency(taken.max(FAILURE_LATENCY), now),
-            End::Answered(_) | End::TimedOut => self.add_latency(taken, now),
+            End::Answered(500..) | End::Failed | End::TimedOut => {
+                self.add_latency(taken.max(FAILURE_LATENCY), now);
+            }
+            End::Answered(_) => self.add_latency(taken, now),
             // It would have taken longer.
             End::Abandoned => {
                 if taken > self.latency(now).unwrap_or(FAILURE_LATENCY) {
