@@ -37,7 +37,7 @@ const LEVEL: Level = Level::Precise(4);
 
 /// The logarithm of the bytes in which brotli looks for repetitions. With its default, 22, each
 /// response would take several MB.
-const WINDOW: i32 = 18;
+const WINDOW: i32 = 16;
 
 /// How much of a compressed body is sent at once, at most.
 const PIECE: usize = 16 * 1024;
