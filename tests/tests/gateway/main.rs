@@ -5,7 +5,11 @@ mod compression;
 mod failures;
 mod forwarding;
 mod own;
+<<<<<<< HEAD
 mod rate_limit;
+=======
+mod program;
+>>>>>>> gateway
 mod refusals;
 mod security;
 mod slow;
