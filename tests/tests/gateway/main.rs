@@ -5,11 +5,8 @@ mod compression;
 mod failures;
 mod forwarding;
 mod own;
-<<<<<<< HEAD
-mod rate_limit;
-=======
 mod program;
->>>>>>> gateway
+mod rate_limit;
 mod refusals;
 mod security;
 mod slow;
