@@ -43,7 +43,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
         .layer(Compression::new())
         .service_fn(move |request| answer(app.clone(), request));
     let http = TowerToHyperService::new(http);
-    server::serve(listener, http, &service).await;
+    server::serve_as_sent(listener, http, &service).await;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ async fn of(one: &str, other: &str, settings: &[(&'static str, &str)]) -> Server
 
 /// Sends a read and a change. Their status codes.
 async fn both(gateway: &Server) -> [u16; 2] {
-    let body = json!({"userId": "1", "title": "Hello", "message": "You have mail"});
+    let body = json!({"userId": "1", "message": "You have mail"});
     let (read, change) = (gateway.get(PATH).await, gateway.post(PATH, body).await);
     [read.status, change.status]
 }
