@@ -78,9 +78,9 @@ impl Default for Settings {
 ///
 /// let source = Source::parse("http://127.0.0.1:8001,http://127.0.0.1:9001").unwrap();
 /// let users = Instances::new("user-service", &source, Settings::default());
-/// let picked = users.choose(None).unwrap();
+/// let mut picked = users.choose(None).unwrap();
 /// picked.failed();
-/// let other = users.choose(Some(picked.instance())).unwrap();
+/// let mut other = users.choose(Some(picked.instance())).unwrap();
 /// assert_ne!(other.url(), picked.url());
 /// other.answered(200, Duration::from_millis(1));
 /// # });
