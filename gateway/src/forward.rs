@@ -247,7 +247,8 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
     })
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// Whether a response with these headers is sent event by event.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     content_type.is_some_and(|value| value.starts_with(b"text/event-stream"))
 }

@@ -17,6 +17,7 @@ use hyper::header::{
 use tokio::time::timeout_at;
 
 use crate::call::Response;
+use crate::forward::is_event_stream;
 use crate::headers::{has_token, remove_hop_by_hop};
 
 /// How long the body of a response may take to arrive as a whole. One that takes longer is passed
@@ -164,12 +165,11 @@ impl Entry {
 /// Whether a response is the same for all clients.
 fn is_for_all(response: &Response) -> bool {
     let headers = response.headers();
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     response.status() == StatusCode::OK
         && !headers.contains_key(SET_COOKIE)
         && !headers.contains_key(CONTENT_ENCODING)
         && !has_token(headers, &CACHE_CONTROL, "private")
-        && !content_type.is_some_and(|kind| kind.starts_with(b"text/event-stream"))
+        && !is_event_stream(headers)
 }
 
 /// The tag of a body. Its secret is made at the start, so nobody can make two bodies with one tag.

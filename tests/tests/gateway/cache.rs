@@ -22,6 +22,12 @@ use super::Played;
 const PRODUCT: &str = "/api/products/7";
 const LONG: (&str, &str) = ("CACHE_TTL_MS", "60000");
 
+/// A client that has closed its side may still want the response; for half a second.
+const IMPATIENT: (&str, &str) = ("BODY_TIMEOUT_MS", "500");
+
+/// Long enough for such a gateway to see that a client has left.
+const GIVEN_UP: Duration = Duration::from_millis(1200);
+
 /// A gateway in front of these; the other services are down.
 async fn gateway(
     products: &UpstreamUrl,
@@ -101,6 +107,12 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 
 async fn status(gateway: &Server) -> Value {
     gateway.get("/status").await.expect(200)["cache"].clone()
+}
+
+async fn order_in_flight(gateway: &Server) -> u64 {
+    let status = gateway.get("/status").await.expect(200);
+    let orders = &status["services"][2]["instances"][0];
+    orders["inFlight"].as_u64().expect("a number")
 }
 
 async fn get_with(gateway: &Server, path: &str, headers: &[(&str, &str)]) -> Got {
@@ -229,7 +241,8 @@ async fn two_hundred_concurrent_misses_are_one_call() {
 #[tokio::test]
 async fn a_call_goes_on_when_the_client_that_caused_it_leaves() {
     let (products, gate) = gated("200 OK").await;
-    let gateway = of(&products).await;
+    let settings = [LONG, IMPATIENT];
+    let gateway = gateway(&products.url(), &UpstreamUrl::local(1), &settings).await;
     let mut first = Connection::open(gateway.address()).await;
     let get = request("GET", PRODUCT, &[], b"");
     first.send(&get).await.expect("sent");
@@ -241,8 +254,7 @@ async fn a_call_goes_on_when_the_client_that_caused_it_leaves() {
     })
     .await;
     drop(first);
-    // Long enough for the gateway to see that it has left.
-    sleep(Duration::from_millis(100)).await;
+    sleep(GIVEN_UP).await;
     gate.add_permits(9);
     let got = second.answer(false).await.expect("an answer");
     assert_eq!(got.status, 200);
@@ -409,14 +421,15 @@ async fn nothing_is_kept_while_a_change_is_on_its_way_or_its_outcome_unknown() {
     reads().await;
 
     // A client that leaves does not undo its change.
-    let gateway = self::gateway(&products.url(), &hanging.url(), &[LONG]).await;
+    let settings = [LONG, IMPATIENT];
+    let gateway = self::gateway(&products.url(), &hanging.url(), &settings).await;
     expect_stored(&gateway.get(PRODUCT).await);
     let mut client = Connection::open(gateway.address()).await;
     let post = request("POST", "/api/orders", &[], b"{}");
     client.send(&post).await.expect("sent");
-    sleep(Duration::from_millis(100)).await;
+    until("the order", async || order_in_flight(&gateway).await == 1).await;
     drop(client);
-    sleep(Duration::from_millis(100)).await;
+    until("no order", async || order_in_flight(&gateway).await == 0).await;
     for _ in 0..2 {
         let got = gateway.get(PRODUCT).await;
         assert_eq!(cache_status(&got), "gateway; fwd=miss");
