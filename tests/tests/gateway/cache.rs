@@ -192,7 +192,8 @@ async fn a_client_that_has_the_response_gets_304() {
         let got = get_with(&gateway, PRODUCT, &[("if-none-match", &known)]).await;
         assert_eq!(got.status, 304, "{known}");
         assert!(got.body.is_empty());
-        assert_eq!(got.header("etag"), tag);
+        // The compression answers a weak tag with a weak tag.
+        assert_eq!(got.header("etag").trim_start_matches("W/"), tag);
         assert_eq!(got.header("x-total-count"), "5");
         assert_ne!(got.header("x-request-id"), "");
         assert!(cache_status(&got).starts_with("gateway; hit"));

@@ -64,9 +64,14 @@ const JSON: &str = "content-type: application/json\r\n";
 
 #[tokio::test]
 async fn a_client_gets_the_coding_it_likes_best() {
-    for bytes in [1024, 100_000, 3_000_000] {
+    for bytes in [1024, 100_000, 1_000_000] {
         let json = response("200 OK", JSON, bytes);
-        for (accepts, coding) in [("gzip", "gzip"), (BOTH, "br"), ("br;q=0.1, gzip", "gzip")] {
+        for (accepts, coding) in [
+            ("gzip", "gzip"),
+            ("br", "br"),
+            (BOTH, "gzip"),
+            ("gzip;q=0.5, br", "br"),
+        ] {
             let got = got(&json, "GET", accepts, &[]).await;
             assert_eq!(got.header("content-encoding"), coding, "{accepts}");
             assert_eq!(got.header("vary"), "Accept-Encoding");
@@ -117,7 +122,8 @@ async fn what_is_small_encoded_partial_or_not_text_passes_as_it_is() {
         let headers = format!("{headers}etag: \"a\"\r\naccept-ranges: bytes\r\n");
         let response = response(status, &headers, bytes);
         let got = got(&response, "GET", BOTH, &[]).await;
-        assert_ne!(got.header("content-encoding"), "br", "{reason}");
+        let coding = got.header("content-encoding");
+        assert!(!["br", "gzip"].contains(&coding), "{reason}: {coding}");
         assert_eq!(got.header("vary"), "", "{reason}");
         assert_eq!(got.header("etag"), "\"a\"", "{reason}");
         assert_eq!(got.header("accept-ranges"), "bytes", "{reason}");
@@ -200,7 +206,7 @@ async fn a_response_that_breaks_off_is_not_ended_as_if_it_were_complete() {
 /// Beyond the number that are compressed at a time, responses are sent as they are.
 #[tokio::test]
 async fn clients_that_read_nothing_of_compressed_responses_keep_no_others_waiting() {
-    const BYTES: usize = 20_000_000;
+    const BYTES: usize = 8_000_000;
     // It cannot be compressed, so it does not fit into the buffers of the system.
     let mut state = 1_u32;
     let noise = (0..BYTES).map(|_| {
@@ -230,12 +236,12 @@ async fn clients_that_read_nothing_of_compressed_responses_keep_no_others_waitin
         let head = connection.until("\r\n\r\n").await.expect("a head");
         (connection, head)
     };
-    let crowd = join_all((0..64).map(|_| get())).await;
+    let crowd = join_all((0..32).map(|_| get())).await;
     for (_, head) in &crowd {
         assert!(head.contains("content-encoding: gzip"), "{head}");
     }
     let (_one_more, head) = get().await;
-    assert!(head.contains("content-length: 20000000"), "{head}");
+    assert!(head.contains("content-length: 8000000"), "{head}");
     drop(crowd);
 }
 

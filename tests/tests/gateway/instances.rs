@@ -11,7 +11,8 @@ use shop_tests::program::Program;
 use shop_tests::shop;
 use tokio::time::sleep;
 
-const PATH: &str = "/api/notifications";
+const LIST: &str = "/api/notifications";
+const SEND: &str = "/api/notifications/send";
 
 /// A gateway in front of two instances of notification-service.
 async fn of(one: &str, other: &str, settings: &[(&'static str, &str)]) -> Server {
@@ -25,7 +26,7 @@ async fn of(one: &str, other: &str, settings: &[(&'static str, &str)]) -> Server
 /// Sends a read and a change. Their status codes.
 async fn both(gateway: &Server) -> [u16; 2] {
     let body = json!({"userId": "1", "message": "You have mail"});
-    let (read, change) = (gateway.get(PATH).await, gateway.post(PATH, body).await);
+    let (read, change) = (gateway.get(LIST).await, gateway.post(SEND, body).await);
     [read.status, change.status]
 }
 

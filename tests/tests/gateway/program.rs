@@ -21,7 +21,7 @@ fn it_does_not_start_with_a_value_that_it_does_not_understand() {
     for (variable, value, expected) in [
         ("TRUSTED_PROXIES", "proxy", "addresses or networks"),
         ("GATEWAY_TIMEOUT_MS", "5s", "a whole number"),
-        ("ANALYTICS_SERVICE_URL", "https://a", "a URL"),
+        ("ANALYTICS_SERVICE_URL", "https://a", "http://host:port"),
     ] {
         let ended = program::run("gateway", &[(variable, value)]);
         assert_eq!(ended.status, Some(2), "{}", ended.stderr);
