@@ -136,6 +136,45 @@ async fn an_instance_that_answers_with_errors_gets_no_more_than_five_requests() 
 }
 
 #[tokio::test]
+async fn an_instance_that_hangs_is_left_alone() {
+    let (hanging, other) = (Stub::hanging().await, shop::notifications().await);
+    let other = other.upstream_url();
+    let timeout = [("GATEWAY_TIMEOUT_MS", "300")];
+    let gateway = of(hanging.url().as_str(), other.as_str(), &timeout).await;
+    let mut late = 0;
+    for _ in 0..50 {
+        let codes = both(&gateway).await;
+        late += codes.into_iter().filter(|code| *code == 504).count();
+    }
+    assert!(late <= 3, "{late} of 100 requests were sent to it");
+    until_first_is(&gateway, &["down"]).await;
+    no_error_in(&gateway, 20).await;
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_name_are_the_instances() {
+    let users = shop::users().await;
+    shop::add_user(&users, "ada").await;
+    let url = format!("dns+http://localhost:{}", users.address().port());
+    let down = UpstreamUrl::local(1);
+    let settings = [("USER_SERVICE_URL", &*url)];
+    let gateway = shop::gateway([&down; 5], &settings).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        gateway.get("/api/users/1").await.expect(200);
+        let status = gateway.get("/status").await.expect(200);
+        let instances = status["services"][0]["instances"].as_array();
+        let mut instances = instances.expect("instances").iter();
+        let expected = json!(users.upstream_url().as_str());
+        if instances.any(|one| one["url"] == expected && one["source"] == "dns") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_instance_that_shuts_down_is_not_missed() {
     let (one, other) = (shop::notifications().await, shop::notifications().await);
     let urls = [&one, &other].map(Server::upstream_url);

@@ -7,6 +7,7 @@ mod document;
 mod failures;
 mod forwarding;
 mod instances;
+mod layers;
 mod own;
 mod program;
 mod rate_limit;
