@@ -44,7 +44,7 @@ def settled(value, key=None):
 
 
 def shifted(command):
-    return re.sub(r"localhost:800([1-5])", lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}", command)
+    return re.sub(r"localhost:800([0-5])", lambda m: f"127.0.0.1:{BASE_PORT + int(m[1]) - 1}", command)
 
 
 # A ~/.curlrc must not change what a command prints.

@@ -9,10 +9,10 @@ use utoipa::OpenApi;
 
 use crate::App;
 use crate::dashboard::Dashboard;
-use crate::status::{Index, Status};
+use crate::status::{Overview, Status};
 
 #[derive(OpenApi)]
-#[openapi(paths(index, status, dashboard))]
+#[openapi(paths(index, status, dashboard), components(schemas(Id)))]
 struct Document;
 
 /// The API, for an implementation on `framework`.
@@ -38,15 +38,15 @@ pub fn on(framework: &'static str) -> Api {
 /// links for a browser, JSON for all others.
 #[utoipa::path(get, path = "/", tag = "operations",
     responses((status = 200, description = "The gateway and the services", content(
-        (Index = "application/json"), (String = "text/html"),
+        (Overview = "application/json"), (String = "text/html"),
     ))))]
 pub async fn index(app: &App, accept: &Accept) -> Result<Reply, ApiError> {
     const JSON: &str = "application/json";
     const HTML: &str = "text/html; charset=utf-8";
-    let index = Index::new(&Status::now(app).await?);
+    let overview = Overview::new(&Status::now(app).await?);
     let reply = match accept.prefers(&[JSON, HTML]) {
-        JSON => Reply::json(200, &index),
-        _ => Reply::ok(HTML, index.page().into_bytes()),
+        JSON => Reply::json(200, &overview),
+        _ => Reply::ok(HTML, overview.page().into_bytes()),
     };
     Ok(reply.with_header("vary", "Accept"))
 }

@@ -37,7 +37,7 @@ const LEVEL: Level = Level::Precise(4);
 
 /// The logarithm of the bytes in which brotli looks for repetitions. With its default, 22, each
 /// response would take several MB.
-const WINDOW: i32 = 18;
+const WINDOW: i32 = 16;
 
 /// How much of a compressed body is sent at once, at most.
 const PIECE: usize = 16 * 1024;
@@ -217,10 +217,18 @@ fn is_text(content_type: &HeaderValue) -> bool {
 
 /// Says that another client gets other bytes, also to one that gets them as they are.
 fn vary(headers: &mut HeaderMap) {
-    let has = |name: &str| name == "*" || name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str());
-    let has = items(headers, &VARY).any(has);
-    if !has {
-        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    let there = items(headers, &VARY).filter(|name| !name.is_empty());
+    let mut names: Vec<_> = there.collect();
+    let coding = ACCEPT_ENCODING.as_str();
+    if names
+        .iter()
+        .any(|name| *name == "*" || name.eq_ignore_ascii_case(coding))
+    {
+        return;
+    }
+    names.push("Accept-Encoding");
+    if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+        headers.insert(VARY, names);
     }
 }
 

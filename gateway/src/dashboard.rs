@@ -63,13 +63,17 @@ impl Dashboards {
         let user = format!("/api/users/{id}");
         let orders = format!("/api/orders/user/{id}{NEWEST}");
         let notifications = format!("/api/notifications/{id}{NEWEST}");
-        let (user, orders, notifications) = tokio::join!(
-            self.users.get(&user).find::<Box<RawValue>>(),
-            self.orders.get(&orders).list(),
-            self.notifications.get(&notifications).list(),
-        );
-        let user = user.map_err(|error| error.for_client(self.users.name()))?;
-        let user = user.ok_or_else(|| ApiError::no_such("user", id))?;
+        let user = async {
+            let user = self.users.get(&user).find::<Box<RawValue>>().await;
+            let user = user.map_err(|error| error.for_client(self.users.name()))?;
+            user.ok_or_else(|| ApiError::no_such("user", id))
+        };
+        // Without a user, nothing waits for the rest.
+        let (user, orders, notifications) = tokio::try_join!(
+            user,
+            async { Ok(self.orders.get(&orders).list().await) },
+            async { Ok(self.notifications.get(&notifications).list().await) },
+        )?;
         let mut unavailable = Vec::new();
         let mut part = |service: &Upstream, newest: Result<Newest, CallError>| match newest {
             Ok((records, total)) => (Some(records), Some(total)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::telemetry::context::Context;
+use futures_util::future::BoxFuture;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -19,12 +20,13 @@ pub const SILENCE: Duration = Duration::from_mins(1);
 
 /// The body of a response on its way. It keeps the connection to the service for as long as the
 /// body arrives. Dropped before its end, it closes that connection.
-#[derive(Debug)]
 pub struct Download {
     body: Incoming,
     exchange: Option<(Connection, InFlight)>,
     /// Set while the service sends nothing.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Becomes ready when the body must end before its end.
+    stop: Option<BoxFuture<'static, ()>>,
     service: &'static str,
     context: Context,
 }
@@ -41,11 +43,19 @@ impl Download {
             body,
             exchange: Some((connection, in_flight)),
             silence: None,
+            stop: None,
             service,
             context: Context::current(),
         };
         download.end_if_complete();
         download
+    }
+
+    /// The same for an event stream, which has no end. It ends when `stop` is ready.
+    #[must_use]
+    pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.stop = Some(Box::pin(stop));
+        self
     }
 
     /// The body is complete: the connection is free for the next request.
@@ -66,6 +76,11 @@ impl Download {
             in_flight.broke_off();
         }
         Poll::Ready(Some(Err(cause)))
+    }
+
+    fn is_stopped(&mut self, cx: &mut task::Context<'_>) -> bool {
+        let stop = self.stop.as_mut();
+        stop.is_some_and(|stop| stop.as_mut().poll(cx).is_ready())
     }
 
     fn is_silent_for_too_long(&mut self, cx: &mut task::Context<'_>) -> bool {
@@ -89,6 +104,10 @@ impl Body for Download {
                 Poll::Ready(Some(Err(cause))) => return this.break_off(cause),
                 Poll::Ready(None) => {
                     this.end_if_complete();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending if this.is_stopped(cx) => {
+                    this.exchange = None;
                     return Poll::Ready(None);
                 }
                 Poll::Pending if this.is_silent_for_too_long(cx) => {

@@ -13,6 +13,7 @@ use chassis::serve::service::Service as Serving;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 use tower::Service;
@@ -86,9 +87,16 @@ impl Forward {
             shutdown.spawn(tunnel);
             return Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()));
         }
+        let is_event_stream = is_event_stream(response.headers());
         Ok(response.map(|body| {
             let body = Download::new(to.service, body, connection, in_flight);
-            body.boxed_unsync()
+            if is_event_stream {
+                let shutdown = self.gateway.shutdown().clone();
+                let stop = async move { shutdown.requested().await };
+                body.until(stop).boxed_unsync()
+            } else {
+                body.boxed_unsync()
+            }
         }))
     }
 
@@ -183,4 +191,9 @@ fn copy(request: &Request<Upload>) -> Option<Request<Upload>> {
         request.headers().clone_into(copy.headers_mut());
         copy
     })
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|value| value.starts_with(b"text/event-stream"))
 }

@@ -148,9 +148,10 @@ fn set_origin(headers: &mut HeaderMap, trusts_peer: bool) {
             headers.remove(header);
         }
     }
-    if let Some(peer) = peer().and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok()) {
+    let address = peer().map(|peer| peer.to_canonical().to_string());
+    if let Some(address) = address.and_then(|address| HeaderValue::try_from(address).ok()) {
         // The addresses that the peer has sent, then its own.
-        headers.append(FORWARDED_FOR, peer);
+        headers.append(FORWARDED_FOR, address);
     }
     if !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));

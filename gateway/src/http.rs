@@ -40,7 +40,7 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let serving = Arc::clone(&service);
     let http = service_fn(move |request| exchange(Arc::clone(&serving), http.clone(), request));
     let http = TowerToHyperService::new(Security.layer(http));
-    server::serve(listener, http, &service).await;
+    server::serve_as_sent(listener, http, &service).await;
     Ok(())
 }
 

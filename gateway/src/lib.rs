@@ -28,6 +28,7 @@ pub mod upload;
 pub mod config;
 pub mod proxies;
 
+use std::array;
 use std::sync::Arc;
 
 use chassis::contract::api::Api;
@@ -68,7 +69,7 @@ impl App {
     /// Outside of a tokio runtime: its checks of the services run on it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let http = Connections::new();
-        let upstreams = [0, 1, 2, 3, 4].map(|place: usize| {
+        let upstreams: [_; DESTINATIONS.len()] = array::from_fn(|place| {
             let (name, url) = (DESTINATIONS[place].service, &config.services[place]);
             Upstream::new(name, url, http.clone(), config.resilience)
         });

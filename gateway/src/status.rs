@@ -93,7 +93,7 @@ impl Status {
 
 /// The gateway and the services behind it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Index {
+pub struct Overview {
     /// Always `gateway`.
     #[schema(examples("gateway"))]
     name: &'static str,
@@ -101,12 +101,12 @@ pub struct Index {
     #[schema(examples("0.1.0"))]
     version: &'static str,
     /// The services.
-    services: Vec<IndexedService>,
+    services: Vec<ServiceOverview>,
 }
 
 /// A service behind the gateway.
 #[derive(Debug, Serialize, ToSchema)]
-struct IndexedService {
+struct ServiceOverview {
     /// Its name.
     #[schema(examples("user-service"))]
     name: &'static str,
@@ -120,14 +120,14 @@ struct IndexedService {
     state: UpDown,
 }
 
-impl Index {
-    /// The index of services that are in this state.
+impl Overview {
+    /// The overview of services that are in this state.
     pub fn new(status: &Status) -> Self {
         let services = status.services.iter().map(|service| {
             let is_up = |one: &InstanceStatus| one.state == UpDown::Up;
             let up = service.instances.iter().find(|one| is_up(one));
             let any = up.or(service.instances.first());
-            IndexedService {
+            ServiceOverview {
                 name: service.name,
                 routes: service.routes,
                 docs: any.map_or_else(String::new, |one| format!("{}/docs", one.url)),

@@ -157,7 +157,8 @@ fn a_service_contains_nothing_of_the_tests() {
             None => member.to_owned(),
         };
         let manifest = read(Path::new(&folder).join("Cargo.toml"));
-        let (built, _) = manifest.split_once("[dev-dependencies]").expect("tests");
+        let built = manifest.split("[dev-dependencies]").next();
+        let built = built.unwrap_or_default();
         assert!(!built.contains("testkit"), "{member}");
     }
 }

@@ -9,7 +9,7 @@ use harness::raw::{self, Connection, State, request};
 use shop_tests::fake::Fake;
 use tokio::io::AsyncReadExt;
 
-use super::{Played, gateway};
+use super::{Played, gateway, gateway_with};
 
 const BOTH: &str = "gzip, deflate, br, zstd";
 
@@ -134,15 +134,14 @@ async fn a_compressed_response_has_a_weak_tag_and_no_ranges() {
     let compressed = got(&response, "GET", BOTH, &[]).await;
     assert_eq!(compressed.header("etag"), "W/\"a\"");
     assert_eq!(compressed.header("accept-ranges"), "");
-    let vary: Vec<_> = compressed.headers.get_all("vary").iter().collect();
-    assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+    assert_eq!(compressed.header("vary"), "Origin, Accept-Encoding");
     let as_it_is = got(&response, "GET", "", &[]).await;
     assert_eq!(as_it_is.header("etag"), "\"a\"");
     assert_eq!(as_it_is.header("accept-ranges"), "bytes");
     let head = got(&response[..response.len() - 5000], "HEAD", BOTH, &[]).await;
     assert_eq!(head.header("content-length"), "5000");
     assert_eq!(head.header("content-encoding"), "");
-    assert_eq!(head.headers.get_all("vary").iter().count(), 2);
+    assert_eq!(head.header("vary"), "Origin, Accept-Encoding");
 
     let unchanged = b"HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n";
     for (known, expected) in [
@@ -220,7 +219,9 @@ async fn clients_that_read_nothing_of_compressed_responses_keep_no_others_waitin
         }
     })
     .await;
-    let gateway = gateway(&users.url).await;
+    // Compressing takes most of the time of this machine.
+    let patient = [("GATEWAY_TIMEOUT_MS", "60000")];
+    let gateway = gateway_with(&users.url, &patient).await;
     let address = gateway.address();
     let get = async || {
         let mut connection = Connection::open(address).await;

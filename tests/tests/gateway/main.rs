@@ -5,6 +5,7 @@ mod compression;
 mod failures;
 mod forwarding;
 mod own;
+mod program;
 mod rate_limit;
 mod refusals;
 mod security;

@@ -1,5 +1,7 @@
 //! The gateway's own routes.
 
+use std::time::{Duration, Instant};
+
 use chassis::testkit::{Server, Stub};
 use chassis::upstream::url::UpstreamUrl;
 use harness::Got;
@@ -105,6 +107,17 @@ async fn there_is_no_dashboard_without_a_user() {
     );
     let post = gateway.post("/api/users/1/dashboard", json!({})).await;
     post.expect_error(405, "method_not_allowed");
+
+    let hanging = Stub::hanging().await;
+    let gateway = of(&shop.users.upstream_url(), &hanging.url(), &hanging.url()).await;
+    let started = Instant::now();
+    let unknown = gateway.get("/api/users/7/dashboard").await;
+    unknown.expect_error(404, "not_found");
+    let taken = started.elapsed();
+    assert!(
+        taken < Duration::from_millis(500),
+        "waits for nobody else: {taken:?}"
+    );
 
     let down = Stub::refusing().await;
     let gateway = of(&down.url(), &shop.orders.upstream_url(), &down.url()).await;

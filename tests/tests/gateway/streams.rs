@@ -129,6 +129,26 @@ async fn an_event_stream_arrives_event_by_event() {
     }
 }
 
+#[tokio::test]
+async fn an_event_stream_does_not_hold_up_a_shutdown() {
+    let played = Played::start(|_, mut stream| async move {
+        Request::read(&mut stream).await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.read(&mut [0]).await;
+    })
+    .await;
+    let gateway = gateway(&played.url).await;
+    let mut connection = Connection::open(gateway.address()).await;
+    let get = request("GET", "/api/users/events", &[], b"");
+    connection.send(&get).await.expect("sent");
+    connection.until("data: 1").await.expect("an event");
+    let started = Instant::now();
+    gateway.stop().await;
+    let taken = started.elapsed();
+    assert!(taken < Duration::from_secs(3), "{taken:?}");
+}
+
 const UPGRADE: [(&str, &str); 4] = [
     ("connection", "keep-alive, Upgrade"),
     ("upgrade", "WebSocket"),

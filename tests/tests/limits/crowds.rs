@@ -9,7 +9,7 @@ use harness::TIMEOUT;
 use harness::raw::{self, Connection, State, request};
 use serde_json::{Value, json};
 use shop_tests::faults::{Faults, good};
-use shop_tests::program::PROGRAMS;
+use shop_tests::program::{PROGRAMS, Program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime;
@@ -48,6 +48,20 @@ async fn slow_readers_and_half_sent_bodies_hold_up_nobody_else() {
         faults.check(program, stands_a_crowd(Subject::start(program, &[])).await);
     }
     faults.finish();
+}
+
+#[tokio::test]
+async fn the_same_crowd_at_the_gateway_holds_up_nobody_else() {
+    rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a higher limit");
+    let users = Program::start("user-service", &[]);
+    let subject = Subject {
+        service: "user-service",
+        program: Program::start("gateway", &[("USER_SERVICE_URL", &users.url())]),
+    };
+    let stands = stands_a_crowd(subject).await;
+    stands.expect("others are served");
+    let kib = peak_memory(users.id()).unwrap_or_default();
+    assert!(kib < MEMORY_KIB, "the service used {kib} KiB");
 }
 
 async fn stands_a_crowd(subject: Subject) -> Result<(), String> {

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shop_tests::document::{Document, shape};
 use shop_tests::faults::Faults;
-use shop_tests::shop::Shop;
+use shop_tests::shop::{Named, Shop};
 
 /// The operations of every service, and their statuses.
 const OPERATIONS: [(&str, &[u16]); 7] = [
@@ -64,6 +64,10 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
             ("PATCH /api/notifications/{}/read", &[200, 404]),
             ("DELETE /api/notifications/{}", &[200, 404]),
         ],
+        "gateway" => vec![
+            ("GET /status", &[200]),
+            ("GET /api/users/{}/dashboard", &[200, 404, 503]),
+        ],
         _ => vec![
             ("GET /api/analytics/summary", &[200]),
             ("GET /api/analytics/users", &[200]),
@@ -80,11 +84,22 @@ async fn document(server: &Server) -> Document {
     Document::new(server.get("/openapi.json").await.expect(200))
 }
 
+/// All that have a document.
+fn with_gateway<'a>(shop: &'a Shop, gateway: &'a Server) -> Vec<Named<'a>> {
+    let gateway = Named {
+        name: "gateway",
+        framework: "hyper",
+        server: gateway,
+    };
+    shop.services().into_iter().chain([gateway]).collect()
+}
+
 #[tokio::test]
 async fn every_route_of_the_contract_is_described_with_its_answers_and_nothing_else() {
     let shop = Shop::start().await;
+    let gateway = shop.gateway().await;
     let mut faults = Faults::default();
-    for service in shop.services() {
+    for service in with_gateway(&shop, &gateway) {
         let document = document(service.server).await;
         let described: BTreeMap<String, BTreeSet<u16>> = document
             .operations()
@@ -142,8 +157,9 @@ async fn every_route_of_the_contract_is_described_with_its_answers_and_nothing_e
 #[tokio::test]
 async fn the_documents_are_valid() {
     let shop = Shop::start().await;
+    let gateway = shop.gateway().await;
     let mut faults = Faults::default();
-    for service in shop.services() {
+    for service in with_gateway(&shop, &gateway) {
         let document = document(service.server).await;
         faults.expect(service.name, document.faults(), Vec::new());
     }
@@ -153,10 +169,11 @@ async fn the_documents_are_valid() {
 #[tokio::test]
 async fn every_error_has_an_example_of_each_of_its_codes() {
     let shop = Shop::start().await;
+    let gateway = shop.gateway().await;
     let mut faults = Faults::default();
     // `code`: when, as the descriptions name it.
     let code = Regex::new("`([a-z_]+)`(:| or)").expect("a pattern");
-    for service in shop.services() {
+    for service in with_gateway(&shop, &gateway) {
         let document = document(service.server).await;
         for operation in document.operations() {
             let responses = operation.value["responses"]
