@@ -28,9 +28,9 @@ use crate::call::{Body, Response};
 /// The smallest body that is compressed, in bytes: a smaller one fits into one packet anyway.
 const LEAST: u64 = 1024;
 
-/// The most responses that are compressed at a time. Each takes up to 1 MB. One more is sent as it
+/// The most responses that are compressed at a time. Each takes up to 2 MB. One more is sent as it
 /// is.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 32;
 
 /// More would save few bytes for much time.
 const LEVEL: Level = Level::Precise(4);
