@@ -21,6 +21,8 @@ addEventListener("DOMContentLoaded", () => {
   });
   // Links to the services that answer. Their ports follow each other, from 8001 or another.
   const services = ["user-service", "product-service", "order-service", "notification-service", "analytics-service"];
+  // The gateway has another port, and may load nothing from others.
+  if (!services.includes(service)) return;
   const first = location.port ? location.port - services.indexOf(service) : 8001;
   for (const [index, name] of services.entries()) {
     const here = name === service;
