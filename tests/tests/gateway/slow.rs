@@ -1,4 +1,4 @@
-//! Slow clients cannot hold what the services need.
+//! Slow clients cannot hold what the services need. Crowds of them are in `tests/limits`.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use chassis::testkit::Stub;
 use chassis::upstream::url::UpstreamUrl;
 use futures_util::future::join_all;
 use harness::raw::{Connection, Request, request};
-use serde_json::json;
 use shop_tests::shop;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -62,42 +61,6 @@ async fn a_client_that_does_not_send_its_body_loses_its_connection_to_the_servic
     let seen = timeout(Duration::from_secs(5), was_closed.recv()).await;
     let seen = seen.expect("closed").expect("a request");
     assert!(seen.ends_with("{\"name\":"), "as far as it came: {seen}");
-}
-
-#[tokio::test]
-async fn others_are_served_while_a_crowd_dawdles() {
-    const SENDERS: usize = 300;
-    const READERS: usize = 30;
-    let users = shop::users().await;
-    for number in 0..500 {
-        shop::add_user(&users, &format!("user{number}")).await;
-    }
-    let settings = [("CLIENT_SHARE_PERCENT", "100"), ("RATE_LIMIT", "off")];
-    let gateway = gateway_with(&users.upstream_url(), &settings).await;
-    let address = gateway.address();
-    let crowd = (0..SENDERS + READERS).map(|number| async move {
-        let mut connection = Connection::open(address).await;
-        let bytes = if number < READERS {
-            // Reads nothing of responses that are too large for the buffers of the system.
-            request("GET", "/api/users?limit=500", &[], b"").repeat(100)
-        } else {
-            request("POST", "/api/users", &[("content-length", "50")], b"{")
-        };
-        // It may be turned away at once.
-        let _ = connection.send(&bytes).await;
-        connection
-    });
-    let crowd = join_all(crowd).await;
-    for number in 0..20 {
-        let started = Instant::now();
-        gateway.get("/api/users/1").await.expect(200);
-        let email = format!("b{number}@example.com");
-        let body = json!({"name": "Bob", "email": email});
-        gateway.post("/api/users", body).await.expect(201);
-        let taken = started.elapsed();
-        assert!(taken < Duration::from_secs(2), "{taken:?}");
-    }
-    drop(crowd);
 }
 
 #[tokio::test]
