@@ -57,9 +57,12 @@ async fn slow_readers_and_half_sent_bodies_hold_up_nobody_else() {
 async fn a_crowd_at_the_gateway_holds_up_nobody_else() {
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a higher limit");
     let users = Program::start("user-service", &[]);
+    let url = users.url();
+    // The whole crowd has one address.
+    let settings = [("USER_SERVICE_URL", url.as_str()), ("RATE_LIMIT", "off")];
     let subject = Subject {
         service: "user-service",
-        program: Program::start("gateway", &[("USER_SERVICE_URL", &users.url())]),
+        program: Program::start("gateway", &settings),
     };
     // Half as many, since each of them is a client of two programs.
     let stands = stands_a_crowd(subject, CROWD / 2).await;
