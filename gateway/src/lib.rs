@@ -19,6 +19,7 @@ pub mod headers;
 pub mod cache;
 
 pub mod forward;
+
 // The routes of the gateway itself.
 pub mod api;
 pub mod dashboard;
