@@ -25,8 +25,3 @@ pub mod telemetry;
 pub mod testkit;
 pub mod upstream;
 pub mod values;
-
-/// The allocator of every program that contains this crate, so also of the servers that the
-/// comparison measures.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -19,6 +19,12 @@ use crate::values::text::shortened;
 /// A list of fewer records is never large.
 const MANY: usize = 10;
 
+/// The usual size of a record as JSON, in bytes, or more.
+const USUAL: usize = 256;
+
+/// How much longer than the first record others may be, in bytes: a comma, and longer numbers.
+const SLACK: usize = 16;
+
 const JSON: &str = "application/json";
 
 /// What a service answers is only true now. A file that never changes says otherwise.
@@ -125,12 +131,11 @@ impl Reply {
     /// A page of the list at `path`, with `X-Total-Count` and, while more records follow,
     /// a `Link` to the next page.
     pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
-        if let Err(error) = check_memory(&listing.records) {
-            return error.reply();
-        }
-        // A record of the shop is about 200 bytes of JSON. A buffer sized for all of
-        // them is not copied as it grows.
-        let reply = Self::json_sized(200, &listing.records, 2 + 256 * listing.records.len())
+        let bytes = match memory_for(&listing.records) {
+            Ok(bytes) => bytes,
+            Err(error) => return error.reply(),
+        };
+        let reply = Self::json_sized(200, &listing.records, bytes)
             .with_header("x-total-count", listing.total.to_string());
         match listing.next {
             Some(next) => reply.with_header("link", format!("<{path}?{next}>; rel=\"next\"")),
@@ -169,14 +174,16 @@ impl Reply {
     }
 }
 
-/// An error if a list of `records` does not fit into the memory for responses. Records are of
-/// similar size, so the first one tells.
-fn check_memory<T: Serialize>(records: &[T]) -> Result<(), ApiError> {
+/// The memory for a list of `records` as JSON, in bytes: a buffer of this size does not grow,
+/// which would need half as much again for a moment. Records are of similar size, so the first
+/// one tells. An error if the list does not fit into the memory for responses.
+fn memory_for<T: Serialize>(records: &[T]) -> Result<usize, ApiError> {
     let Some(first) = records.first().filter(|_| records.len() >= MANY) else {
-        return Ok(());
+        return Ok(2 + USUAL * records.len());
     };
     let one = serde_json::to_vec(first).map_or(0, |json| json.len());
-    response_memory::check((one * records.len()) as u64)
+    response_memory::check((one * records.len()) as u64)?;
+    Ok(2 + (one + SLACK) * records.len())
 }
 
 impl ApiError {
