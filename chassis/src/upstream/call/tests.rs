@@ -183,6 +183,15 @@ fn quick() -> Resilience {
     }
 }
 
+/// As [`quick`] to try again, but with time for a machine that is busy with other tests.
+fn unhurried() -> Resilience {
+    Resilience {
+        timeout: Duration::from_secs(5),
+        deadline: Duration::from_secs(10),
+        ..quick()
+    }
+}
+
 /// One that fails with `failure` for the first `times`, and then answers;
 /// and how often it was asked.
 async fn failing(times: u32, failure: &'static str) -> (Stub, Arc<AtomicU32>) {
@@ -464,7 +473,7 @@ async fn retries_are_a_share_of_the_calls() {
     let (stub, asked) = failing(u32::MAX, UNAVAILABLE).await;
     let upstream = stub.upstream_with(Resilience {
         circuit: None,
-        ..quick()
+        ..unhurried()
     });
     for _ in 0..100 {
         upstream.get("/").done().await.expect_err("it is down");
@@ -485,7 +494,7 @@ async fn a_retry_waits_as_long_as_the_service_asks() {
     const LIMITED: &str = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     for (failure, expected) in [(SOON, 2), (LIMITED, 2), (LATER, 1), (ON_A_DAY, 1)] {
         let (stub, asked) = failing(1, failure).await;
-        let upstream = stub.upstream_with(quick());
+        let upstream = stub.upstream_with(unhurried());
         let began = Instant::now();
         let got = upstream.get("/").done().await;
         assert_eq!(asked.load(Ordering::SeqCst), expected, "{failure}");
