@@ -56,7 +56,8 @@ counts=$(awk '$1 == "passed" && $3 == "product-service" { sub(":", "", $5); n[$5
 say ''
 say "$BOLD$(printf '%-10s  %6s  %6s' framework passed failed)$PLAIN"
 different='' first=''
-for framework in "${FRAMEWORKS[@]}"; do
+for place in $FIVE; do
+    framework=${FRAMEWORKS[place]}
     passed=$(printf '%s\n' "$counts" | awk -v name="$framework" '$1 == name { print $2 }')
     printf '%-10s  %6s  %6s\n' "$framework" "${passed:-none}" 0
     [ "${passed:-none}" = "${first:=${passed:-none}}" ] || different=yes
