@@ -19,6 +19,22 @@ const KEPT: Duration = Duration::from_secs(10);
 /// What a reference to a part of its own document begins with.
 const COMPONENTS: &str = "#/components/";
 
+/// What the gateway may answer in place of a service.
+const INSTEAD: [(&str, &str); 3] = [
+    (
+        "429",
+        "`rate_limited`: more requests than one client may send; `Retry-After` says when to try again",
+    ),
+    (
+        "502",
+        "`outcome_unknown`: the service broke off; what was asked for may have been done",
+    ),
+    (
+        "504",
+        "`gateway_timeout`: the service did not respond in time",
+    ),
+];
+
 /// The document of the whole shop.
 #[derive(Debug)]
 pub struct MergedDocument(SharedPoll<Option<Merged>>);
@@ -78,6 +94,7 @@ impl Merged {
                 None => missing.push(to.service),
             }
         }
+        add_answers(&mut whole);
         if !missing.is_empty() {
             let description = whole["info"]["description"].as_str().unwrap_or_default();
             let description = format!(
@@ -141,6 +158,26 @@ impl Part {
             // What the gateway answers itself is not forwarded.
             if whole["paths"].get(&path).is_none() {
                 whole["paths"][path] = item;
+            }
+        }
+    }
+}
+
+/// Adds what the gateway may answer to each operation below `/api`.
+fn add_answers(whole: &mut Value) {
+    let paths = whole["paths"].as_object_mut();
+    let items = paths.into_iter().flatten();
+    let api = items.filter(|(path, _)| is_below("/api", path));
+    let operations = api.filter_map(|(_, item)| item.as_object_mut());
+    for operation in operations.flat_map(Map::values_mut) {
+        let responses = operation.get_mut("responses");
+        if let Some(responses) = responses.and_then(Value::as_object_mut) {
+            for (status, description) in INSTEAD {
+                let schema = json!({ "$ref": format!("{COMPONENTS}schemas/ErrorBody") });
+                let content = json!({ "application/json": { "schema": schema } });
+                responses
+                    .entry(status)
+                    .or_insert_with(|| json!({ "description": description, "content": content }));
             }
         }
     }

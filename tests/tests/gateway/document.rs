@@ -37,6 +37,14 @@ async fn one_document_describes_the_whole_shop() {
                 continue;
             }
             let described = described.expect(path);
+            for operation in described.as_object().expect("operations").values() {
+                for status in ["429", "502", "504"] {
+                    assert!(
+                        operation["responses"][status].is_object(),
+                        "{path} {status}"
+                    );
+                }
+            }
             assert_eq!(keys(described), keys(&own["paths"][path]), "{path}");
             for method in keys(described) {
                 let operation = &described[method];
