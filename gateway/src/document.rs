@@ -19,21 +19,30 @@ const KEPT: Duration = Duration::from_secs(10);
 /// What a reference to a part of its own document begins with.
 const COMPONENTS: &str = "#/components/";
 
-/// What the gateway may answer in place of a service.
-const INSTEAD: [(&str, &str); 3] = [
+/// What the gateway may answer in place of a service: status, code, when, and an example.
+const INSTEAD: [(&str, &str, &str, &str); 3] = [
     (
         "429",
-        "`rate_limited`: more requests than one client may send; `Retry-After` says when to try again",
+        "rate_limited",
+        "more requests than one client may send; `Retry-After` says when to try again",
+        "Too many requests: you may send 200 a second; try again in 1 s",
     ),
     (
         "502",
-        "`outcome_unknown`: the service broke off; what was asked for may have been done",
+        "outcome_unknown",
+        "the service broke off; what was asked for may have been done",
+        "The service has not given a usable response; look whether it was done",
     ),
     (
         "504",
-        "`gateway_timeout`: the service did not respond in time",
+        "gateway_timeout",
+        "the service did not respond in time",
+        "The service has not responded within 5000 ms; look whether it was done",
     ),
 ];
+
+/// The request id in these examples.
+const EXAMPLE_ID: &str = "3f1a2b6c-8a4e-4c1b-9a35-5d2e7c0f1b94";
 
 /// The document of the whole shop.
 #[derive(Debug)]
@@ -172,12 +181,18 @@ fn add_answers(whole: &mut Value) {
     for operation in operations.flat_map(Map::values_mut) {
         let responses = operation.get_mut("responses");
         if let Some(responses) = responses.and_then(Value::as_object_mut) {
-            for (status, description) in INSTEAD {
-                let schema = json!({ "$ref": format!("{COMPONENTS}schemas/ErrorBody") });
-                let content = json!({ "application/json": { "schema": schema } });
-                responses
-                    .entry(status)
-                    .or_insert_with(|| json!({ "description": description, "content": content }));
+            for (status, code, when, error) in INSTEAD {
+                let example = json!({ "error": error, "code": code, "requestId": EXAMPLE_ID });
+                let content = json!({
+                    "schema": { "$ref": format!("{COMPONENTS}schemas/ErrorBody") },
+                    "examples": { code: { "value": example } },
+                });
+                responses.entry(status).or_insert_with(|| {
+                    json!({
+                        "description": format!("`{code}`: {when}"),
+                        "content": { "application/json": content },
+                    })
+                });
             }
         }
     }
