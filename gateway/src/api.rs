@@ -1,5 +1,7 @@
 //! The gateway's own routes: the reply of each, and the OpenAPI document.
 
+use std::time::Duration;
+
 use chassis::contract::accept::Accept;
 use chassis::contract::api::{About, Api};
 use chassis::contract::error::ApiError;
@@ -25,9 +27,11 @@ pub fn on(framework: &'static str) -> Api {
     };
     let unavailable = ApiError::dependency_unavailable("user-service", "down");
     let unknown = ApiError::no_such("user", 7);
+    let limited = ApiError::rate_limited(200, Duration::from_secs(1));
     let errors = [
         (["dashboard"].as_slice(), unavailable),
         (["dashboard"].as_slice(), unknown),
+        (["dashboard"].as_slice(), limited),
     ];
     Api::with_errors(about, Document::openapi(), &errors)
 }
@@ -69,6 +73,7 @@ pub fn status(app: &App) -> Reply {
     responses(
         (status = 200, description = "The parts that can be had", body = Dashboard),
         (status = 404, description = "`not_found`: no such user"),
+        (status = 429, description = "`rate_limited`: more requests than one client may send"),
         (status = 503, description = "`dependency_unavailable`: user-service is down"),
     ))]
 pub async fn dashboard(app: &App, id: &str) -> Result<Reply, ApiError> {

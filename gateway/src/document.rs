@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chassis::contract::api::Api;
 use chassis::contract::error::ApiError;
+use chassis::contract::examples::example;
 use chassis::contract::reply::{Body, Reply};
 use chassis::upstream::client::Upstream;
 use chassis::upstream::shared_poll::SharedPoll;
@@ -18,31 +19,6 @@ const KEPT: Duration = Duration::from_secs(10);
 
 /// What a reference to a part of its own document begins with.
 const COMPONENTS: &str = "#/components/";
-
-/// What the gateway may answer in place of a service: status, code, when, and an example.
-const INSTEAD: [(&str, &str, &str, &str); 3] = [
-    (
-        "429",
-        "rate_limited",
-        "more requests than one client may send; `Retry-After` says when to try again",
-        "Too many requests: you may send 200 a second; try again in 1 s",
-    ),
-    (
-        "502",
-        "outcome_unknown",
-        "the service broke off; what was asked for may have been done",
-        "The service has not given a usable response; look whether it was done",
-    ),
-    (
-        "504",
-        "gateway_timeout",
-        "the service did not respond in time",
-        "The service has not responded within 5000 ms; look whether it was done",
-    ),
-];
-
-/// The request id in these examples.
-const EXAMPLE_ID: &str = "3f1a2b6c-8a4e-4c1b-9a35-5d2e7c0f1b94";
 
 /// The document of the whole shop.
 #[derive(Debug)]
@@ -103,7 +79,6 @@ impl Merged {
                 None => missing.push(to.service),
             }
         }
-        add_answers(&mut whole);
         if !missing.is_empty() {
             let description = whole["info"]["description"].as_str().unwrap_or_default();
             let description = format!(
@@ -145,6 +120,11 @@ impl Part {
             if let Some(Value::String(id)) = operation.get_mut("operationId") {
                 *id = format!("{}.{id}", to.service);
             }
+            if let Some(Value::Object(responses)) = operation.get_mut("responses") {
+                for (error, when) in instead_of(to.service) {
+                    add_error(responses, &error, when);
+                }
+            }
         }
         let components = document.get_mut("components").and_then(take);
         Some(Self {
@@ -172,30 +152,40 @@ impl Part {
     }
 }
 
-/// Adds what the gateway may answer to each operation below `/api`.
-fn add_answers(whole: &mut Value) {
-    let paths = whole["paths"].as_object_mut();
-    let items = paths.into_iter().flatten();
-    let api = items.filter(|(path, _)| is_below("/api", path));
-    let operations = api.filter_map(|(_, item)| item.as_object_mut());
-    for operation in operations.flat_map(Map::values_mut) {
-        let responses = operation.get_mut("responses");
-        if let Some(responses) = responses.and_then(Value::as_object_mut) {
-            for (status, code, when, error) in INSTEAD {
-                let example = json!({ "error": error, "code": code, "requestId": EXAMPLE_ID });
-                let content = json!({
-                    "schema": { "$ref": format!("{COMPONENTS}schemas/ErrorBody") },
-                    "examples": { code: { "value": example } },
-                });
-                responses.entry(status).or_insert_with(|| {
-                    json!({
-                        "description": format!("`{code}`: {when}"),
-                        "content": { "application/json": content },
-                    })
-                });
-            }
-        }
-    }
+/// What the gateway may answer in place of `service`, and when.
+fn instead_of(service: &str) -> [(ApiError, &'static str); 3] {
+    [
+        (
+            ApiError::rate_limited(200, Duration::from_secs(1)),
+            "more requests than one client may send; `Retry-After` says when to try again",
+        ),
+        (
+            ApiError::outcome_unknown(service, "broken off"),
+            "the service broke off; what was asked for may have been done",
+        ),
+        (
+            ApiError::gateway_timeout(service, Duration::from_secs(5)),
+            "the service did not respond in time",
+        ),
+    ]
+}
+
+/// Adds an error that the operation itself does not name.
+fn add_error(responses: &mut Map<String, Value>, error: &ApiError, when: &str) {
+    let example = example(error);
+    let Some(code) = example["code"].as_str() else {
+        return;
+    };
+    let response = json!({
+        "description": format!("`{code}`: {when}"),
+        "content": { "application/json": {
+            "schema": { "$ref": format!("{COMPONENTS}schemas/ErrorBody") },
+            "examples": { code: { "value": example } },
+        } },
+    });
+    responses
+        .entry(error.status().to_string())
+        .or_insert(response);
 }
 
 fn is_below(prefix: &str, path: &str) -> bool {

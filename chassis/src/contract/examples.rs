@@ -43,11 +43,11 @@ pub(super) fn add(operation: &mut Operation, own: &[ErrorExample<'_>]) {
                 && response.description.contains(&code)
                 && (names(&response.description) || !names(&error.message))
             {
-                let example = ExampleBuilder::new().value(Some(value(error))).build();
+                let built = ExampleBuilder::new().value(Some(example(error))).build();
                 let examples = &mut content.examples;
                 examples
                     .entry(error.code.to_owned())
-                    .or_insert(RefOr::T(example));
+                    .or_insert(RefOr::T(built));
             }
         }
     }
@@ -75,7 +75,8 @@ fn common() -> impl Iterator<Item = ApiError> {
     parsed.chain(others)
 }
 
-fn value(error: &ApiError) -> Value {
+/// The body of a response with this error.
+pub fn example(error: &ApiError) -> Value {
     let body = ErrorBody {
         error: &error.message,
         code: error.code,
