@@ -46,9 +46,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// begun to arrive before a shutdown, or of a refused head.
 const LAST_READ: Duration = Duration::from_secs(1);
 
-/// The bytes of a response that the system keeps for the network. Without a limit it would keep
-/// megabytes for each client that reads slowly.
-const UNSENT: u32 = 128 * 1024;
+/// The bytes of a response that the system keeps until it can send them. Without a limit it would
+/// keep megabytes for each client that reads slowly. A container pays for this memory too.
+const UNSENT: u32 = 16 * 1024;
 
 /// A stream that has sent nothing for so long was quiet. What it sends then is like another
 /// response.
