@@ -86,7 +86,7 @@ choose_lab_ports() {
 }
 
 # The port of the service at $1, if that of user-service is $2.
-default_port() { if [ "$1" = $GATEWAY ]; then printf '%s' "$(($2 - 1))"; else printf '%s' "$(($2 + $1))"; fi; }
+default_port() { if [ "$1" = "$GATEWAY" ]; then printf '%s' "$(($2 - 1))"; else printf '%s' "$(($2 + $1))"; fi; }
 
 # USER_SERVICE_PORT and so on.
 port_variable() { printf '%s_PORT' "$(tr 'a-z-' 'A-Z_' <<<"${NAMES[$1]}")"; }

@@ -60,9 +60,9 @@ done
 need_curl
 choose_ports
 
-# The services to show, and their number in words.
+# The services to show with their instances, and their number in words.
 SHOWN=''
-for place in $ALL; do
+for place in $(for first in $FIVE $GATEWAY; do instances_of "$first"; done); do
     if [ "$place" != $GATEWAY ] || pid_of $GATEWAY >/dev/null ||
         [ "$(field service "$(curl -s -m 1 "$(base_url $GATEWAY)/health")")" = gateway ]; then
         SHOWN="$SHOWN $place"

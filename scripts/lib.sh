@@ -29,9 +29,9 @@ FIVE='0 1 2 3 4'
 ALL="$FIVE $GATEWAY"
 
 # Further instances of a service have the places after these, and names such as
-# analytics-service.2. FIRST is the place of the first instance, NUMBER is 2 and so on.
-FIRST=(0 1 2 3 4 5)
-NUMBER=(1 1 1 1 1 1)
+# analytics-service.2. FIRST_OF has the place of the first instance, NUMBER_OF is 2 and so on.
+FIRST_OF=(0 1 2 3 4 5)
+NUMBER_OF=(1 1 1 1 1 1)
 MOST_INSTANCES=5
 
 # By place: the process id during the start, the milliseconds until it was ready, and
@@ -59,7 +59,7 @@ OWN_PROGRAM=''
 PRODUCT_NOTE=$RUN_DIR/product-service.framework
 
 # The service of the instance at $1.
-service_of() { printf '%s' "${NAMES[${FIRST[$1]}]}"; }
+service_of() { printf '%s' "${NAMES[${FIRST_OF[$1]}]}"; }
 
 # The program of the service at $1; its package has the same name.
 program_for() {
@@ -76,9 +76,9 @@ is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 # The port of the service at $1. The gateway has the one before those of the five, and each further
 # instance one that is higher by ten.
 port_of() {
-    local offset=${FIRST[$1]}
+    local offset=${FIRST_OF[$1]}
     [ "$offset" != $GATEWAY ] || offset=-1
-    printf '%s' "$((BASE_PORT + offset + 10 * (${NUMBER[$1]} - 1)))"
+    printf '%s' "$((BASE_PORT + offset + 10 * (${NUMBER_OF[$1]} - 1)))"
 }
 base_url() { printf 'http://127.0.0.1:%s' "$(port_of "$1")"; }
 log_of() { printf '%s/%s.log' "${RUN_DIR:?}" "${NAMES[$1]}"; }
@@ -99,7 +99,7 @@ place_of() {
 instances_of() {
     local i
     for i in $ALL; do
-        if [ "$i" = "$1" ] || [ "${FIRST[i]}" = "$1" ]; then printf '%s ' "$i"; fi
+        if [ "$i" = "$1" ] || [ "${FIRST_OF[i]}" = "$1" ]; then printf '%s ' "$i"; fi
     done
 }
 
@@ -107,7 +107,7 @@ instances_of() {
 add_instance() {
     local i=${#NAMES[@]} name=${NAMES[$1]}.$2
     place_of "$name" >/dev/null && return
-    NAMES[i]=$name FRAMEWORKS[i]=${FRAMEWORKS[$1]} FIRST[i]=$1 NUMBER[i]=$2
+    NAMES[i]=$name FRAMEWORKS[i]=${FRAMEWORKS[$1]} FIRST_OF[i]=$1 NUMBER_OF[i]=$2
     LAUNCHED[i]='' READY_MS[i]='' NOTES[i]=''
     ALL="$ALL $i"
 }
@@ -550,14 +550,14 @@ launch() {
         export HOST=127.0.0.1 PORT
         # A service that can have several instances registers, and the gateway finds it there. A
         # second gateway finds it at the first.
-        case ${FIRST[$1]}:${NUMBER[$1]} in
+        case ${FIRST_OF[$1]}:${NUMBER_OF[$1]} in
             ("$GATEWAY":1) ;;
             ("$GATEWAY":* | "$ANALYTICS":*)
                 REGISTRY_URL=$(base_url $GATEWAY)
                 export REGISTRY_URL
                 ;;
         esac
-        [ "${FIRST[$1]}" != $GATEWAY ] || export ANALYTICS_SERVICE_URL=registry
+        [ "${FIRST_OF[$1]}" != $GATEWAY ] || export ANALYTICS_SERVICE_URL=registry
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!
@@ -669,7 +669,7 @@ wait_until_registered() {
         unknown=''
         listing=$(curl -s -m 1 "$(base_url $GATEWAY)/registry")
         for i in "$@"; do
-            [ "${FIRST[i]}" = $ANALYTICS ] || continue
+            [ "${FIRST_OF[i]}" = $ANALYTICS ] || continue
             case $listing in (*"\"127.0.0.1:$(port_of "$i")\""*) ;; (*) unknown=$i ;; esac
         done
         [ -n "$unknown" ] || return 0

@@ -52,7 +52,7 @@ note_instances() {
         (*=[1-"$MOST_INSTANCES"]) ;;
         (*) misused "--instances is \"$1\", expected a service and 1 to $MOST_INSTANCES, such as analytics-service=3" ;;
     esac
-    place=$(place_of "${1%=*}") && [ "${NUMBER[place]}" = 1 ] ||
+    place=$(place_of "${1%=*}") && [ "${NUMBER_OF[place]}" = 1 ] ||
         misused "there is no service called ${1%=*}; there are ${NAMES[*]:0:6}"
     reason=$(why_one_instance "$place")
     if [ -n "$reason" ] && [ "${1##*=}" -gt 1 ]; then
@@ -62,7 +62,7 @@ note_instances() {
     for ((number = 2; number <= ${1##*=}; number++)); do add_instance "$place" "$number"; done
     counted="$counted $place"
     for number in $(instances_of "$place"); do
-        [ "${NUMBER[number]}" -le "${1##*=}" ] || surplus="$surplus $number"
+        [ "${NUMBER_OF[number]}" -le "${1##*=}" ] || surplus="$surplus $number"
     done
 }
 
@@ -86,8 +86,8 @@ while [ $# -gt 0 ]; do
 done
 # All instances of the named services, but for those that are too many.
 named=${wanted:+$wanted $counted} wanted=''
-for place in ${named:-$ALL}; do
-    for place in $(instances_of "$place"); do
+for first in ${named:-$ALL}; do
+    for place in $(instances_of "$first"); do
         case "$wanted $surplus " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
     done
 done
@@ -133,10 +133,11 @@ trap - PIPE
 report() {
     if [ -z "$STARTED" ]; then
         # shellcheck disable=SC2086
-        case "$wanted" in
-            ("$ALL") say 'The shop is already running.' ;;
-            (*) say "Already running: $(names $wanted)." ;;
-        esac
+        if [ -z "$named" ]; then
+            say 'The shop is already running.'
+        else
+            say "Already running: $(names $wanted)."
+        fi
     fi
     say ''
     # shellcheck disable=SC2086

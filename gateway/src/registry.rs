@@ -15,7 +15,7 @@ use chassis::contract::error::ApiError;
 use chassis::serve::config::ServiceConfig;
 use chassis::serve::connection::peer;
 use chassis::upstream::instances::source::MAX_INSTANCES;
-use chassis::upstream::registry::{FORGET_AFTER, Listing, Registered, Token};
+use chassis::upstream::registry::{FORGET_AFTER, Listing, Registered, Token, run_id};
 use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -229,7 +229,10 @@ impl State {
                 began: now,
                 swept: now,
             }),
-            told: watch::Sender::new(Listing::default()),
+            told: watch::Sender::new(Listing {
+                registry: run_id(),
+                ..Listing::default()
+            }),
         }
     }
 
@@ -336,6 +339,7 @@ impl State {
         let mut instances: Vec<_> = instances.collect();
         instances.sort_unstable();
         let listing = Listing {
+            registry: self.told.borrow().registry.clone(),
             complete: now.saturating_duration_since(entries.began) >= FORGET_AFTER,
             instances,
         };
@@ -395,7 +399,7 @@ mod tests {
         let state = State::new(start);
         state.register(users("a"), at(1), start).expect("new");
         state.deregister(users("a"), start);
-        assert_eq!(ports(&state), []);
+        assert_eq!(ports(&state), [0; 0]);
         let late = state.register(users("a"), at(1), start + 50 * SECOND);
         assert_eq!(late.expect_err("it is gone").status(), 410);
         // The first registration of an instance that has stopped at once.
@@ -496,7 +500,7 @@ mod tests {
         }
         assert_eq!(ports(&state), [1]);
         state.sweep(thawed + 6 * SECOND);
-        assert_eq!(ports(&state), [], "if it is still silent");
+        assert_eq!(ports(&state), [0; 0], "if it is still silent");
     }
 
     #[test]

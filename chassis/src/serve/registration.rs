@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::serve::config::ServiceConfig;
 use crate::serve::shutdown::Shutdown;
 use crate::upstream::line::Line;
-use crate::upstream::registry::{PATH, Pause, Registry};
+use crate::upstream::registry::{PATH, Pause, Registry, run_id};
 
 /// How long the registry may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,18 +36,12 @@ pub fn begin(
     }
     let registration = Registration {
         registry: config.registry.clone(),
-        path: format!("{PATH}/{}/{}", config.service, instance_id()),
+        path: format!("{PATH}/{}/{}", config.service, run_id()),
         listen: listener.local_addr()?,
         line: None,
     };
     shutdown.spawn_before(registration.keep(shutdown.clone()));
     Ok(())
-}
-
-/// The process, and a number that no later process with the same id has: an old registration must
-/// not be mistaken for a new one.
-fn instance_id() -> String {
-    format!("{}-{:08x}", std::process::id(), fastrand::u32(..))
 }
 
 /// One instance.

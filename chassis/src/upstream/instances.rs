@@ -23,6 +23,7 @@ mod health;
 pub mod instance;
 pub mod source;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ use crate::env::Parameter;
 use crate::upstream::instances::choice::Balance;
 use crate::upstream::instances::instance::{Change, End, Health, Instance};
 use crate::upstream::instances::source::{MAX_INSTANCES, Resolver, Source};
-use crate::upstream::registry::{Listing, Registry};
+use crate::upstream::registry::Registry;
 use crate::upstream::url::UpstreamUrl;
 use crate::values::time::milliseconds;
 
@@ -406,7 +407,7 @@ impl Following {
                         tracing::info!(upstream, name, "the name is resolved again");
                     }
                     is_resolved = true;
-                    self.update(urls, true);
+                    self.update(urls, |_| true);
                 }
                 Err(error) => {
                     if is_resolved {
@@ -423,19 +424,26 @@ impl Following {
     }
 
     /// Follows what is registered, until the registry is gone. A registry that has just started
-    /// does not know all instances yet, so those that it does not name stay.
+    /// does not know all instances yet: one that it has not named stays.
     async fn registry(mut self, registry: Registry) {
         let mut listings = registry.follow();
+        let (mut run, mut named) = (String::new(), BTreeSet::new());
         loop {
-            let Listing {
-                instances,
-                complete,
-            } = listings.borrow_and_update().clone();
-            let ours = instances
-                .into_iter()
-                .filter(|one| one.service == self.service);
-            let urls = ours.map(|one| UpstreamUrl::of(one.address)).collect();
-            self.update(self.bounded(urls), complete);
+            let listing = listings.borrow_and_update().clone();
+            if listing.registry != run {
+                run = listing.registry;
+                named.clear();
+            }
+            let all = listing.instances.into_iter();
+            let ours = all.filter(|one| one.service == self.service);
+            let urls: Vec<_> = ours.map(|one| UpstreamUrl::of(one.address)).collect();
+            let urls = self.bounded(urls);
+            if listing.complete {
+                // It is about all there are.
+                named.clear();
+            }
+            named.extend(urls.iter().map(|url| url.as_str().to_owned()));
+            self.update(urls, |url| listing.complete || named.contains(url.as_str()));
             // Those that are leaving go when their last request has ended.
             let changed = timeout(self.settings.resolve_every, listings.changed()).await;
             if let Ok(Err(_)) = changed {
@@ -476,9 +484,9 @@ impl Following {
         urls
     }
 
-    /// Makes those at `urls` instances and, if these are `all_there_are`, no others. One that is no
-    /// longer named stays until its requests have ended, as far as there is room.
-    fn update(&mut self, urls: Vec<UpstreamUrl>, all_there_are: bool) {
+    /// Makes those at `urls` instances. Another one stays, unless it `is_gone`; then it stays until
+    /// its requests have ended, as far as there is room.
+    fn update(&mut self, urls: Vec<UpstreamUrl>, is_gone: impl Fn(&UpstreamUrl) -> bool) {
         let All::Named(all) = &*self.all else {
             return;
         };
@@ -486,7 +494,7 @@ impl Following {
         let mut all = all.write();
         for instance in all.iter() {
             let is_named = urls.contains(instance.url());
-            let is_gone = !is_named && (all_there_are || instance.is_leaving());
+            let is_gone = !is_named && (instance.is_leaving() || is_gone(instance.url()));
             if is_gone != instance.is_leaving() {
                 let url = instance.url().as_str();
                 let what = if is_gone { "is gone" } else { "is back" };

@@ -49,6 +49,9 @@ const PORT: u16 = 8000;
 /// Where all registered instances are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listing {
+    /// Changes when the registry starts anew.
+    #[schema(examples("4467-5f0c3d5e"))]
+    pub registry: String,
     /// Whether each instance that runs has had the time to register: false in the first six seconds
     /// of the registry.
     pub complete: bool,
@@ -68,6 +71,12 @@ pub struct Registered {
     /// Where it listens.
     #[schema(value_type = String, examples("127.0.0.1:8005"))]
     pub address: SocketAddr,
+}
+
+/// An id for a run of a program: its process, and a number that no later process with the same id
+/// has.
+pub fn run_id() -> String {
+    format!("{}-{:08x}", std::process::id(), fastrand::u32(..))
 }
 
 /// Where the registry is, and what it wants to see. Cheap to clone; clones ask it once for all.

@@ -107,12 +107,12 @@ async fn a_service_registers_where_it_listens_and_deregisters_before_it_stops() 
     service.signal("TERM");
     assert_eq!(service.exited(TIMEOUT), Some(0));
     let left = registered(gateway.address(), ANALYTICS).await;
-    assert_eq!(left, [], "it was not forgotten, but deregistered");
+    assert!(left.is_empty(), "{left:?} was not deregistered");
     gateway
         .get(SUMMARY)
         .await
         .expect_error(503, "dependency_unavailable");
-    assert_eq!(instances(&gateway, 4).await, Vec::<Value>::new());
+    assert!(instances(&gateway, 4).await.is_empty());
 }
 
 #[tokio::test]
@@ -324,7 +324,7 @@ async fn a_lie_is_refused() {
     got.expect_error(403, "forbidden");
     let got = gateway.send("POST", SENDER, json!({})).await;
     got.expect_error(405, "method_not_allowed");
-    assert_eq!(registered(gateway.address(), ANALYTICS).await, []);
+    assert!(registered(gateway.address(), ANALYTICS).await.is_empty());
 }
 
 #[tokio::test]
@@ -339,7 +339,7 @@ async fn a_late_renewal_does_not_revive_what_was_deregistered() {
     assert_eq!(deleted.status, 204);
     let late = put(&gateway, SENDER, at(address), &[]).await;
     late.expect_error(410, "gone");
-    assert_eq!(registered(gateway.address(), ANALYTICS).await, []);
+    assert!(registered(gateway.address(), ANALYTICS).await.is_empty());
     // Twice is as good as once.
     let deleted = Got::from(gateway.request(Method::DELETE, SENDER)).await;
     assert_eq!(deleted.status, 204);
@@ -358,7 +358,7 @@ async fn a_late_renewal_does_not_revive_what_was_deregistered() {
         }
         assert!(Instant::now() < deadline, "it says nothing");
     }
-    assert_eq!(registered(gateway.address(), ANALYTICS).await, []);
+    assert!(registered(gateway.address(), ANALYTICS).await.is_empty());
     service.signal("TERM");
     assert_eq!(service.exited(TIMEOUT), Some(0));
 }

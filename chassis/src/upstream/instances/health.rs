@@ -66,23 +66,24 @@ pub(super) async fn watch(instance: Arc<Instance>, service: &'static str, settin
         } else {
             settings.ask_every
         };
-        let sooner = async {
-            let closed = async {
-                match &mut line {
-                    Some(line) => line.closed().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = closed => {}
-                () = instance.doubted() => {}
+        let closed = async {
+            match &mut line {
+                // One question ahead of time, or a server that closes each connection would be
+                // asked all the time.
+                Some(line) if !was_hurried => line.closed().await,
+                _ => std::future::pending().await,
             }
+        };
+        let doubted = async {
+            if was_hurried {
+                sleep(settings.ask_again).await;
+            }
+            instance.doubted().await;
         };
         was_hurried = tokio::select! {
             () = sleep(pause) => false,
-            // One question ahead of time. A server that closes each connection, or fails each
-            // request, would be asked all the time.
-            () = sooner, if !was_hurried => true,
+            () = closed => true,
+            () = doubted => true,
         };
     }
 }
