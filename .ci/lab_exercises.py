@@ -21,7 +21,7 @@ except ModuleNotFoundError:
 
 END = "----- end of the block -----"
 VARYING = [
-    (re.compile(r"(127\.0\.0\.1:|\bport )800([1-5])\b"), lambda m: f"{m[1]}{BASE_PORT + int(m[2]) - 1}"),
+    (re.compile(r"(127\.0\.0\.1:|\bport )800([0-5])\b"), lambda m: f"{m[1]}{BASE_PORT + int(m[2]) - 1}"),
     (re.compile(r"\b(?!127\.0\.0\.1)\d+\.\d+\.\d+\.\d+\b"), "address"),
     (re.compile(r"\b\d+ s\b|\b\d+\.\d{6}\b"), "seconds"),
     (re.compile(r"\s+"), " "),

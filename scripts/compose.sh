@@ -3,8 +3,8 @@
 #
 # Shared by lab.sh and demo.sh --compose: the shop in containers. Read after lib.sh.
 
-# The lab has no gateway: `docker compose --profile gateway up` adds it.
-ALL=$FIVE
+# Only the first instances: the lab finds the containers of the others by itself.
+ALL=$ALONE
 
 # Seconds until all services must be healthy.
 HEALTHY_WITHIN=${START_TIMEOUT:-60}
@@ -15,8 +15,8 @@ SLOW_RUNNING=0.2
 
 # By place: the container id, its state (running, paused, exited, ...), its exit status,
 # its health (starting, healthy, unhealthy, -) and its port on the host.
-IDS=('' '' '' '' '') STATES=('' '' '' '' '') EXITS=('' '' '' '' '')
-HEALTHS=('' '' '' '' '') PORTS=('' '' '' '' '')
+IDS=('' '' '' '' '' '') STATES=('' '' '' '' '' '') EXITS=('' '' '' '' '' '')
+HEALTHS=('' '' '' '' '' '') PORTS=('' '' '' '' '' '')
 
 base_url() { printf 'http://127.0.0.1:%s' "${PORTS[$1]}"; }
 
@@ -75,15 +75,18 @@ choose_lab_ports() {
         choose_ports
         for i in $ALL; do
             name=$(port_variable "$i")
-            [ -n "${!name:-}" ] || export "$name=$((BASE_PORT + i))"
+            [ -n "${!name:-}" ] || export "$name=$(default_port "$i" "$BASE_PORT")"
         done
     fi
     for i in $ALL; do
         name=$(port_variable "$i")
         PORTS[i]=$(setting "$name")
-        [ -n "${PORTS[i]}" ] || PORTS[i]=$((8001 + i))
+        [ -n "${PORTS[i]}" ] || PORTS[i]=$(default_port "$i" 8001)
     done
 }
+
+# The port of the service at $1, if that of user-service is $2.
+default_port() { if [ "$1" = "$GATEWAY" ]; then printf '%s' "$(($2 - 1))"; else printf '%s' "$(($2 + $1))"; fi; }
 
 # USER_SERVICE_PORT and so on.
 port_variable() { printf '%s_PORT' "$(tr 'a-z-' 'A-Z_' <<<"${NAMES[$1]}")"; }
@@ -109,12 +112,12 @@ compose() {
 }
 
 # The same with all profiles, to find every container of the lab.
-compose_all() { compose --profile gateway --profile scaled --profile observability --profile shell "$@"; }
+compose_all() { compose --profile scaled --profile observability --profile shell "$@"; }
 
 # Reads the state of the containers into the lists above.
 read_containers() {
     local i ids id service state code health port
-    IDS=('' '' '' '' '') STATES=('' '' '' '' '') EXITS=('' '' '' '' '') HEALTHS=('' '' '' '' '')
+    IDS=('' '' '' '' '' '') STATES=('' '' '' '' '' '') EXITS=('' '' '' '' '' '') HEALTHS=('' '' '' '' '' '')
     ids=$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT") || return 1
     [ -n "$ids" ] || return 0
     while read -r service id state code health port; do
@@ -129,7 +132,7 @@ read_containers() {
     )"
 }
 
-# Whether a container of any of the five services exists.
+# Whether a container of the shop exists.
 lab_exists() {
     read_containers || return 1
     case ${IDS[*]} in (*[![:space:]]*) ;; (*) return 1 ;; esac
@@ -249,7 +252,7 @@ state_of() {
     esac
 }
 
-# Prints a table of the five services.
+# Prints a table of the containers.
 lab_table() {
     local i state ready missing notes='' colour
     read_containers || return 1

@@ -25,7 +25,8 @@ service, and shows the responses as a table.
     scripts/health.sh --watch 10      again every 10 seconds
     scripts/health.sh --curl          with the curl commands for it, to paste
 
-The gateway is shown if it runs: no service needs it.
+The gateway is shown if it runs: no service needs it. So are the further instances that
+scripts/start.sh --instances has started.
 
 The exit status is the number of unhealthy services: those that do not answer or are
 unavailable. A degraded service counts as healthy: it works without an optional
@@ -59,12 +60,17 @@ done
 need_curl
 choose_ports
 
-# The services to show, and their number in words.
-SHOWN=$FIVE COUNT=five
-if pid_of $GATEWAY >/dev/null ||
-    [ "$(field service "$(curl -s -m 1 "$(base_url $GATEWAY)/health")")" = gateway ]; then
-    SHOWN=$ALL COUNT=six
-fi
+# The services to show with their instances, and their number in words.
+SHOWN=''
+for place in $(for first in $FIVE $GATEWAY; do instances_of "$first"; done); do
+    if [ "$place" != $GATEWAY ] || pid_of $GATEWAY >/dev/null ||
+        [ "$(field service "$(curl -s -m 1 "$(base_url $GATEWAY)/health")")" = gateway ]; then
+        SHOWN="$SHOWN $place"
+    fi
+done
+# shellcheck disable=SC2086 # a list of places
+COUNT=$(set -- $SHOWN && printf '%s' $#)
+case $COUNT in (5) COUNT=five ;; (6) COUNT=six ;; esac
 
 # On a terminal, each round overwrites the one before.
 LINE_END=''
@@ -96,8 +102,8 @@ row() {
     } <<<"$(curl -s -m 2 -w "$MEASURED" "$url/health" "$url/health/ready")"
     case $live_status in
         (200)
-            if [ "$(field service "$health")" != "$name" ]; then
-                NOTE="the answer at $url/health is not from $name"
+            if [ "$(field service "$health")" != "$(service_of "$1")" ]; then
+                NOTE="the answer at $url/health is not from $(service_of "$1")"
             else
                 live=yes
                 framework=$(field framework "$health")
@@ -159,7 +165,7 @@ print_all() {
     while IFS= read -r i; do
         [ -n "$i" ] && line "    $i"
     done <<<"$notes"
-    [ "$SHOWN" = "$FIVE" ] && [ "$UNHEALTHY" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
+    [ "$SHOWN" = " $FIVE" ] && [ "$UNHEALTHY" -eq 5 ] && line "    $(by_hand scripts/start.sh) starts the shop."
     [ -n "$show_curl" ] || return 0
     line ''
     line 'The same by hand; the last line of each response is its status and its time in seconds:'

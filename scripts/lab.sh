@@ -19,7 +19,7 @@ fi
 
 usage() {
     cat <<'USAGE'
-Runs the shop in containers: five services on one network, each in its own container.
+Runs the shop in containers: five services and the gateway on one network, each in its own.
 docs/lab.md has exercises for it.
 
     scripts/lab.sh up                       builds and starts it, and waits until it is healthy
@@ -33,7 +33,7 @@ docs/lab.md has exercises for it.
     scripts/lab.sh mend                     repairs all that is broken
     scripts/lab.sh restart <service>        stops it gracefully and starts it, as an update would;
                                             several containers one after the other
-    scripts/lab.sh scale <service> <n>      runs n containers of it, 1 to 5; analytics-service only
+    scripts/lab.sh scale <service>=<n>      runs n containers of it, 1 to 5; analytics-service only
     scripts/lab.sh shell [command]          a temporary container on the network, with curl
     scripts/lab.sh id <service>             the id of its container, for docker inspect
     scripts/lab.sh down                     removes the lab, and nothing else
@@ -41,7 +41,7 @@ docs/lab.md has exercises for it.
 It uses "docker compose", else "docker-compose". .env.example lists the settings.
 
 Environment
-    BASE_PORT    port of user-service; the others follow (8001)
+    BASE_PORT    port of user-service; the others follow, the gateway is before (8001)
     RUN_DIR      the directory for the list of slow services (run)
     START_TIMEOUT    seconds until all containers must be healthy (60)
 USAGE
@@ -90,7 +90,7 @@ up() {
     say ''
     lab_table
     say ''
-    say "All five healthy in $BOLD$((SECONDS - began)) s$PLAIN."
+    say "All six healthy in $BOLD$((SECONDS - began)) s$PLAIN."
     if [ -n "${COMPOSE_PROFILES:-}" ]; then
         say "Prometheus:  http://127.0.0.1:$(port_of PROMETHEUS_PORT 9090)/alerts"
         say "Jaeger:      http://127.0.0.1:$(port_of JAEGER_PORT 16686)"
@@ -184,17 +184,17 @@ mend() {
     fi
     # shellcheck disable=SC2086
     wait_until_healthy $ALL && wait_until_lab_ready || exit 1
-    say 'All five are healthy, and ready.'
+    say 'All six are healthy, and ready.'
 }
 
-# Waits until all five are ready: open circuits have to close first.
+# Waits until all six are ready: open circuits have to close first.
 wait_until_lab_ready() {
     local i ready began=$SECONDS
     while :; do
         ready=$(for i in $ALL; do curl -s -m 3 "$(base_url "$i")/health/ready"; done | grep -o '"status":"ready"')
-        [ "$(grep -c . <<<"$ready")" -eq 5 ] && return 0
+        [ "$(grep -c . <<<"$ready")" -eq 6 ] && return 0
         if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
-            complain "Not all five are ready after $HEALTHY_WITHIN s; scripts/lab.sh status shows which."
+            complain "Not all six are ready after $HEALTHY_WITHIN s; scripts/lab.sh status shows which."
             return 1
         fi
         sleep 0.2
@@ -230,23 +230,21 @@ wait_until_container_healthy() {
 }
 
 scale() {
-    local n=${2:-} of='' id
-    set_place "${1:-}"
-    case $PLACE in
-        ("$USER") of=users ;;
-        ("$PRODUCT") of='products and their stock' ;;
-        ("$ORDER") of=orders ;;
-        ("$NOTIFICATION") of=notifications ;;
-    esac
-    if [ -n "$of" ]; then
-        complain "${NAMES[PLACE]} cannot be scaled: it keeps its $of in memory, so each container would have different ones. Scaling it needs a shared database."
+    local asked=${1:-} of n reason id
+    of=${asked%=*}
+    set_place "$of"
+    reason=$(why_one_instance "$PLACE")
+    [ "$PLACE" != $GATEWAY ] ||
+        reason="${NAMES[PLACE]} has one container in the lab: its clients use one port of this machine, which leads to one."
+    if [ -n "$reason" ]; then
+        complain "$reason"
         exit 1
     fi
-    case $n in
-        ([1-5]) ;;
-        (*) misused "how many containers? scripts/lab.sh scale $1 <1 to 5>, not \"$n\"" ;;
+    case $asked in
+        (*=[1-"$MOST_INSTANCES"]) n=${asked##*=} ;;
+        (*) misused "how many containers? scripts/lab.sh scale $of=<1 to $MOST_INSTANCES>, not \"$asked\"" ;;
     esac
-    shift 2
+    shift
     no_more_arguments "$@"
     need_lab
     if [ "$n" -eq 1 ]; then
@@ -260,12 +258,30 @@ scale() {
         exit 1
     fi
     for id in $(replicas); do wait_until_container_healthy "$id" || exit 1; done
+    wait_until_gateway_knows "$n" || exit 1
     if [ "$n" -eq 1 ]; then
         say 'analytics-service has one container.'
     else
-        say "analytics-service has $n containers. On the network its name resolves to each of them;"
-        say "port ${PORTS[ANALYTICS]} of this machine leads to the first."
+        say "analytics-service has $n containers. On the network its name resolves to each of them,"
+        say "and the gateway knows them; port ${PORTS[ANALYTICS]} of this machine leads to the first."
     fi
+}
+
+# Waits until $1 instances of analytics-service get requests from the gateway, if it runs.
+wait_until_gateway_knows() {
+    local status began=$SECONDS
+    [ "${STATES[GATEWAY]}" = running ] || return 0
+    while :; do
+        status=$(curl -s -m 3 "$(base_url $GATEWAY)/status")
+        # analytics-service is the last one in it.
+        status=${status#*'"name":"analytics-service"'}
+        [ "$(grep -o '"state":"up"' <<<"$status" | wc -l)" -eq "$1" ] && return 0
+        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
+            complain "The gateway does not know $1 instances of analytics-service after $HEALTHY_WITHIN s; $(base_url $GATEWAY)/status shows those that it knows."
+            return 1
+        fi
+        sleep 0.2
+    done
 }
 
 shell() {

@@ -28,6 +28,18 @@ USER=0 PRODUCT=1 ORDER=2 NOTIFICATION=3 ANALYTICS=4 GATEWAY=5
 FIVE='0 1 2 3 4'
 ALL="$FIVE $GATEWAY"
 
+# Further instances of a service have the places after these, and names such as
+# analytics-service.2. FIRST_OF has the place of the first instance, NUMBER_OF is 2 and so on.
+FIRST_OF=(0 1 2 3 4 5)
+NUMBER_OF=(1 1 1 1 1 1)
+MOST_INSTANCES=5
+
+# By place: the process id during the start, the milliseconds until it was ready, and
+# what kept it from being ready.
+LAUNCHED=('' '' '' '' '' '')
+READY_MS=('' '' '' '' '' '')
+NOTES=('' '' '' '' '' '')
+
 # The directory for logs and process ids. A shop with another RUN_DIR and BASE_PORT can
 # run at the same time.
 RUN_DIR=${RUN_DIR:-run}
@@ -46,20 +58,28 @@ CHOICE='axum rocket poem warp actix-web'
 OWN_PROGRAM=''
 PRODUCT_NOTE=$RUN_DIR/product-service.framework
 
+# The service of the instance at $1.
+service_of() { printf '%s' "${NAMES[${FIRST_OF[$1]}]}"; }
+
 # The program of the service at $1; its package has the same name.
 program_for() {
     if [ "$1" = $PRODUCT ] && [ "${FRAMEWORKS[PRODUCT]}" != rocket ]; then
         printf framework-comparison
     else
-        printf '%s' "${NAMES[$1]}"
+        service_of "$1"
     fi
 }
 
 # Whether the service at $1 is a program of the user.
 is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 
-# The port of the service at $1. The gateway has the one before those of the five.
-port_of() { if [ "$1" = $GATEWAY ]; then printf '%s' "$((BASE_PORT - 1))"; else printf '%s' "$((BASE_PORT + $1))"; fi; }
+# The port of the service at $1. The gateway has the one before those of the five, and each further
+# instance one that is higher by ten.
+port_of() {
+    local offset=${FIRST_OF[$1]}
+    [ "$offset" != $GATEWAY ] || offset=-1
+    printf '%s' "$((BASE_PORT + offset + 10 * (${NUMBER_OF[$1]} - 1)))"
+}
 base_url() { printf 'http://127.0.0.1:%s' "$(port_of "$1")"; }
 log_of() { printf '%s/%s.log' "${RUN_DIR:?}" "${NAMES[$1]}"; }
 
@@ -73,6 +93,48 @@ place_of() {
         fi
     done
     return 1
+}
+
+# The places of all instances of the service at $1; of an instance that has a number, only its own.
+instances_of() {
+    local i
+    for i in $ALL; do
+        if [ "$i" = "$1" ] || [ "${FIRST_OF[i]}" = "$1" ]; then printf '%s ' "$i"; fi
+    done
+}
+
+# Adds a place for instance number $2 of the service at $1, unless it has one.
+add_instance() {
+    local i=${#NAMES[@]} name=${NAMES[$1]}.$2
+    place_of "$name" >/dev/null && return
+    NAMES[i]=$name FRAMEWORKS[i]=${FRAMEWORKS[$1]} FIRST_OF[i]=$1 NUMBER_OF[i]=$2
+    LAUNCHED[i]='' READY_MS[i]='' NOTES[i]=''
+    ALL="$ALL $i"
+}
+
+# Adds a place for each further instance that has a file in RUN_DIR which ends with .$1.
+find_instances() {
+    local i number
+    for i in $ANALYTICS $GATEWAY; do
+        for ((number = 2; number <= MOST_INSTANCES; number++)); do
+            [ -e "$RUN_DIR/${NAMES[i]}.$number.$1" ] && add_instance "$i" "$number"
+        done
+    done
+    return 0
+}
+
+# Why the service at $1 has one instance only; nothing if it can have more.
+why_one_instance() {
+    local of
+    case $1 in
+        ("$USER") of=users ;;
+        ("$PRODUCT") of='products and their stock' ;;
+        ("$ORDER") of=orders ;;
+        ("$NOTIFICATION") of=notifications ;;
+        (*) return ;;
+    esac
+    printf '%s has one instance only: it keeps its %s in memory, so each instance would have different ones. Several need a shared database.' \
+        "${NAMES[$1]}" "$of"
 }
 
 # The names of the services at the places given, separated by commas.
@@ -328,7 +390,7 @@ pid_of() {
     [ -r "$file" ] && read -r pid <"$file"
     case $pid in ('' | *[!0-9]*) return 1 ;; esac
     case $(program_of "$pid") in
-        (*/"${NAMES[$1]}" | */framework-comparison | */'framework-comparison serve '* | "${OWN_PROGRAM:-/}")
+        (*/"$(service_of "$1")" | */framework-comparison | */'framework-comparison serve '* | "${OWN_PROGRAM:-/}")
             printf '%s' "$pid" ;;
         (*) return 1 ;;
     esac
@@ -341,8 +403,12 @@ anything_runs() {
     return 1
 }
 
-# A crashed shop leaves its note behind, but a new shop starts with Rocket: use the note
-# only while a service runs, even if it is only the program in the note.
+# A crashed shop leaves files behind, but a new shop starts with one instance of each, and with
+# Rocket. So its further instances are known only while a service runs, and the note is used only
+# then, even if it is only the program in the note.
+ALONE=$ALL
+find_instances pid
+anything_runs || ALL=$ALONE
 if [ -r "$PRODUCT_NOTE" ]; then
     { read -r noted; read -r OWN_PROGRAM; } <"$PRODUCT_NOTE"
     if anything_runs; then
@@ -413,7 +479,7 @@ profile_dir() {
 }
 
 # What every start builds: the services, the gateway, and product-service on the other frameworks.
-PROGRAMS=("${NAMES[@]}" framework-comparison)
+PROGRAMS=("${NAMES[@]:0:6}" framework-comparison)
 
 # Builds the programs with the names given, and sets BIN_DIR. Every script builds with this
 # function. cargo unifies the features of the packages that it selects, so with another
@@ -464,11 +530,6 @@ build_services() {
 
 # ------------------------------------------------------------------ starting
 
-# By place: the process id during the start, the milliseconds until it was ready, and
-# what kept it from being ready.
-LAUNCHED=('' '' '' '' '' '')
-READY_MS=('' '' '' '' '' '')
-NOTES=('' '' '' '' '' '')
 # Places: started by the last start_shop; started by something else; not running.
 STARTED='' FOREIGN='' MISSING=''
 
@@ -484,9 +545,19 @@ launch() {
     (
         trap '' HUP
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
-        unset SERVICE_NAME
+        unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN
         PORT=$(port_of "$1")
         export HOST=127.0.0.1 PORT
+        # A service that can have several instances registers, and the gateway finds it there. A
+        # second gateway finds it at the first.
+        case ${FIRST_OF[$1]}:${NUMBER_OF[$1]} in
+            ("$GATEWAY":1) ;;
+            ("$GATEWAY":* | "$ANALYTICS":*)
+                REGISTRY_URL=$(base_url $GATEWAY)
+                export REGISTRY_URL
+                ;;
+        esac
+        [ "${FIRST_OF[$1]}" != $GATEWAY ] || export ANALYTICS_SERVICE_URL=registry
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!
@@ -589,6 +660,28 @@ wait_until_ready() {
     done
 }
 
+# Waits until the gateway knows the launched instances of analytics-service at the places given, if
+# a gateway runs here.
+wait_until_registered() {
+    local i listing unknown began=$SECONDS
+    pid_of $GATEWAY >/dev/null || return 0
+    while :; do
+        unknown=''
+        listing=$(curl -s -m 1 "$(base_url $GATEWAY)/registry")
+        for i in "$@"; do
+            [ "${FIRST_OF[i]}" = $ANALYTICS ] || continue
+            case $listing in (*"\"127.0.0.1:$(port_of "$i")\""*) ;; (*) unknown=$i ;; esac
+        done
+        [ -n "$unknown" ] || return 0
+        if [ $((SECONDS - began)) -gt "$READY_WITHIN" ]; then
+            complain "${RED}${NAMES[unknown]} is not registered at the gateway after $READY_WITHIN s.$PLAIN The end of $(log_of "$unknown"):"
+            tail -n 5 "$(log_of "$unknown")" | sed 's/^/    /' >&2
+            return 1
+        fi
+        steadily sleep 0.05
+    done
+}
+
 # Sets FOREIGN to the places of services that something else started, and MISSING to
 # those that do not run; fails if another program uses a port.
 sort_out() {
@@ -599,7 +692,7 @@ sort_out() {
         pid_of "$i" >/dev/null && continue
         if ! port_in_use "$port"; then
             MISSING="$MISSING$i "
-        elif [ "$(field service "$(curl -s -m 1 "$(base_url "$i")/health")")" = "${NAMES[i]}" ]; then
+        elif [ "$(field service "$(curl -s -m 1 "$(base_url "$i")/health")")" = "$(service_of "$i")" ]; then
             FOREIGN="$FOREIGN$i "
         else
             complain "Port $port is in use by another program$(listener_on "$port"), and ${NAMES[i]} needs it."
@@ -629,7 +722,7 @@ start_shop() {
     # A new shop starts new logs; a service that returns to a running shop appends.
     if ! anything_runs; then
         for i in $ALL; do rm -f "$(log_of "$i")" "${RUN_DIR:?}/${NAMES[i]}.pid"; done
-        rm -f "${PRODUCT_NOTE:?}"
+        rm -f "${PRODUCT_NOTE:?}" "${RUN_DIR:?}"/*-service.[2-5].* "${RUN_DIR:?}"/gateway.[2-5].*
     fi
     say "$BASE_PORT" >"$RUN_DIR/base-port"
     RUNNING_BASE_PORT=$BASE_PORT
@@ -638,7 +731,7 @@ start_shop() {
     # shellcheck disable=SC2086 # a list of places
     {
         timed launch_all $STARTED
-        if ! wait_until_ready $STARTED; then
+        if ! wait_until_ready $STARTED || ! wait_until_registered $STARTED; then
             stop_started
             return 1
         fi

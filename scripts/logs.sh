@@ -21,7 +21,7 @@ Shows the logs of the running shop: one short line for each, in the colour of it
 service.
 
     scripts/logs.sh                       the last lines, then new ones until Ctrl-C
-    scripts/logs.sh order-service         only the named services
+    scripts/logs.sh order-service         only the named services, with all their instances
     scripts/logs.sh --once                the last lines only
     scripts/logs.sh --request b56c62e0    all lines of one request, in order; the
                                           beginning of its id is enough
@@ -34,6 +34,9 @@ Environment
     NO_COLOR    without colour, as in a pipe
 USAGE
 }
+
+# Also of those that have stopped.
+find_instances log
 
 id='' once='' wanted=''
 while [ $# -gt 0 ]; do
@@ -51,7 +54,7 @@ while [ $# -gt 0 ]; do
         (*)
             place=$(place_of "$1") ||
                 misused "there is no service called $1; there are ${NAMES[*]}"
-            wanted="$wanted $place"
+            wanted="$wanted $(instances_of "$place")"
             ;;
     esac
     shift

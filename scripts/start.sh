@@ -22,9 +22,16 @@ Builds the shop, starts it in the background and waits until it is ready.
     scripts/start.sh                  all five services, and the gateway in front
     scripts/start.sh order-service    only the named services
     scripts/start.sh --release        optimised; the build takes longer
+    scripts/start.sh --instances analytics-service=3
+                                      three instances of it, between which the gateway
+                                      chooses; =1 stops the other two again
 
 Options
     --release    build with cargo's release profile
+    --instances <service>=<n>
+                 1 to 5 instances of analytics-service or the gateway; the others keep
+                 their records in memory. Instance 2 has a port that is higher by ten, and
+                 so on. Each gateway has its own cache and its own count of requests
     --help       this text
 
 Environment
@@ -38,12 +45,37 @@ scripts/stop.sh stops the services again.
 USAGE
 }
 
-wanted=''
+# Notes how many instances of a service are wanted, from "analytics-service=3".
+note_instances() {
+    local place number reason
+    case $1 in
+        (*=[1-"$MOST_INSTANCES"]) ;;
+        (*) misused "--instances is \"$1\", expected a service and 1 to $MOST_INSTANCES, such as analytics-service=3" ;;
+    esac
+    place=$(place_of "${1%=*}") && [ "${NUMBER_OF[place]}" = 1 ] ||
+        misused "there is no service called ${1%=*}; there are ${NAMES[*]:0:6}"
+    reason=$(why_one_instance "$place")
+    if [ -n "$reason" ] && [ "${1##*=}" -gt 1 ]; then
+        complain "$reason"
+        exit 1
+    fi
+    for ((number = 2; number <= ${1##*=}; number++)); do add_instance "$place" "$number"; done
+    counted="$counted $place"
+    for number in $(instances_of "$place"); do
+        [ "${NUMBER_OF[number]}" -le "${1##*=}" ] || surplus="$surplus $number"
+    done
+}
+
+wanted='' counted='' surplus=''
 while [ $# -gt 0 ]; do
     case $1 in
         (--release) PROFILE=release ;;
+        (--instances)
+            note_instances "${2:-}"
+            shift
+            ;;
         (-h | --help) usage && exit 0 ;;
-        (-*) misused "unknown option $1; there are --release and --help" ;;
+        (-*) misused "unknown option $1; there are --release, --instances and --help" ;;
         (*)
             place=$(place_of "$1") ||
                 misused "there is no service called $1; there are ${NAMES[*]}"
@@ -52,10 +84,21 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-wanted=${wanted:-$ALL}
+# All instances of the named services, but for those that are too many.
+named=${wanted:+$wanted $counted} wanted=''
+for first in ${named:-$ALL}; do
+    for place in $(instances_of "$first"); do
+        case "$wanted $surplus " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
+    done
+done
+wanted=${wanted# }
 
 need_curl
 choose_ports
+for place in $wanted; do
+    [ "$(port_of "$place")" -le 65535 ] ||
+        misused "BASE_PORT is \"$BASE_PORT\", which leaves no port for ${NAMES[place]}; choose one below 65000"
+done
 
 # Ctrl-C leaves no process behind.
 interrupted() {
@@ -79,7 +122,10 @@ trap 'interrupted 129' HUP
 trap 'interrupted 141' PIPE
 
 # shellcheck disable=SC2086 # a list of places
-start_shop $wanted || exit 1
+{
+    [ -n "$surplus" ] && stop_services $surplus
+    start_shop $wanted || exit 1
+}
 # From here on, a closed pipe (| head) stops only the table.
 trap - PIPE
 
@@ -87,10 +133,11 @@ trap - PIPE
 report() {
     if [ -z "$STARTED" ]; then
         # shellcheck disable=SC2086
-        case " $wanted" in
-            (" $ALL") say 'The shop is already running.' ;;
-            (*) say "Already running: $(names $wanted)." ;;
-        esac
+        if [ -z "$named" ]; then
+            say 'The shop is already running.'
+        else
+            say "Already running: $(names $wanted)."
+        fi
     fi
     say ''
     # shellcheck disable=SC2086

@@ -20,7 +20,8 @@ usage() {
 Stops the services that scripts/start.sh or scripts/demo.sh started, and no others.
 
     scripts/stop.sh                  all of them
-    scripts/stop.sh order-service    only the named services
+    scripts/stop.sh order-service    only the named services, with all their instances
+    scripts/stop.sh analytics-service.2    only this instance
 
 A service finishes its requests in flight first. After 12 s the script kills it and
 says so.
@@ -38,7 +39,9 @@ while [ $# -gt 0 ]; do
         (*)
             place=$(place_of "$1") ||
                 misused "there is no service called $1; there are ${NAMES[*]}"
-            case " $wanted " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
+            for place in $(instances_of "$place"); do
+                case " $wanted " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
+            done
             ;;
     esac
     shift

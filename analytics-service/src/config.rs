@@ -29,16 +29,17 @@ pub struct Config {
 impl Config {
     /// Reads the environment.
     pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
+        let service = ServiceConfig::read(&mut env, "analytics-service", 8005);
         let config = Self {
-            service: ServiceConfig::read(&mut env, "analytics-service", 8005),
-            user_service: env.get("USER_SERVICE_URL", Source::local(8001)),
-            product_service: env.get("PRODUCT_SERVICE_URL", Source::local(8002)),
-            order_service: env.get("ORDER_SERVICE_URL", Source::local(8003)),
-            notification_service: env.get("NOTIFICATION_SERVICE_URL", Source::local(8004)),
+            user_service: service.source(&mut env, "USER_SERVICE_URL", 8001),
+            product_service: service.source(&mut env, "PRODUCT_SERVICE_URL", 8002),
+            order_service: service.source(&mut env, "ORDER_SERVICE_URL", 8003),
+            notification_service: service.source(&mut env, "NOTIFICATION_SERVICE_URL", 8004),
             resilience: Resilience::read(&mut env),
             poll_interval: Duration::from_millis(
                 env.number("POLL_INTERVAL_MS", 5000, 500..=60_000).into(),
             ),
+            service,
         };
         env.finish(config)
     }

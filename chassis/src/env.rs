@@ -99,6 +99,25 @@ impl<'a> Env<'a> {
         self.read(name, expected, parse)
     }
 
+    /// The same for a value that must not be shown.
+    pub fn secret<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.describe(name, "", expected);
+        let value = self.look_up(name)?;
+        let parsed = parse(&value);
+        if parsed.is_none() {
+            let length = value.chars().count();
+            self.problems.push(format!(
+                "{name} has {length} characters, expected {expected}"
+            ));
+        }
+        parsed
+    }
+
     fn read<T>(
         &mut self,
         name: &str,

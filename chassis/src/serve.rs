@@ -13,6 +13,7 @@ mod head;
 mod healthcheck;
 mod limit;
 mod pace;
+pub mod registration;
 pub mod requests;
 pub mod run;
 pub mod server;

@@ -142,6 +142,21 @@ impl Stub {
         Self::replying(move |_| (status, body.clone())).await
     }
 
+    /// The same at this address.
+    pub async fn answering_at(address: SocketAddr, status: &'static str, body: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free address");
+        let body = body.to_owned();
+        Self::on(listener, move |mut stream| {
+            let answer = raw::json(status, "", &body);
+            async move {
+                if Request::read(&mut stream).await.is_some() {
+                    let _ = stream.write_all(&answer).await;
+                    let _ = stream.shutdown().await;
+                }
+            }
+        })
+    }
+
     /// A stub that answers with the status line and the JSON that `reply` returns for the text
     /// of a request, body included.
     pub async fn replying(
@@ -189,6 +204,13 @@ impl Stub {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(listener, handle)
+    }
+
+    fn on<F>(listener: TcpListener, handle: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().expect("a bound address");
         let accepting = tokio::spawn(async move {
             // Dropped with the stub, the set cancels its tasks.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chassis::env::Env;
 use chassis::serve::shutdown::Shutdown;
-use chassis::serve::{run, server};
+use chassis::serve::{registration, run, server};
 use chassis::telemetry;
 use framework_comparison::framework::ALL;
 use framework_comparison::report::Format;
@@ -122,6 +122,7 @@ fn serve(framework: Framework) -> ExitCode {
         let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
+        registration::begin(&config.service, &listener, &shutdown)?;
         framework.serve(listener, &config, shutdown).await
     })
 }

@@ -6,15 +6,20 @@ use chassis::contract::accept::Accept;
 use chassis::contract::api::{About, Api};
 use chassis::contract::error::ApiError;
 use chassis::contract::reply::Reply;
+use chassis::upstream::registry::{Listing, Registered};
 use chassis::values::id::Id;
 use utoipa::OpenApi;
 
 use crate::App;
 use crate::dashboard::Dashboard;
+use crate::registry::{InstanceId, RegistrationBody};
 use crate::status::{Overview, Status};
 
 #[derive(OpenApi)]
-#[openapi(paths(index, status, dashboard), components(schemas(Id)))]
+#[openapi(
+    paths(index, status, dashboard, registry, register, deregister),
+    components(schemas(Id))
+)]
 struct Document;
 
 /// The API, for an implementation on `framework`.
@@ -28,10 +33,19 @@ pub fn on(framework: &'static str) -> Api {
     let unavailable = ApiError::dependency_unavailable("user-service", "down");
     let unknown = ApiError::no_such("user", 7);
     let limited = ApiError::rate_limited(200, Duration::from_secs(1));
+    let changes = ["register", "deregister"].as_slice();
+    let no_token = ApiError::unauthenticated("No token was sent");
+    let from_a_page = ApiError::forbidden("A page in a browser must not register an instance");
     let errors = [
         (["dashboard"].as_slice(), unavailable),
         (["dashboard"].as_slice(), unknown),
         (["dashboard"].as_slice(), limited),
+        (changes, no_token),
+        (changes, from_a_page),
+        (
+            ["register"].as_slice(),
+            ApiError::gone("The instance 1-5f0c3d5e was deregistered"),
+        ),
     ];
     Api::with_errors(about, Document::openapi(), &errors)
 }
@@ -79,4 +93,56 @@ pub fn status(app: &App) -> Reply {
 pub async fn dashboard(app: &App, id: &str) -> Result<Reply, ApiError> {
     let id = Id::in_path("user", id)?;
     Ok(Reply::json(200, &app.dashboards.of(id).await?))
+}
+
+/// The registered instances
+///
+/// In the first six seconds of the gateway the list is not `complete`: an instance may not have
+/// registered yet.
+#[utoipa::path(get, path = "/registry", tag = "registry",
+    responses((status = 200, description = "All instances, by service and id", body = Listing)))]
+pub fn registry(app: &App) -> Reply {
+    Reply::json(200, &app.registry.listing())
+}
+
+/// Register an instance, or renew it
+///
+/// An instance is forgotten after six seconds without a renewal.
+#[utoipa::path(put, path = "/registry/{service}/{instance}", tag = "registry",
+    params(
+        ("service" = String, Path, description = "The service"),
+        ("instance" = String, Path, description = "An id that no other instance has had, 1 to 64 letters, digits, dots, dashes or underscores"),
+    ),
+    request_body = RegistrationBody,
+    responses(
+        (status = 200, description = "The instance was registered, and is renewed", body = Registered),
+        (status = 201, description = "The instance is registered", body = Registered),
+        (status = 401, description = "`unauthenticated`: the bearer token is not `REGISTRY_TOKEN`"),
+        (status = 403, description = "`forbidden`: nobody may register here, or not from a page in a browser"),
+        (status = 410, description = "`gone`: the instance was deregistered"),
+    ))]
+pub fn register(app: &App, id: InstanceId, body: RegistrationBody) -> Result<Reply, ApiError> {
+    let path = id.path();
+    let (registered, is_new) = app.registry.register(id, body)?;
+    Ok(if is_new {
+        Reply::created(path, &registered)
+    } else {
+        Reply::json(200, &registered)
+    })
+}
+
+/// Deregister an instance, known or not
+#[utoipa::path(delete, path = "/registry/{service}/{instance}", tag = "registry",
+    params(
+        ("service" = String, Path, description = "The service"),
+        ("instance" = String, Path, description = "The id of the instance"),
+    ),
+    responses(
+        (status = 204, description = "The instance is not registered, and its id cannot be for a minute"),
+        (status = 401, description = "`unauthenticated`: the bearer token is not `REGISTRY_TOKEN`"),
+        (status = 403, description = "`forbidden`: nobody may register here, or not from a page in a browser"),
+    ))]
+pub fn deregister(app: &App, id: InstanceId) -> Reply {
+    app.registry.deregister(id);
+    Reply::no_content()
 }

@@ -35,11 +35,11 @@ pub struct Config {
 impl Config {
     /// Reads the environment.
     pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
+        let service = ServiceConfig::read(&mut env, "gateway", 8000);
         let config = Self {
-            service: ServiceConfig::read(&mut env, "gateway", 8000),
             services: DESTINATIONS
                 .each_ref()
-                .map(|to| env.get(to.variable, Source::local(to.port))),
+                .map(|to| service.source(&mut env, to.variable, to.port)),
             timeout: env.milliseconds("GATEWAY_TIMEOUT_MS", Duration::from_secs(5)),
             trusted_proxies: env.get("TRUSTED_PROXIES", TrustedProxies::default()),
             cache_ttl: Duration::from_millis(
@@ -48,6 +48,7 @@ impl Config {
             cache_max_bytes: env.number("CACHE_MAX_BYTES", 16 << 20, 64 << 10..=1 << 30) as usize,
             rate_limit: env.get("RATE_LIMIT", RateLimit::default()),
             resilience: Resilience::read(&mut env),
+            service,
         };
         env.finish(config)
     }

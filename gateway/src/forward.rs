@@ -6,7 +6,7 @@
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chassis::contract::error::ApiError;
 use chassis::serve::service::Service as Serving;
@@ -157,13 +157,15 @@ impl Forward {
         loop {
             let other = to.instances.choose(except.as_deref());
             let Some(mut picked) = other.or_else(|| to.instances.choose(None)) else {
-                let cause = "all of its instances are shutting down";
+                let cause = to.instances.none_left();
                 return Err(ApiError::dependency_unavailable(service, cause));
             };
             let pool = to.pools.of(picked.instance());
             let is_first = !was_unsent && !was_reset;
             let copy = copy(&request).filter(|_| !was_reset);
-            let began = Instant::now();
+            if let Some(sent) = request.body().sent() {
+                picked.waits_for(sent);
+            }
             let attempt = tokio::select! {
                 biased;
                 ended = &mut late => {
@@ -175,7 +177,7 @@ impl Forward {
             };
             let failure = match attempt {
                 Ok((response, connection)) => {
-                    picked.answered(response.status().as_u16(), began.elapsed());
+                    picked.answered(response.status().as_u16());
                     return Ok((response, connection, picked));
                 }
                 Err(failure) => failure,

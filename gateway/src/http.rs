@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use chassis::contract::accept::Accept;
 use chassis::contract::api::Api;
+use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
 use chassis::contract::reply::Reply;
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
@@ -13,6 +14,7 @@ use chassis::serve::run::RunError;
 use chassis::serve::server;
 use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, HeaderName, HeaderValue};
 use hyper::{Method, Request};
@@ -22,6 +24,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::call::{Body, Call, Response, respond};
 use crate::compression::Compression;
+use crate::registry::InstanceId;
 use crate::routes::{self, destination};
 use crate::security::Security;
 use crate::{App, api};
@@ -94,16 +97,40 @@ async fn answer(app: App, request: Request<Incoming>) -> Result<Response, Infall
         let answered = app.forwarding.oneshot(Call { to, request }).await;
         return Ok(answered.unwrap_or_else(|error: ApiError| respond(error.reply())));
     }
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    Ok(respond(if is_read {
-        // Boxed, so that a request that is forwarded has no room for it.
-        Box::pin(own(&app, &route.template, &request)).await
-    } else {
-        unrouted(&app, &request)
+    // Boxed, so that a request that is forwarded has no room for it.
+    Ok(respond(match *request.method() {
+        Method::GET | Method::HEAD => Box::pin(own(&app, &route.template, &request)).await,
+        Method::PUT | Method::DELETE if route.template == INSTANCE => {
+            let changed = Box::pin(change_registry(&app, request)).await;
+            changed.unwrap_or_else(ApiError::reply)
+        }
+        _ => unrouted(&app, &request),
     }))
 }
 
-/// The reply of a route of the gateway itself. All of them are read with GET.
+/// The one route that changes something in the gateway.
+const INSTANCE: &str = "/registry/{service}/{instance}";
+
+/// The reply to a request that registers or deregisters an instance.
+async fn change_registry(app: &App, request: Request<Incoming>) -> Result<Reply, ApiError> {
+    app.registry.admit(request.headers())?;
+    let mut segments = request.uri().path().split('/').skip(2);
+    let [service, instance] = [segments.next(), segments.next()].map(Option::unwrap_or_default);
+    let id = InstanceId::in_path(service, instance)?;
+    if request.method() == Method::DELETE {
+        return Ok(api::deregister(app, id));
+    }
+    body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
+    let reading = Limited::new(request.into_body(), MAX_BODY).collect();
+    let read = app.service.receive(reading).await?;
+    let read = read.map_err(|error| match error.downcast_ref() {
+        Some(LengthLimitError { .. }) => ApiError::payload_too_large(MAX_BODY),
+        None => body::unreadable(error),
+    })?;
+    api::register(app, id, body::parse(&read.to_bytes())?)
+}
+
+/// The reply of a route of the gateway itself that is read with GET.
 async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
     let service = &app.service;
     let accept = || {
@@ -119,6 +146,7 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
     let replied = match template {
         "/" => Ok(api::index(app, &accept())),
         "/status" => Ok(api::status(app)),
+        "/registry" => Ok(api::registry(app)),
         "/health" => Ok(service.health()),
         "/health/ready" => Ok(service.ready().await),
         "/metrics" => Ok(service.metrics_text(&accept())),

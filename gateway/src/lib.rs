@@ -24,6 +24,7 @@ pub mod forward;
 pub mod api;
 pub mod dashboard;
 pub mod document;
+pub mod registry;
 pub mod status;
 // What a layer passes on to the next one.
 pub mod call;
@@ -45,6 +46,7 @@ use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::instances::{Instances, Settings};
+use chassis::upstream::registry::Registry as Known;
 use tower::ServiceBuilder;
 
 use cache::store::Store;
@@ -56,6 +58,7 @@ use forward::Forward;
 use headers::{Headers, Rewritten};
 use paths::{Checked, Paths};
 use rate_limit::Limiter;
+use registry::Registry;
 use routes::DESTINATIONS;
 
 /// The state that all requests share. Cheap to clone.
@@ -68,6 +71,7 @@ pub struct App {
     document: Arc<MergedDocument>,
     cache: Option<Arc<Store>>,
     limiter: Limiter,
+    registry: Arc<Registry>,
     forwarding: Forwarding,
 }
 
@@ -87,10 +91,17 @@ impl App {
             ask_only_one: true,
             ..Settings::default()
         };
+        let registry = Arc::new(Registry::new(&config.service));
+        // The gateway is the registry, unless the environment names another one.
+        let registered = match config.service.registry.url() {
+            Some(_) => config.service.registry.clone(),
+            None => Known::own(registry.follow()),
+        };
         // What is forwarded and the gateway's own calls go to the same instances.
         let instances: [_; DESTINATIONS.len()] = array::from_fn(|place| {
-            let (to, source) = (&DESTINATIONS[place], &config.services[place]);
-            Arc::new(Instances::new(to.service, source, settings))
+            let source = config.services[place].clone().registered_at(&registered);
+            let service = DESTINATIONS[place].service;
+            Arc::new(Instances::new(service, &source, settings))
         });
         let http = Connections::new();
         let upstreams = instances
@@ -119,6 +130,7 @@ impl App {
             document: Arc::new(document),
             cache,
             limiter: Limiter::new(config.rate_limit, config.trusted_proxies.clone()),
+            registry,
             forwarding,
         })
     }

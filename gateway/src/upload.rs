@@ -4,10 +4,12 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
+use chassis::upstream::instances::Sent;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
@@ -20,6 +22,7 @@ pub struct Upload {
     rest: usize,
     /// Who waits for its end.
     ended: Option<oneshot::Sender<Result<(), ApiError>>>,
+    sent: Option<Sent>,
 }
 
 /// Why a body is not sent to its end. The client gets the [`ApiError`] that was reported.
@@ -45,7 +48,13 @@ impl Upload {
             body: None,
             rest: 0,
             ended: None,
+            sent: None,
         }
+    }
+
+    /// When it was sent to its end; `None` if there is no body.
+    pub fn sent(&self) -> Option<Sent> {
+        self.sent.clone()
     }
 
     /// Takes the body of a request, if there is one, and tells when it has ended. A body that
@@ -65,12 +74,16 @@ impl Upload {
             body: Some(body),
             rest: MAX_BODY,
             ended: Some(ended),
+            sent: Some(Sent::default()),
         };
         Ok((Request::from_parts(head, body), Some(ending)))
     }
 
     fn end(&mut self, how: Result<(), ApiError>) {
         if let Some(ended) = self.ended.take() {
+            if let (Ok(()), Some(sent)) = (&how, &self.sent) {
+                sent.get_or_init(Instant::now);
+            }
             // Nobody waits if the response has already come.
             let _ = ended.send(how);
         }

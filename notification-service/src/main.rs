@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use chassis::serve::shutdown::Shutdown;
-use chassis::serve::{run, server};
+use chassis::serve::{registration, run, server};
 use chassis::telemetry;
 use notification_service::{App, Config, http};
 
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         let _log = telemetry::init(&config.service.telemetry)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = server::bind(config.service.listen).await?;
+        registration::begin(&config.service, &listener, &shutdown)?;
         let app = App::new(&config, &http::API, shutdown)?;
         http::serve(listener, app).await
     })

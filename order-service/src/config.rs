@@ -27,15 +27,16 @@ pub struct Config {
 impl Config {
     /// Reads the environment.
     pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
+        let service = ServiceConfig::read(&mut env, "order-service", 8003);
         let resilience = Resilience::read(&mut env);
         let (notify, deadline) = (Duration::from_millis(300), resilience.deadline);
         let config = Self {
-            service: ServiceConfig::read(&mut env, "order-service", 8003),
-            user_service: env.get("USER_SERVICE_URL", Source::local(8001)),
-            product_service: env.get("PRODUCT_SERVICE_URL", Source::local(8002)),
-            notification_service: env.get("NOTIFICATION_SERVICE_URL", Source::local(8004)),
+            user_service: service.source(&mut env, "USER_SERVICE_URL", 8001),
+            product_service: service.source(&mut env, "PRODUCT_SERVICE_URL", 8002),
+            notification_service: service.source(&mut env, "NOTIFICATION_SERVICE_URL", 8004),
             resilience,
             notify_timeout: Resilience::timeout(&mut env, "NOTIFY_TIMEOUT_MS", notify, deadline),
+            service,
         };
         env.finish(config)
     }

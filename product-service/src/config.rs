@@ -19,10 +19,11 @@ pub struct Config {
 impl Config {
     /// Reads the environment.
     pub fn read(mut env: Env<'_>) -> Result<Self, ConfigError> {
+        let service = ServiceConfig::read(&mut env, "product-service", 8002);
         let config = Self {
-            service: ServiceConfig::read(&mut env, "product-service", 8002),
-            user_service: env.get("USER_SERVICE_URL", Source::local(8001)),
+            user_service: service.source(&mut env, "USER_SERVICE_URL", 8001),
             resilience: Resilience::read(&mut env),
+            service,
         };
         env.finish(config)
     }

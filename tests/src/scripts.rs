@@ -141,6 +141,13 @@ impl Shop {
         (Ipv4Addr::LOCALHOST, port).into()
     }
 
+    /// Where instance number `number` of the service listens, if it runs: 2 and so on.
+    pub fn further_address(&self, service: &str, number: u16) -> SocketAddr {
+        let mut address = self.address(service);
+        address.set_port(address.port() + 10 * (number - 1));
+        address
+    }
+
     /// Where the scripts keep logs and process ids.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir

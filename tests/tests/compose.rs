@@ -74,7 +74,10 @@ fn a_service_has_the_urls_of_its_upstreams_and_starts_after_them() {
             Some((name.to_owned(), url))
         });
         let expected = callees.iter().map(|callee| {
-            let url = format!("http://{callee}:{}", port(callee));
+            // The one that can have several containers.
+            let is_scaled = service == "gateway" && *callee == "analytics-service";
+            let dns = if is_scaled { "dns+" } else { "" };
+            let url = format!("{dns}http://{callee}:{}", port(callee));
             (format!("{}_URL", in_capitals(callee)), Some(url))
         });
         assert_eq!(

@@ -99,6 +99,116 @@ async fn a_swap_outlives_product_service_and_not_the_shop() {
     assert_eq!(framework(&shop, &all).await, "warp", "one of them ran");
 }
 
+/// Which instances of analytics-service get requests from the gateway of the shop.
+async fn known(shop: &Shop) -> Vec<String> {
+    let status = raw::get(shop.address("gateway"), "/status").await;
+    let status = status.expect("an answer").expect(200);
+    let instances = status["services"][4]["instances"].as_array();
+    let up = instances.expect("a list").iter();
+    let up = up.filter(|one| one["state"] == "up");
+    let mut urls: Vec<_> = up
+        .map(|one| one["url"].as_str().expect("a URL").to_owned())
+        .collect();
+    urls.sort();
+    urls
+}
+
+#[tokio::test]
+async fn a_service_without_records_can_have_several_instances() {
+    const ANALYTICS: &str = "analytics-service";
+    let shop = Shop::new().expect("five ports");
+    let urls = |numbers: std::ops::RangeInclusive<u16>| {
+        let urls = numbers.map(|number| shop.further_address(ANALYTICS, number));
+        let mut urls: Vec<_> = urls.map(|address| format!("http://{address}")).collect();
+        urls.sort();
+        urls
+    };
+    let started = run(&shop, "start.sh", &["--instances", "analytics-service=3"]).await;
+    for row in [
+        "analytics-service.2 ",
+        "analytics-service.3 ",
+        "8 services ready",
+    ] {
+        assert!(started.said.contains(row), "{}", started.said);
+    }
+    assert_eq!(known(&shop).await, urls(1..=3));
+    let health = run(&shop, "health.sh", &[]).await;
+    assert!(
+        health.said.contains("All 8 are healthy."),
+        "{}",
+        health.said
+    );
+    let logs = run(&shop, "logs.sh", &["--once", ANALYTICS]).await;
+    assert_eq!(
+        logs.said.matches("INFO registered").count(),
+        3,
+        "{}",
+        logs.said
+    );
+
+    // One of them alone, which a start brings back.
+    let second = shop.further_address(ANALYTICS, 2);
+    run(&shop, "stop.sh", &["analytics-service.2"]).await;
+    assert!(refuses(second, TIMEOUT).await);
+    assert_eq!(
+        known(&shop).await,
+        [&urls(1..=1)[..], &urls(3..=3)].concat()
+    );
+    run(&shop, "start.sh", &["--instances", "analytics-service=2"]).await;
+    assert_eq!(known(&shop).await, urls(1..=2), "the third one is stopped");
+    let gateways = run(&shop, "start.sh", &["--instances", "gateway=2"]).await;
+    assert!(gateways.said.contains("gateway.2 "), "{}", gateways.said);
+    let other = shop.further_address("gateway", 2);
+    let deadline = std::time::Instant::now() + TIMEOUT;
+    while raw::get(other, "/api/analytics/summary")
+        .await
+        .expect("an answer")
+        .status
+        != 200
+    {
+        assert!(std::time::Instant::now() < deadline, "it finds no instance");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    for (words, status, part) in [
+        ("user-service=2", false, "it keeps its users in memory"),
+        ("order-service=3", false, "Several need a shared database"),
+        ("user-service=1", true, "Already running"),
+        ("analytics-service=6", false, "a service and 1 to 5"),
+        ("analytics-service", false, "a service and 1 to 5"),
+        (
+            "payment-service=2",
+            false,
+            "there is no service called payment-service",
+        ),
+    ] {
+        let words = ["--instances", words, "user-service"];
+        let ran = shop.run("start.sh", &words).await.expect("it ends");
+        assert_eq!(ran.worked, status, "{words:?}: {}", ran.said);
+        assert!(ran.said.contains(part), "{words:?}: {}", ran.said);
+    }
+    let stopped = run(&shop, "stop.sh", &[ANALYTICS]).await;
+    assert_eq!(
+        stopped.said.matches("Stopped ").count(),
+        2,
+        "{}",
+        stopped.said
+    );
+    let stopped = run(&shop, "stop.sh", &[]).await;
+    assert!(
+        stopped.said.contains("Stopped gateway.2"),
+        "{}",
+        stopped.said
+    );
+    let alone = run(&shop, "start.sh", &["analytics-service", "gateway"]).await;
+    assert!(
+        !alone.said.contains("analytics-service.2"),
+        "{}",
+        alone.said
+    );
+    assert_eq!(known(&shop).await, urls(1..=1));
+}
+
 #[tokio::test]
 async fn each_step_of_the_demo_runs_alone_after_those_it_needs() {
     let shop = Shop::new().expect("five ports");

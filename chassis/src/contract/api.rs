@@ -32,8 +32,15 @@ const ALLOWED_HEADERS: &str =
 /// The longest list of headers that a preflight may ask for, in bytes.
 const MAX_ASKED: usize = 1024;
 
-/// The routes that are exempt from the limit on requests in flight.
-pub(super) const ALWAYS_OPEN: [&str; 3] = ["/health", "/health/ready", "/metrics"];
+/// The routes that are exempt from the limit on requests in flight, and that machines ask every few
+/// seconds. An instance must not be forgotten because its registry is overloaded.
+pub(super) const ALWAYS_OPEN: [&str; 5] = [
+    "/health",
+    "/health/ready",
+    "/metrics",
+    "/registry",
+    "/registry/{service}/{instance}",
+];
 
 /// The routes whose responses are part of the binary, so that none of them is copied.
 const IN_BINARY: [&str; 2] = ["/docs/{file}", "/openapi.json"];

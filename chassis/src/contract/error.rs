@@ -123,6 +123,16 @@ impl ApiError {
         Self::new(400, "validation_failed", message)
     }
 
+    /// 401: the request does not say who sends it, or not rightly.
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(401, "unauthenticated", message)
+    }
+
+    /// 403: whoever sends it may not do that.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(403, "forbidden", message)
+    }
+
     /// 404: no such route or record.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, "not_found", message)
@@ -173,6 +183,11 @@ impl ApiError {
     /// 409: fewer in stock than asked for; the message says how many are left.
     pub fn insufficient_stock(message: impl Into<String>) -> Self {
         Self::new(409, "insufficient_stock", message)
+    }
+
+    /// 410: it was there, and is gone for good.
+    pub fn gone(message: impl Into<String>) -> Self {
+        Self::new(410, "gone", message)
     }
 
     /// 413: a body over the limit, in bytes.
@@ -337,9 +352,13 @@ impl ApiError {
 
     /// 507: the store holds `limit` records, the most allowed.
     pub fn store_full(limit: usize) -> Self {
-        let message = format!(
+        Self::full(format!(
             "The store is full, at its limit of {limit} records; delete some, or raise MAX_RECORDS"
-        );
+        ))
+    }
+
+    /// 507: something else holds as much as it may.
+    pub fn full(message: impl Into<String>) -> Self {
         Self::new(507, "store_full", message)
     }
 

@@ -204,6 +204,9 @@ impl ApiError {
         if self.refuses_encoding {
             reply = reply.with_header("accept-encoding", "identity");
         }
+        if self.status == 401 {
+            reply = reply.with_header("www-authenticate", "Bearer");
+        }
         if matches!(self.status, 429 | 503) {
             reply = reply.with_header("retry-after", self.retry_after.to_string());
         }

@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use crate::env::{Env, Parameter};
 use crate::telemetry::TelemetryConfig;
+use crate::upstream::instances::source::Source;
+use crate::upstream::registry::Registry;
 
 /// The configuration that all services have.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// Which service of the shop it is.
+    pub service: &'static str,
     /// The name in health, logs and metrics.
     pub name: String,
     /// Log, metrics and traces.
     pub telemetry: TelemetryConfig,
     /// The limits.
     pub limits: Limits,
+    /// Where it registers, and where others are registered.
+    pub registry: Registry,
 }
 
 /// The limits of a service, so that no client can use up all of it.
@@ -88,18 +94,26 @@ impl Limits {
 }
 
 impl ServiceConfig {
-    /// Reads the variables that all services have. `name` and `port` are the defaults of this
+    /// Reads the variables that all services have. `service` and `port` are the defaults of this
     /// service.
-    pub fn read(env: &mut Env<'_>, name: &str, port: u16) -> Self {
+    pub fn read(env: &mut Env<'_>, service: &'static str, port: u16) -> Self {
         let host = env.get("HOST", IpAddr::from([127, 0, 0, 1]));
         let port = env.get("PORT", port);
-        let name = env.get("SERVICE_NAME", ServiceName(name.to_owned())).0;
+        let name = env.get("SERVICE_NAME", ServiceName(service.to_owned())).0;
         Self {
+            service,
             listen: SocketAddr::new(host, port),
             telemetry: TelemetryConfig::read(env, &name),
             name,
             limits: Limits::read(env),
+            registry: Registry::read(env),
         }
+    }
+
+    /// Reads where another service is found; without `variable`, on this machine at `port`.
+    pub fn source(&self, env: &mut Env<'_>, variable: &str, port: u16) -> Source {
+        let source = env.get(variable, Source::local(port));
+        source.registered_at(&self.registry)
     }
 }
 
@@ -120,7 +134,6 @@ impl Parameter for ServiceName {
 mod tests {
     use super::*;
     use crate::telemetry::config::LogFormat;
-    use crate::upstream::instances::source::Source;
 
     fn env(variables: &'static [(&'static str, &'static str)]) -> Env<'static> {
         Env::new(|name| {

@@ -1,5 +1,5 @@
-//! Shutdown: on SIGTERM or SIGINT a service stops accepting connections, closes idle ones,
-//! finishes the requests in flight and exits. A second signal ends it at once.
+//! Shutdown: on SIGTERM or SIGINT a service does what must come first, stops accepting connections,
+//! closes idle ones, finishes the requests in flight and exits. A second signal ends it at once.
 
 use std::future::Future;
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -17,6 +17,9 @@ use crate::telemetry::context::Context;
 
 /// How long a shutdown waits for work in flight.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a signal waits for work that must end before the shutdown begins.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// Requests a shutdown, and waits for work that must finish first. Cheap to clone.
 ///
@@ -36,6 +39,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Shutdown {
+    announced: CancellationToken,
+    before: TaskTracker,
     requested: CancellationToken,
     // The token also knows whether, but takes a lock for it, and connections check often.
     requested_at: Arc<OnceLock<Instant>>,
@@ -53,6 +58,8 @@ pub struct Shutdown {
 impl Default for Shutdown {
     fn default() -> Self {
         Self {
+            announced: CancellationToken::new(),
+            before: TaskTracker::new(),
             requested: CancellationToken::new(),
             requested_at: Arc::default(),
             work: TaskTracker::new(),
@@ -70,7 +77,7 @@ impl Shutdown {
         let requested = shutdown.clone();
         tokio::spawn(async move {
             received(&mut terminate, &mut interrupt).await;
-            requested.request();
+            tokio::spawn(requested.announce());
             let (name, status) = received(&mut terminate, &mut interrupt).await;
             eprintln!("ended by a second signal, {name}; requests in flight are cut off");
             std::process::exit(status);
@@ -78,8 +85,30 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// Requests the shutdown when the work that must end before it has ended.
+    async fn announce(self) {
+        self.announced.cancel();
+        self.before.close();
+        if timeout(NOTICE, self.before.wait()).await.is_err() {
+            tracing::warn!("the shutdown begins before all work has ended that should end first");
+        }
+        self.request();
+    }
+
+    /// Waits until it is certain that the shutdown will be requested.
+    pub async fn announced(&self) {
+        self.announced.cancelled().await;
+    }
+
+    /// Spawns work that ends soon after the shutdown is [announced](Self::announced). The shutdown
+    /// waits a second for that, and begins then.
+    pub fn spawn_before(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.before.spawn_on(work, &self.runtime);
+    }
+
     /// Requests the shutdown.
     pub fn request(&self) {
+        self.announced.cancel();
         self.requested_at.get_or_init(Instant::now);
         self.requested.cancel();
     }

@@ -341,7 +341,7 @@ impl<'a> Call<'a> {
         let due = tokio::time::Instant::now() + limit;
         let picked = instances.choose(except);
         let Some(mut picked) = picked.or_else(|| instances.choose(None)) else {
-            let cause = "all of its instances are shutting down".to_owned();
+            let cause = instances.none_left().to_owned();
             return Err((CallError::Unreachable(cause), None));
         };
         let mut answered = self.exchange_with(&mut picked, due, limit).await;
@@ -381,12 +381,11 @@ impl<'a> Call<'a> {
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let began = Instant::now();
         let answering = async {
             let response = self.upstream.http.0.request(request).await;
             let response = response.map_err(|error| CallError::from_client(&error))?;
             let status = response.status().as_u16();
-            picked.answered(status, began.elapsed());
+            picked.answered(status);
             span.answered(status);
             read(response).await
         };

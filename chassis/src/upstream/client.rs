@@ -26,6 +26,10 @@ use crate::upstream::resilience::Resilience;
 /// How long another service's `/health` may take.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long it may take to connect: less than a call may take, so that one to an address where
+/// nobody answers still has time for another instance. Nothing was sent until then.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The names by which the services of the shop can be mistaken for each other.
 const SERVICES: [&str; 5] = [
     "user-service",
@@ -98,6 +102,7 @@ impl Connections {
     pub fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let pool = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)

@@ -3,8 +3,8 @@
 //! ```text
 //!   source ──▶ instances ──▶ choice ──▶ one request ──▶ how it ended ─┐
 //!   a list,        ▲                                                  │
-//!   or a name      └── latency, failures, ejection ◀──────────────────┘
-//!                  └── health: asked every 2 s
+//!   a name, or     └── latency, failures, ejection ◀──────────────────┘
+//!   the registry   └── health: asked every 2 s, and at once if a request fails
 //! ```
 //!
 //! | an instance | gets |
@@ -12,23 +12,25 @@
 //! | is ready | requests, as [`Balance`] spreads them |
 //! | had three failed connections, or five responses 500, 502 or 503, in a row | none for 5 s, then one that shows whether it is back |
 //! | says that it is unavailable, or does not answer three times | none |
-//! | is draining, or is no longer named by its source | none, whatever happens |
+//! | was not asked yet | none |
+//! | is draining, no longer named by its source, or another service | none, whatever happens |
 //!
 //! If all are ejected or not ready, the requests go to the least bad ones, so that reads of a
-//! service that works in part go on.
+//! service that works in part go on, and one that is back is found by the next request.
 
 pub mod choice;
 mod health;
 pub mod instance;
 pub mod source;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use serde::Serialize;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use utoipa::ToSchema;
 
@@ -36,6 +38,7 @@ use crate::env::Parameter;
 use crate::upstream::instances::choice::Balance;
 use crate::upstream::instances::instance::{Change, End, Health, Instance};
 use crate::upstream::instances::source::{MAX_INSTANCES, Resolver, Source};
+use crate::upstream::registry::Registry;
 use crate::upstream::url::UpstreamUrl;
 use crate::values::time::milliseconds;
 
@@ -48,6 +51,10 @@ pub struct Settings {
     pub ask_only_one: bool,
     /// The pause between two questions for its health.
     pub ask_every: Duration,
+    /// The pause after a question that was not answered, and while the instance is gone.
+    pub ask_again: Duration,
+    /// How long an answer may take, with the connection.
+    pub answer_within: Duration,
     /// The pause before a name is resolved again.
     pub resolve_every: Duration,
     /// How long an instance stays ejected.
@@ -60,6 +67,8 @@ impl Default for Settings {
             balance: Balance::default(),
             ask_only_one: false,
             ask_every: Duration::from_secs(2),
+            ask_again: Duration::from_millis(250),
+            answer_within: Duration::from_secs(1),
             resolve_every: Duration::from_secs(5),
             eject_for: Duration::from_secs(5),
         }
@@ -70,8 +79,6 @@ impl Default for Settings {
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// use std::time::Duration;
-///
 /// use chassis::env::Parameter;
 /// use chassis::upstream::instances::source::Source;
 /// use chassis::upstream::instances::{Instances, Settings};
@@ -82,7 +89,7 @@ impl Default for Settings {
 /// picked.failed();
 /// let mut other = users.choose(Some(picked.instance())).unwrap();
 /// assert_ne!(other.url(), picked.url());
-/// other.answered(200, Duration::from_millis(1));
+/// other.answered(200);
 /// # });
 /// ```
 #[derive(Debug)]
@@ -92,7 +99,7 @@ pub struct Instances {
     all: Arc<All>,
     settings: Settings,
     turn: AtomicUsize,
-    /// What asks for health, and resolves the name; it ends with the last request.
+    /// What asks for health, and follows the source; it ends with the last request.
     _watching: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -100,7 +107,7 @@ pub struct Instances {
 enum All {
     /// The same ones for ever: read without a lock.
     Fixed(Vec<Arc<Instance>>),
-    /// Those of a name, which change.
+    /// Those of a name or of the registry, which change.
     Named(RwLock<Vec<Arc<Instance>>>),
 }
 
@@ -119,7 +126,7 @@ impl All {
 pub struct InstanceState {
     /// Where it is.
     pub url: String,
-    /// What named it: `fixed` or `dns`.
+    /// What named it: `fixed`, `dns` or `registry`.
     pub source: &'static str,
     /// What it is good for.
     pub state: State,
@@ -154,10 +161,14 @@ pub struct Picked {
     instance: Arc<Instance>,
     service: &'static str,
     began: Instant,
+    sent: Option<Sent>,
     is_probe: bool,
     has_ended: bool,
     eject_for: Duration,
 }
+
+/// When the body of a request was sent to its end; not set before.
+pub type Sent = Arc<OnceLock<Instant>>;
 
 impl Picked {
     /// The instance, to choose another one than this.
@@ -170,25 +181,39 @@ impl Picked {
         self.instance.url()
     }
 
-    /// The head of a response with this status came after `latency`.
-    pub fn answered(&mut self, status: u16, latency: Duration) {
-        self.ended(End::Answered(status), latency);
+    /// The request has a body that comes from a client. The time in which the client sends it does
+    /// not count for the latency of the instance.
+    pub fn waits_for(&mut self, sent: Sent) {
+        self.sent = Some(sent);
+    }
+
+    /// The head of a response with this status came.
+    pub fn answered(&mut self, status: u16) {
+        self.ended(End::Answered(status), Instant::now());
     }
 
     /// There was no connection, or it broke.
     pub fn failed(&mut self) {
-        self.ended(End::Failed, self.began.elapsed());
+        self.ended(End::Failed, Instant::now());
     }
 
     /// There was no response in time.
     pub fn timed_out(&mut self) {
-        self.ended(End::TimedOut, self.began.elapsed());
+        self.ended(End::TimedOut, Instant::now());
     }
 
-    fn ended(&mut self, end: End, taken: Duration) {
+    /// How long the instance has had the whole request; `None` if it has not had it.
+    fn taken(&self, now: Instant) -> Option<Duration> {
+        let since = match &self.sent {
+            Some(sent) => (*sent.get()?).max(self.began),
+            None => self.began,
+        };
+        Some(now.saturating_duration_since(since))
+    }
+
+    fn ended(&mut self, end: End, now: Instant) {
         self.has_ended = true;
-        // A clock that is read once less.
-        let (now, is_probe) = (self.began + taken, std::mem::take(&mut self.is_probe));
+        let (taken, is_probe) = (self.taken(now), std::mem::take(&mut self.is_probe));
         let instance = &self.instance;
         let change = instance.ended(end, taken, is_probe, now, self.eject_for);
         let (upstream, url) = (self.service, self.url().as_str());
@@ -210,7 +235,7 @@ impl Picked {
 impl Drop for Picked {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.ended(End::Abandoned, self.began.elapsed());
+            self.ended(End::Abandoned, Instant::now());
         }
         self.instance.leave();
     }
@@ -224,29 +249,41 @@ impl Instances {
     /// Outside of a tokio runtime, unless there is only one and nobody asks for its health:
     /// several are watched by tasks.
     pub fn new(service: &'static str, source: &Source, settings: Settings) -> Self {
-        let now = Instant::now();
-        let known = source.known().iter();
-        let known = known.map(|url| Arc::new(Instance::new(url.clone(), source.kind(), now)));
-        let known: Vec<_> = known.collect();
+        let (known, kind, now) = (source.known(), source.kind(), Instant::now());
+        let is_watched = match source {
+            Source::Fixed(urls) => urls.len() > 1 || settings.ask_only_one,
+            // Itself, until its addresses are known.
+            Source::Dns(..) | Source::Registry(_) => false,
+        };
+        let new = |url: &UpstreamUrl| Instance::new(url.clone(), kind, is_watched, now);
+        let known: Vec<_> = known.iter().map(|url| Arc::new(new(url))).collect();
+        let named = |known| {
+            let all = Arc::new(All::Named(RwLock::new(known)));
+            let following = Following {
+                service,
+                source: kind,
+                settings,
+                all: Arc::clone(&all),
+                watching: Vec::new(),
+            };
+            (all, following)
+        };
         let (all, watching) = match source {
-            Source::Fixed(urls) => {
-                let is_watched = urls.len() > 1 || settings.ask_only_one;
+            Source::Fixed(_) => {
                 let watched = known.iter().filter(|_| is_watched);
                 let watching = watched.map(|instance| watch(instance, service, settings));
                 let watching = watching.collect();
                 (Arc::new(All::Fixed(known)), watching)
             }
             Source::Dns(url, resolver) => {
-                let all = Arc::new(All::Named(RwLock::new(known)));
-                let name = Name {
-                    service,
-                    url: url.clone(),
-                    resolver: resolver.clone(),
-                    settings,
-                    all: Arc::clone(&all),
-                };
-                let following = AbortOnDropHandle::new(tokio::spawn(name.follow()));
-                (all, vec![following])
+                let (all, following) = named(known);
+                let following = tokio::spawn(following.name(url.clone(), resolver.clone()));
+                (all, vec![AbortOnDropHandle::new(following)])
+            }
+            Source::Registry(registry) => {
+                let (all, following) = named(known);
+                let following = tokio::spawn(following.registry(registry.clone()));
+                (all, vec![AbortOnDropHandle::new(following)])
             }
         };
         Self {
@@ -260,7 +297,7 @@ impl Instances {
     }
 
     /// The instance for the next request, another one than `except`. `None` if there is no
-    /// other, or if all are draining.
+    /// other, or none that may get a request: [`none_left`](Self::none_left) says why.
     pub fn choose(&self, except: Option<&Instance>) -> Option<Picked> {
         self.choose_at(Instant::now(), except)
     }
@@ -281,10 +318,20 @@ impl Instances {
             instance,
             service: self.service,
             began: now,
+            sent: None,
             is_probe,
             has_ended: false,
             eject_for: self.settings.eject_for,
         })
+    }
+
+    /// Why none of them may get a request.
+    pub fn none_left(&self) -> &'static str {
+        if self.all.with(<[_]>::is_empty) {
+            "none of its instances is registered"
+        } else {
+            "each of its instances shuts down, or is another service"
+        }
     }
 
     /// What is known about each.
@@ -322,9 +369,9 @@ impl State {
             Health::Draining => Self::Draining,
             // It has stopped accepting, and still does what it accepted before.
             Health::Gone if instance.in_flight() > 0 => Self::Draining,
-            Health::Gone | Health::Silent | Health::Unavailable => Self::Down,
-            Health::Ready if instance.is_ejected() => Self::Ejected,
-            Health::Ready => Self::Up,
+            Health::Gone | Health::Silent | Health::Mistaken | Health::Unavailable => Self::Down,
+            _ if instance.is_ejected() => Self::Ejected,
+            Health::Ready | Health::Unasked => Self::Up,
         }
     }
 }
@@ -334,32 +381,33 @@ fn watch(
     service: &'static str,
     settings: Settings,
 ) -> AbortOnDropHandle<()> {
-    let watching = health::watch(Arc::clone(instance), service, settings.ask_every);
+    let watching = health::watch(Arc::clone(instance), service, settings);
     AbortOnDropHandle::new(tokio::spawn(watching))
 }
 
-/// A name whose addresses are the instances.
-struct Name {
+/// Instances that change with their source.
+struct Following {
     service: &'static str,
-    url: UpstreamUrl,
-    resolver: Resolver,
+    source: &'static str,
     settings: Settings,
     all: Arc<All>,
+    watching: Vec<Watched>,
 }
 
-impl Name {
-    /// Resolves the name again and again. While that fails, the instances stay the same.
-    async fn follow(self) {
-        let (upstream, name) = (self.service, self.url.as_str());
-        let (mut watching, mut is_resolved) = (Vec::new(), true);
+impl Following {
+    /// Resolves a name again and again: there is an instance at each of its addresses. While that
+    /// fails, the instances stay the same.
+    async fn name(mut self, url: UpstreamUrl, resolver: Resolver) {
+        let (upstream, name) = (self.service, url.as_str());
+        let mut is_resolved = true;
         loop {
-            match self.resolve().await {
+            match self.resolve(&url, &resolver).await {
                 Ok(urls) => {
                     if !is_resolved {
                         tracing::info!(upstream, name, "the name is resolved again");
                     }
                     is_resolved = true;
-                    self.update(urls, &mut watching);
+                    self.update(urls, |_| true);
                 }
                 Err(error) => {
                     if is_resolved {
@@ -375,10 +423,43 @@ impl Name {
         }
     }
 
+    /// Follows what is registered, until the registry is gone. A registry that has just started
+    /// does not know all instances yet: one that it has not named stays.
+    async fn registry(mut self, registry: Registry) {
+        let mut listings = registry.follow();
+        let (mut run, mut named) = (String::new(), BTreeSet::new());
+        loop {
+            let listing = listings.borrow_and_update().clone();
+            if listing.registry != run {
+                run = listing.registry;
+                named.clear();
+            }
+            let all = listing.instances.into_iter();
+            let ours = all.filter(|one| one.service == self.service);
+            let urls: Vec<_> = ours.map(|one| UpstreamUrl::of(one.address)).collect();
+            let urls = self.bounded(urls);
+            if listing.complete {
+                // It is about all there are.
+                named.clear();
+            }
+            named.extend(urls.iter().map(|url| url.as_str().to_owned()));
+            self.update(urls, |url| listing.complete || named.contains(url.as_str()));
+            // Those that are leaving go when their last request has ended.
+            let changed = timeout(self.settings.resolve_every, listings.changed()).await;
+            if let Ok(Err(_)) = changed {
+                return;
+            }
+        }
+    }
+
     /// The URL of each address. Without a time-out: the resolver of the system has one, and to
     /// stop waiting would leave its thread behind.
-    async fn resolve(&self) -> Result<Vec<UpstreamUrl>, String> {
-        let (resolver, url) = (self.resolver.clone(), self.url.clone());
+    async fn resolve(
+        &self,
+        url: &UpstreamUrl,
+        resolver: &Resolver,
+    ) -> Result<Vec<UpstreamUrl>, String> {
+        let (resolver, url) = (resolver.clone(), url.clone());
         let resolving = tokio::task::spawn_blocking(move || {
             let (host, port) = url.host_and_port();
             resolver.resolve(host, port)
@@ -390,30 +471,36 @@ impl Name {
         if addresses.is_empty() {
             return Err("it has no address".to_owned());
         }
-        if addresses.len() > MAX_INSTANCES {
-            let (upstream, count) = (self.service, addresses.len());
-            tracing::warn!(upstream, count, "only {MAX_INSTANCES} addresses are used");
-            addresses.truncate(MAX_INSTANCES);
-        }
-        Ok(addresses.into_iter().map(UpstreamUrl::of).collect())
+        Ok(self.bounded(addresses.into_iter().map(UpstreamUrl::of).collect()))
     }
 
-    /// Makes those at `urls` the instances. One that is no longer named stays until its
-    /// requests have ended, as far as there is room.
-    fn update(&self, urls: Vec<UpstreamUrl>, watching: &mut Vec<Watched>) {
+    /// The first of many.
+    fn bounded(&self, mut urls: Vec<UpstreamUrl>) -> Vec<UpstreamUrl> {
+        if urls.len() > MAX_INSTANCES {
+            let (upstream, count) = (self.service, urls.len());
+            tracing::warn!(upstream, count, "only {MAX_INSTANCES} addresses are used");
+            urls.truncate(MAX_INSTANCES);
+        }
+        urls
+    }
+
+    /// Makes those at `urls` instances. Another one stays, unless it `is_gone`; then it stays until
+    /// its requests have ended, as far as there is room.
+    fn update(&mut self, urls: Vec<UpstreamUrl>, is_gone: impl Fn(&UpstreamUrl) -> bool) {
         let All::Named(all) = &*self.all else {
             return;
         };
-        let (upstream, source, now) = (self.service, "dns", Instant::now());
+        let (upstream, now) = (self.service, Instant::now());
         let mut all = all.write();
         for instance in all.iter() {
             let is_named = urls.contains(instance.url());
-            if is_named == instance.is_leaving() {
+            let is_gone = !is_named && (instance.is_leaving() || is_gone(instance.url()));
+            if is_gone != instance.is_leaving() {
                 let url = instance.url().as_str();
-                let what = if is_named { "is back" } else { "is gone" };
+                let what = if is_gone { "is gone" } else { "is back" };
                 tracing::info!(upstream, url, "the address of an instance {what}");
             }
-            instance.set_leaving(!is_named);
+            instance.set_leaving(is_gone);
         }
         for url in urls {
             if all.iter().all(|instance| *instance.url() != url) {
@@ -422,13 +509,14 @@ impl Name {
                     url = url.as_str(),
                     "the address of an instance is new"
                 );
-                all.push(Arc::new(Instance::new(url, source, now)));
+                all.push(Arc::new(Instance::new(url, self.source, true, now)));
             }
         }
         all.retain(|instance| !instance.is_leaving() || instance.in_flight() > 0);
         all.sort_by_key(|instance| instance.is_leaving());
         all.truncate(MAX_INSTANCES);
 
+        let watching = &mut self.watching;
         watching.retain(|watched| !watched.instance.is_leaving());
         for instance in all.iter().filter(|instance| !instance.is_leaving()) {
             let mut watched = watching.iter();

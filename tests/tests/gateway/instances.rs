@@ -156,6 +156,27 @@ async fn an_instance_that_hangs_is_left_alone() {
 }
 
 #[tokio::test]
+async fn the_time_in_which_a_client_sends_is_not_latency() {
+    const UPLOAD: Duration = Duration::from_secs(2);
+    let (users, down) = (shop::users().await, UpstreamUrl::local(1));
+    let services = [&users.upstream_url(), &down, &down, &down, &down];
+    let gateway = shop::gateway(services, &[]).await;
+    let body = json!({"name": "Ada", "email": "ada@example.com"}).to_string();
+    let headers = [("content-type", "application/json")];
+    let whole = raw::request("POST", "/api/users", &headers, body.as_bytes());
+    let (first, rest) = whole.split_at(whole.len() - 10);
+    let mut client = raw::Connection::open(gateway.address()).await;
+    client.send(first).await.expect("sent");
+    sleep(UPLOAD).await;
+    client.send(rest).await.expect("sent");
+    client.answer(false).await.expect("an answer").expect(201);
+    let status = gateway.get("/status").await.expect(200);
+    let instance = &status["services"][0]["instances"][0];
+    let latency = instance["latencyMs"].as_f64().expect("a number");
+    assert!(latency < 1000.0 * UPLOAD.as_secs_f64() / 2.0, "{instance}");
+}
+
+#[tokio::test]
 async fn the_addresses_of_a_name_are_the_instances() {
     let users = shop::users().await;
     shop::add_user(&users, "ada").await;

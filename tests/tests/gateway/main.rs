@@ -12,6 +12,7 @@ mod own;
 mod program;
 mod rate_limit;
 mod refusals;
+mod registry;
 mod security;
 mod slow;
 mod streams;

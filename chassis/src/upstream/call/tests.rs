@@ -8,6 +8,8 @@ use futures_util::future::join_all;
 use super::*;
 use crate::contract::health::CircuitState;
 use crate::testkit::Stub;
+use crate::upstream::instances::choice::Balance;
+use crate::upstream::instances::source::Source;
 use crate::upstream::resilience::{Circuit, Resilience};
 
 const NOT_FOUND: &str = r#"{"error":"There is no user 7","code":"not_found","requestId":"x"}"#;
@@ -572,4 +574,46 @@ async fn switched_off_there_are_time_outs_and_nothing_else() {
     }
     assert_eq!(asked.load(Ordering::SeqCst), 20);
     assert_eq!(upstream.circuit(), CircuitState::Closed);
+}
+
+/// Only Linux lets a connection wait while the backlog of a server is full.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_address_where_nobody_answers_is_given_up_in_time_for_another_instance() {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("a free port");
+    let silent = socket.listen(1).expect("it listens");
+    let silent_at = silent.local_addr().expect("an address");
+    // Nobody accepts these, so the next one waits.
+    let connecting = (0..8).map(|_| {
+        let connecting = tokio::net::TcpStream::connect(silent_at);
+        tokio::time::timeout(Duration::from_millis(200), connecting)
+    });
+    let held = join_all(connecting).await;
+    assert!(held.iter().any(Result::is_err), "its backlog is full");
+    let good = Stub::answering("200 OK", "{}").await;
+    let source = Source::Fixed(vec![
+        crate::upstream::url::UpstreamUrl::of(silent_at),
+        good.url(),
+    ]);
+    let patient = Resilience {
+        timeout: Duration::from_secs(20),
+        deadline: Duration::from_secs(20),
+        retries: 0,
+        balance: Balance::RoundRobin,
+        ..Resilience::default()
+    };
+    let http = crate::upstream::client::Connections::new();
+    let users = Upstream::new("user-service", &source, http, patient);
+    for _ in 0..2 {
+        let began = Instant::now();
+        let posted = users.post("/", &()).once().done().await;
+        posted.expect("nothing was sent to the one that is silent");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
+    }
 }

@@ -4,45 +4,28 @@
 //! requests of others do not delay it, and an instance that shuts down shows it at once: it
 //! closes this connection and accepts no other.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Full;
 use hyper::Request;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONNECTION, HOST};
-use hyper_util::rt::TokioIo;
+use hyper::header::HOST;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::upstream::client::is_mistaken_for;
+use crate::upstream::instances::Settings;
 use crate::upstream::instances::instance::{Health, Instance};
-
-/// How long an answer may take, with the connection.
-const TIMEOUT: Duration = Duration::from_secs(1);
+use crate::upstream::line::{Line, closes};
 
 /// The unanswered questions in a row after which an instance counts as silent.
 const MISSES: u32 = 3;
-
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// The fields of `/health/ready` that are needed.
 #[derive(Deserialize)]
 struct Readiness {
     status: String,
     service: String,
-}
-
-/// A connection for questions only.
-struct Line {
-    requests: SendRequest<Empty<Bytes>>,
-    /// Ends when the connection is closed.
-    driver: AbortOnDropHandle<()>,
 }
 
 /// Why a question has no answer.
@@ -54,52 +37,53 @@ enum Miss {
 /// What an instance says, and its connection if that stays open.
 type Said = (Health, Option<Line>);
 
-impl Line {
-    async fn open(instance: &Instance) -> io::Result<Self> {
-        let stream = TcpStream::connect(instance.url().host_and_port()).await?;
-        let (requests, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            // The next question shows that it is closed.
-            let _ = connection.await;
-        }));
-        Ok(Self { requests, driver })
-    }
-}
-
-/// Asks an instance of `service` every `interval`, and sets its health. Never returns.
-pub(super) async fn watch(instance: Arc<Instance>, service: &'static str, interval: Duration) {
-    let (mut line, mut misses, mut was_closed) = (None, 0, false);
+/// Asks an instance of `service` again and again, and sets its health. Never returns.
+pub(super) async fn watch(instance: Arc<Instance>, service: &'static str, settings: Settings) {
+    let (mut line, mut misses, mut was_hurried) = (None, 0, false);
     loop {
-        let said = timeout(TIMEOUT, ask(&instance, service, &mut line)).await;
+        let said = timeout(settings.answer_within, ask(&instance, service, &mut line)).await;
+        let before = instance.health();
         let health = match said.unwrap_or(Err(Miss::NoAnswer)) {
             Ok((health, kept)) => {
                 (line, misses) = (kept, 0);
                 health
             }
-            Err(Miss::NoConnection) if was_closed => Health::Gone,
+            // Something else has shown that it may be gone, or it was not known to be there.
+            Err(Miss::NoConnection) if was_hurried || before != Health::Ready => Health::Gone,
             Err(_) => {
                 misses += 1;
-                if misses >= MISSES && instance.health() != Health::Gone {
+                if misses >= MISSES && before != Health::Gone {
                     Health::Silent
                 } else {
-                    instance.health()
+                    before
                 }
             }
         };
         tell(&instance, service, health);
+        let is_missed = misses > 0 || matches!(health, Health::Gone | Health::Draining);
+        let pause = if is_missed {
+            settings.ask_again
+        } else {
+            settings.ask_every
+        };
         let closed = async {
             match &mut line {
                 // One question ahead of time, or a server that closes each connection would be
                 // asked all the time.
-                Some(line) if !was_closed => drop((&mut line.driver).await),
+                Some(line) if !was_hurried => line.closed().await,
                 _ => std::future::pending().await,
             }
         };
-        was_closed = tokio::select! {
-            () = sleep(interval) => false,
+        let doubted = async {
+            if was_hurried {
+                sleep(settings.ask_again).await;
+            }
+            instance.doubted().await;
+        };
+        was_hurried = tokio::select! {
+            () = sleep(pause) => false,
             () = closed => true,
+            () = doubted => true,
         };
     }
 }
@@ -110,27 +94,22 @@ async fn ask(
     service: &'static str,
     line: &mut Option<Line>,
 ) -> Result<Said, Miss> {
-    let line = line.take().filter(|line| !line.requests.is_closed());
-    let mut line = match line {
+    let mut line = match line.take().filter(|line| !line.is_closed()) {
         Some(line) => line,
-        None => Line::open(instance).await.map_err(|_| Miss::NoConnection)?,
+        None => {
+            let opened = Line::open(instance.url().host_and_port()).await;
+            opened.map_err(|_| Miss::NoConnection)?
+        }
     };
     let question = Request::get("/health/ready")
         .header(HOST, instance.url().authority())
-        .body(Empty::new())
+        .body(Full::<Bytes>::default())
         .map_err(|_| Miss::NoAnswer)?;
-    let answer = line.requests.send_request(question).await;
-    let (head, body) = answer.map_err(|_| Miss::NoAnswer)?.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await;
-    let body = body.map_err(|_| Miss::NoAnswer)?.to_bytes();
+    let (head, body) = line.ask(question).await.map_err(|_| Miss::NoAnswer)?;
     let readiness = serde_json::from_slice::<Readiness>(&body).ok();
-    let closes = head
-        .headers
-        .get(CONNECTION)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    let closes = closes(&head);
     let health = match readiness {
-        // Its address is wrong, so it is of no use.
-        Some(readiness) if is_mistaken_for(&readiness.service, service) => Health::Silent,
+        Some(readiness) if is_mistaken_for(&readiness.service, service) => Health::Mistaken,
         _ if head.status.is_success() => Health::Ready,
         // The last answer before a shutdown closes the connection.
         Some(readiness) if readiness.status == "unavailable" && closes => Health::Draining,
@@ -144,26 +123,28 @@ async fn ask(
 fn tell(instance: &Instance, upstream: &'static str, health: Health) {
     let before = instance.set_health(health);
     let url = instance.url().as_str();
-    if before == health {
-        return;
-    }
-    match health {
-        Health::Ready => tracing::info!(upstream, url, "the instance is ready again"),
-        Health::Unavailable => {
+    match (before, health) {
+        _ if before == health => {}
+        (Health::Unasked, Health::Ready) | (_, Health::Unasked) => {}
+        (_, Health::Ready) => tracing::info!(upstream, url, "the instance is ready again"),
+        (_, Health::Unavailable) => {
             tracing::warn!(upstream, url, "the instance says that it is unavailable");
         }
-        Health::Silent => tracing::warn!(
+        (_, Health::Silent) => tracing::warn!(upstream, url, "the instance does not answer"),
+        (_, Health::Mistaken) => tracing::warn!(
             upstream,
             url,
-            "the instance does not answer as this service"
+            "another service answers at the address of the instance"
         ),
-        Health::Gone => {
+        // Nothing is new.
+        (Health::Draining | Health::Silent, Health::Gone) => {}
+        (_, Health::Gone) => {
             tracing::warn!(
                 upstream,
                 url,
                 "the instance has stopped, or is about to stop"
             );
         }
-        Health::Draining => tracing::info!(upstream, url, "the instance shuts down"),
+        (_, Health::Draining) => tracing::info!(upstream, url, "the instance shuts down"),
     }
 }

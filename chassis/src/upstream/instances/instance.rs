@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::upstream::url::UpstreamUrl;
 
 /// The failed connections in a row that eject an instance.
@@ -46,22 +48,28 @@ pub struct Instance {
     is_probed: AtomicBool,
     health: AtomicU8,
     is_leaving: AtomicBool,
+    /// Something has shown that its health may be another one.
+    doubt: Notify,
 }
 
 /// What an instance says about itself, or that it says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Health {
-    /// It is ready, or was not asked yet.
+    /// It is ready, or nobody asks.
     Ready,
+    /// It was not asked yet.
+    Unasked,
     /// It says that it is unavailable: it lacks something it needs.
     Unavailable,
     /// It does not answer.
     Silent,
-    /// It has closed its connection and accepts no other: it shuts down, or has died.
+    /// Its port is closed: it shuts down, or has died.
     Gone,
     /// It says that it shuts down.
     Draining,
+    /// It says that it is another service, so its address is wrong.
+    Mistaken,
 }
 
 /// How much use an instance is, best first.
@@ -69,6 +77,8 @@ pub(super) enum Health {
 pub(super) enum Grade {
     /// It gets requests.
     Good,
+    /// It is new, and may not be ready yet.
+    Unasked,
     /// It answers, but lacks something. It may still do a part of its work.
     Unavailable,
     /// It has failed many times in a row.
@@ -124,7 +134,18 @@ impl Load {
 }
 
 impl Instance {
-    pub(super) fn new(url: UpstreamUrl, source: &'static str, now: Instant) -> Self {
+    /// An instance that is ready, or one whose health somebody is about to ask for.
+    pub(super) fn new(
+        url: UpstreamUrl,
+        source: &'static str,
+        is_watched: bool,
+        now: Instant,
+    ) -> Self {
+        let health = if is_watched {
+            Health::Unasked
+        } else {
+            Health::Ready
+        };
         Self {
             url,
             source,
@@ -138,8 +159,9 @@ impl Instance {
             failed_responses: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             is_probed: AtomicBool::new(false),
-            health: AtomicU8::new(Health::Ready as u8),
+            health: AtomicU8::new(health as u8),
             is_leaving: AtomicBool::new(false),
+            doubt: Notify::new(),
         }
     }
 
@@ -167,11 +189,18 @@ impl Instance {
     pub(super) fn health(&self) -> Health {
         match self.health.load(Relaxed) {
             0 => Health::Ready,
-            1 => Health::Unavailable,
-            2 => Health::Silent,
-            3 => Health::Gone,
-            _ => Health::Draining,
+            1 => Health::Unasked,
+            2 => Health::Unavailable,
+            3 => Health::Silent,
+            4 => Health::Gone,
+            5 => Health::Draining,
+            _ => Health::Mistaken,
         }
+    }
+
+    /// Waits until a request has failed, so that the instance should be asked now.
+    pub(super) async fn doubted(&self) {
+        self.doubt.notified().await;
     }
 
     /// Sets what it says about itself. Returns what it said before.
@@ -194,17 +223,18 @@ impl Instance {
         self.ejected_until.load(Relaxed) != 0
     }
 
-    /// How good it is. `None` if it is draining: then it gets no new request, however bad the
-    /// others are.
+    /// How good it is. `None` if it is draining or another service: then it gets no new request,
+    /// however bad the others are.
     pub(super) fn grade(&self) -> Option<Grade> {
         if self.is_leaving() {
             return None;
         }
         match self.health() {
-            Health::Draining => None,
+            Health::Draining | Health::Mistaken => None,
             Health::Silent | Health::Gone => Some(Grade::Silent),
             _ if self.is_ejected() => Some(Grade::Ejected),
             Health::Unavailable => Some(Grade::Unavailable),
+            Health::Unasked => Some(Grade::Unasked),
             Health::Ready => Some(Grade::Good),
         }
     }
@@ -245,27 +275,37 @@ impl Instance {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    /// Records how a request ended that took this long, and ejects the instance for `eject` if
-    /// that was one failure too many.
+    /// Records how a request ended that took this long, if that is known, and ejects the instance
+    /// for `eject` if that was one failure too many.
     pub(super) fn ended(
         &self,
         end: End,
-        taken: Duration,
+        taken: Option<Duration>,
         is_probe: bool,
         now: Instant,
         eject: Duration,
     ) -> Change {
         match end {
             End::Answered(500..) | End::Failed | End::TimedOut => {
+                let taken = taken.unwrap_or_default();
                 self.add_latency(taken.max(FAILURE_LATENCY), now);
             }
-            End::Answered(_) => self.add_latency(taken, now),
-            // It would have taken longer.
-            End::Abandoned => {
-                if taken > self.latency(now).unwrap_or(FAILURE_LATENCY) {
+            End::Answered(_) => {
+                if let Some(taken) = taken {
                     self.add_latency(taken, now);
                 }
             }
+            // It would have taken longer.
+            End::Abandoned => {
+                if let Some(taken) = taken
+                    && taken > self.latency(now).unwrap_or(FAILURE_LATENCY)
+                {
+                    self.add_latency(taken, now);
+                }
+            }
+        }
+        if matches!(end, End::Failed | End::TimedOut) {
+            self.doubt.notify_one();
         }
         let in_a_row = |count: &AtomicU32, most| count.fetch_add(1, Relaxed) + 1 >= most;
         let (is_failure, is_too_much) = match end {

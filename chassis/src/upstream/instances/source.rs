@@ -7,6 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use crate::env::Parameter;
+use crate::upstream::registry::Registry;
 use crate::upstream::url::UpstreamUrl;
 
 /// The most instances of one service. Further addresses of a name are not used.
@@ -14,6 +15,9 @@ pub const MAX_INSTANCES: usize = 64;
 
 /// What a name is prefixed with to get an instance for each of its addresses.
 const DNS: &str = "dns+";
+
+/// The value for those that are registered.
+const REGISTRY: &str = "registry";
 
 /// Where the instances of a service are found: the value of `USER_SERVICE_URL` and the like.
 ///
@@ -24,6 +28,7 @@ const DNS: &str = "dns+";
 /// assert!(Source::parse("http://127.0.0.1:8001").is_some());
 /// assert!(Source::parse("http://10.0.0.1:8001,http://10.0.0.2:8001").is_some());
 /// assert!(Source::parse("dns+http://user-service:8001").is_some());
+/// assert!(Source::parse("registry").is_some());
 /// assert!(Source::parse("user-service:8001").is_none());
 /// ```
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub enum Source {
     Fixed(Vec<UpstreamUrl>),
     /// One at each address of the name in this URL.
     Dns(UpstreamUrl, Resolver),
+    /// Those that are registered.
+    Registry(Registry),
 }
 
 /// What finds the addresses of a host and port. It may block.
@@ -77,7 +84,16 @@ impl Source {
     pub fn resolved_by(self, resolver: Resolver) -> Self {
         match self {
             Self::Dns(url, _) => Self::Dns(url, resolver),
-            fixed @ Self::Fixed(_) => fixed,
+            other => other,
+        }
+    }
+
+    /// The same, if those that are registered are registered there.
+    #[must_use]
+    pub fn registered_at(self, registry: &Registry) -> Self {
+        match self {
+            Self::Registry(_) => Self::Registry(registry.clone()),
+            other => other,
         }
     }
 
@@ -87,6 +103,7 @@ impl Source {
         match self {
             Self::Fixed(urls) => urls,
             Self::Dns(url, _) => std::slice::from_ref(url),
+            Self::Registry(_) => &[],
         }
     }
 
@@ -95,6 +112,7 @@ impl Source {
         match self {
             Self::Fixed(_) => "fixed",
             Self::Dns(..) => "dns",
+            Self::Registry(_) => REGISTRY,
         }
     }
 }
@@ -107,8 +125,11 @@ impl From<UpstreamUrl> for Source {
 
 impl Parameter for Source {
     const EXPECTED: &'static str =
-        "http://host:port, up to 64 of these with commas, or dns+http://host:port";
+        "http://host:port, up to 64 of these with commas, dns+http://host:port, or registry";
     fn parse(value: &str) -> Option<Self> {
+        if value == REGISTRY {
+            return Some(Self::Registry(Registry::default()));
+        }
         if let Some(url) = value.strip_prefix(DNS) {
             return Some(Self::Dns(UpstreamUrl::parse(url)?, Resolver::default()));
         }
@@ -124,6 +145,7 @@ impl Parameter for Source {
                 urls.join(",")
             }
             Self::Dns(url, _) => format!("{DNS}{}", url.as_str()),
+            Self::Registry(_) => REGISTRY.to_owned(),
         }
     }
 }
@@ -139,6 +161,7 @@ mod tests {
             ("http://a:1,http://b:2", "fixed", 2, "several"),
             ("dns+http://user-service:8001", "dns", 1, "a name"),
             ("dns+http://user-service", "dns", 1, "the port is 80"),
+            ("registry", "registry", 0, "those that register"),
         ] {
             let source = Source::parse(good).expect(reason);
             assert_eq!(source.shown(), good, "{reason}");
@@ -155,6 +178,8 @@ mod tests {
             ("dns+http://a:1,http://b:2", "others after a name"),
             ("dns+https://a", "no TLS here either"),
             ("dns+a:1", "no URL"),
+            ("http://a:1,registry", "the registry among others"),
+            ("registry+http://a:1", "its address has another variable"),
             (&*too_many.join(","), "more than 64"),
         ] {
             assert!(Source::parse(bad).is_none(), "{reason}");

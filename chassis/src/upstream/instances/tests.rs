@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::testkit::Stub;
 use crate::upstream::client::{Connections, Upstream};
+use crate::upstream::registry::{Listing, Registered};
 use crate::upstream::resilience::Resilience;
 
 const MS: Duration = Duration::from_millis(1);
@@ -36,7 +37,7 @@ impl Instances {
     fn end(&self, n: usize, end: End, taken: Duration, now: Instant) {
         let instance = self.nth(n);
         instance.begin();
-        instance.ended(end, taken, false, now, self.settings.eject_for);
+        instance.ended(end, Some(taken), false, now, self.settings.eject_for);
         instance.leave();
     }
 
@@ -185,7 +186,7 @@ async fn after_five_seconds_one_request_shows_whether_an_ejected_instance_is_bac
     let mut probe = two.choose_at(later, None).expect("the probe");
     assert_eq!(probe.url(), two.nth(1).url());
     assert_eq!(two.spread(20, later), [20, 0], "one probe at a time");
-    probe.ended(End::Failed, MS);
+    probe.ended(End::Failed, later + MS);
     drop(probe);
     assert_eq!(two.spread(20, later + 4 * SECOND), [20, 0], "out again");
 
@@ -198,7 +199,7 @@ async fn after_five_seconds_one_request_shows_whether_an_ejected_instance_is_bac
     assert_eq!(two.state(1), State::Ejected, "sent before it was ejected");
     let mut probe = two.choose_at(later, None).expect("the next is the probe");
     assert_eq!(probe.url(), two.nth(1).url());
-    probe.ended(End::Answered(200), MS);
+    probe.ended(End::Answered(200), later + MS);
     assert_eq!(two.state(1), State::Up);
     (0..2).for_each(|_| two.end(1, End::Failed, MS, later));
     assert_eq!(two.state(1), State::Up, "counted afresh");
@@ -241,7 +242,7 @@ fn the_only_instance_is_always_chosen_and_nobody_asks_for_its_health() {
     assert!(one.choose_at(now, Some(&one.nth(0))).is_none(), "no other");
     one.choose_at(now + 6 * SECOND, None)
         .expect("a probe")
-        .answered(200, MS);
+        .answered(200);
     assert_eq!(one.state(0), State::Up);
     let state = &one.states()[0];
     assert_eq!((state.requests, state.failures), (19, 9));
@@ -251,6 +252,7 @@ fn the_only_instance_is_always_chosen_and_nobody_asks_for_its_health() {
 fn quick() -> Settings {
     Settings {
         ask_every: 20 * MS,
+        ask_again: 20 * MS,
         resolve_every: 20 * MS,
         ..Settings::default()
     }
@@ -314,13 +316,18 @@ async fn an_instance_that_is_not_ready_gets_no_requests_until_it_is() {
 #[tokio::test]
 async fn an_instance_that_does_not_answer_or_is_another_service_is_down() {
     let mistaken = r#"{"status":"ready","service":"order-service","dependencies":[]}"#;
-    for (stub, reason) in [
-        (Stub::hanging().await, "it hangs"),
-        (Stub::refusing().await, "nobody is there"),
-        (Stub::sending(|_| "what?".to_owned()).await, "no HTTP"),
-        (Stub::answering("200 OK", mistaken).await, "a wrong address"),
+    for (stub, is_used, reason) in [
+        (Stub::hanging().await, true, "it hangs"),
+        (Stub::refusing().await, true, "nobody is there"),
+        (Stub::sending(|_| "what?".to_owned()).await, true, "no HTTP"),
+        (
+            Stub::answering("200 OK", mistaken).await,
+            false,
+            "a wrong address",
+        ),
         (
             Stub::answering("404 Not Found", "").await,
+            true,
             "another program",
         ),
     ] {
@@ -331,11 +338,144 @@ async fn an_instance_that_does_not_answer_or_is_another_service_is_down() {
         let one = Instances::new("user-service", &stub.url().into(), settings);
         assert_eq!(one.state(0), State::Up, "{reason}: not asked yet");
         until(reason, || one.state(0) == State::Down).await;
-        assert!(
-            one.choose(None).is_some(),
-            "{reason}: there is no better one"
-        );
+        // If there is no better one.
+        assert_eq!(one.choose(None).is_some(), is_used, "{reason}");
     }
+}
+
+/// Slow to ask, so that only a failed request can be why an instance was asked.
+fn slow() -> Settings {
+    Settings {
+        ask_every: Duration::from_hours(1),
+        ask_only_one: true,
+        ..quick()
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_fails_makes_its_instance_be_asked_at_once() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let stub = Stub::replying(move |_| {
+        // Twice at the start, because it closes each connection.
+        match count.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => ("200 OK", String::new()),
+            _ => ("500 Internal Server Error", String::new()),
+        }
+    });
+    let stub = stub.await;
+    let one = Instances::new("user-service", &stub.url().into(), slow());
+    until("asked at the start", || asked.load(Ordering::SeqCst) == 2).await;
+    sleep(100 * MS).await;
+    assert_eq!(one.state(0), State::Up, "nobody has asked");
+    one.choose(None).expect("it is up").failed();
+    until("asked", || one.state(0) == State::Down).await;
+}
+
+#[tokio::test]
+async fn one_whose_port_is_closed_is_down_at_once_and_up_soon_after_it_is_back() {
+    let down = Stub::refusing().await;
+    let address = down.address();
+    let one = Instances::new("user-service", &down.url().into(), slow());
+    until("refused", || one.state(0) == State::Down).await;
+    drop(down);
+    let _back = Stub::answering_at(
+        address,
+        "200 OK",
+        r#"{"status":"ready","service":"user-service"}"#,
+    )
+    .await;
+    until("it is back", || one.state(0) == State::Up).await;
+}
+
+#[tokio::test]
+async fn a_new_instance_gets_no_request_before_it_has_said_that_it_is_ready() {
+    let (resolver, addresses) = resolver();
+    let ((old, _), hanging) = (saying("200 OK").await, Stub::hanging().await);
+    let set = |stubs: &[&Stub]| {
+        let stubs = stubs.iter().map(|stub| stub.address());
+        *addresses.lock().expect("no panic") = stubs.collect();
+    };
+    set(&[&old]);
+    let source = Source::parse("dns+http://users:8001").expect("a source");
+    let users = Instances::new("user-service", &source.resolved_by(resolver), quick());
+    until("the old one is ready", || {
+        users.states().len() == 1 && users.nth(0).health() == Health::Ready
+    })
+    .await;
+    set(&[&old, &hanging]);
+    until("two", || users.states().len() == 2).await;
+    let others = (0..50).map(|_| users.choose(None).expect("an instance"));
+    let others: Vec<_> = others.collect();
+    assert!(others.iter().all(|other| *other.url() == old.url()));
+}
+
+#[tokio::test]
+async fn the_time_in_which_a_client_sends_does_not_count() {
+    let now = Instant::now();
+    let send = |sent: Option<Instant>| {
+        let one = instances(1, Balance::P2c);
+        let mut picked = one.choose_at(now, None).expect("an instance");
+        let until_sent = Sent::default();
+        picked.waits_for(Arc::clone(&until_sent));
+        if let Some(sent) = sent {
+            until_sent.set(sent).expect("once");
+        }
+        picked.ended(End::Answered(200), now + 60 * SECOND);
+        drop(picked);
+        one.nth(0).latency(now + 60 * SECOND)
+    };
+    assert_eq!(send(Some(now + 59 * SECOND)), Some(SECOND));
+    assert_eq!(send(Some(now - SECOND)), Some(60 * SECOND), "sent before");
+    assert_eq!(send(None), None, "it did not want to have all of it");
+}
+
+#[tokio::test]
+async fn what_is_registered_are_the_instances() {
+    let (told, listings) = tokio::sync::watch::channel(Listing::default());
+    let registry = Registry::own(listings);
+    let source = Source::parse("registry").expect("a source");
+    let source = source.registered_at(&registry);
+    let users = Instances::new("user-service", &source, quick());
+    let tell = |run: &str, complete: bool, ports: &[u16]| {
+        let entry = |service: &str, port: u16| Registered {
+            service: service.to_owned(),
+            instance: port.to_string(),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+        };
+        let other = [entry("order-service", 99)];
+        let ours = ports.iter().map(|port| entry("user-service", *port));
+        let listing = Listing {
+            registry: run.to_owned(),
+            complete,
+            instances: ours.chain(other).collect(),
+        };
+        told.send(listing).expect("it is followed");
+    };
+    let ports = || {
+        let urls = users.states().into_iter().map(|state| state.url);
+        let ports = urls.map(|url| url.rsplit(':').next().expect("a port").parse::<u16>());
+        let mut ports: Vec<_> = ports.map(|port| port.expect("a port")).collect();
+        ports.sort_unstable();
+        ports
+    };
+    assert!(users.choose(None).is_none());
+    assert_eq!(users.none_left(), "none of its instances is registered");
+    for (run, complete, named, expected, reason) in [
+        ("a", false, &[1, 2][..], &[1, 2][..], "the first ones"),
+        ("a", false, &[1], &[1], "it has named it before"),
+        ("a", true, &[1, 3], &[1, 3], "a new one"),
+        ("b", false, &[], &[1, 3], "a new registry, without memory"),
+        ("b", false, &[3, 4], &[1, 3, 4], "it learns"),
+        ("b", false, &[4], &[1, 4], "one has deregistered"),
+        ("b", true, &[4], &[4], "now it knows all"),
+        ("b", true, &[], &[], "and there is none"),
+    ] {
+        tell(run, complete, named);
+        until(reason, || ports() == expected).await;
+    }
+    let last = users.choose(None);
+    assert!(last.is_none(), "{last:?}");
 }
 
 /// A resolver that returns what the test sets.
