@@ -2,6 +2,7 @@
 //! than they are read.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -157,7 +158,7 @@ const UPGRADE: [(&str, &str); 4] = [
 ];
 
 /// A service that accepts a web socket and sends back what arrives, in upper case.
-async fn shouting() -> Played {
+pub(crate) async fn shouting() -> Played {
     Played::start(|_, mut stream| async move {
         let request = Request::read(&mut stream).await.expect("a request");
         assert_eq!(request.header("upgrade"), "websocket");
@@ -179,7 +180,12 @@ async fn shouting() -> Played {
 async fn a_web_socket_passes_bytes_in_both_directions() {
     let played = shouting().await;
     let gateway = gateway(&played.url).await;
-    let mut connection = Connection::open(gateway.address()).await;
+    is_heard(gateway.address()).await;
+}
+
+/// Opens a web socket to a [`shouting`] service through a gateway at this address.
+pub(crate) async fn is_heard(address: SocketAddr) {
+    let mut connection = Connection::open(address).await;
     let upgrade = request("GET", "/api/users/socket", &UPGRADE, b"");
     // Some clients do not wait for the response.
     let bytes = [&upgrade[..], b"early,"].concat();
