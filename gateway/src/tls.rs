@@ -91,9 +91,11 @@ impl Settings {
     /// Reads the environment. None without TLS.
     pub fn read(env: &mut Env<'_>, host: IpAddr) -> Option<Self> {
         let path = |value: &str| Some(PathBuf::from(value));
-        let self_signed = env.parsed("TLS", "self-signed, for a certificate made at the start", |value| {
-            (value == "self-signed").then_some(())
-        });
+        let self_signed = env.parsed(
+            "TLS",
+            "self-signed, for a certificate made at the start",
+            |value| (value == "self-signed").then_some(()),
+        );
         let certificate = env.parsed("TLS_CERT", "a file with certificates in PEM", path);
         let key = env.parsed("TLS_KEY", "a file with the private key in PEM", path);
         let port = env.get("TLS_PORT", 8443);
@@ -117,7 +119,11 @@ impl Settings {
                 return None;
             }
             (Some(()), ..) => {
-                env.reject("TLS", "self-signed", "neither TLS_CERT nor TLS_KEY beside it");
+                env.reject(
+                    "TLS",
+                    "self-signed",
+                    "neither TLS_CERT nor TLS_KEY beside it",
+                );
                 return None;
             }
         };
@@ -389,14 +395,19 @@ fn contents(path: &Path) -> Result<Vec<u8>, String> {
             return Err(io::Error::other("it is not a file"));
         }
         let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        File::open(path)?
+            .take(MAX_FILE + 1)
+            .read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(io::Error::other("it has more than a megabyte"));
         }
         Ok(bytes)
     };
     read().map_err(|cause| {
-        format!("cannot read {}: {cause}; see TLS_CERT and TLS_KEY", path.display())
+        format!(
+            "cannot read {}: {cause}; see TLS_CERT and TLS_KEY",
+            path.display()
+        )
     })
 }
 
@@ -429,7 +440,10 @@ async fn reread(mut used: Files, current: &Current) {
             }
             Err(cause) if refused.as_ref() == Some(&cause) => {}
             Err(cause) => {
-                tracing::error!(cause, "the certificate was replaced by a bad one; the one before stays in use");
+                tracing::error!(
+                    cause,
+                    "the certificate was replaced by a bad one; the one before stays in use"
+                );
                 refused = Some(cause);
             }
         }

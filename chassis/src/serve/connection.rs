@@ -489,7 +489,10 @@ impl Connection {
             pace
         };
         let mut due = self.unread.get_or_insert_with(begin).due();
-        if self.is_multiplexed && due <= Instant::now() && self.unread.as_ref().is_some_and(Pace::is_kept) {
+        if self.is_multiplexed
+            && due <= Instant::now()
+            && self.unread.as_ref().is_some_and(Pace::is_kept)
+        {
             // That is the time for one response, and here are many.
             due = self.unread.insert(Pace::begin(patience, most)).due();
         }
@@ -557,7 +560,8 @@ impl AsyncRead for Connection {
                 let bytes = buffer.filled().len() - before;
                 if bytes > 0 {
                     self.arrived();
-                    if !self.has_room(bytes) {
+                    // With HTTP/2, a client can always send something that is no request.
+                    if !self.has_room(bytes) || self.is_multiplexed && self.is_late(cx) {
                         buffer.set_filled(before);
                     }
                 }

@@ -132,7 +132,9 @@ pub(super) fn check_http2<B>(request: &hyper::Request<B>) -> Result<(), ApiError
         }
     }
     content_length.map_or(Ok(0), parse_length)?;
-    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let authority = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     if let (Some(host), Some(authority)) = (host, authority)
         && !host.eq_ignore_ascii_case(authority)
     {

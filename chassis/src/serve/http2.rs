@@ -159,8 +159,7 @@ fn refuse<B>(
         reply::Body::Stream(_) => Bytes::new(),
     };
     let mut response = Response::new(Content::Own(body));
-    *response.status_mut() =
-        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_REQUEST);
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_REQUEST);
     let standard = STANDARD_HEADERS.map(|(name, value)| (name, value.into()));
     let own = reply.headers.into_iter().chain(standard);
     for (name, value) in own.chain([(REQUEST_ID, id.into())]) {
@@ -299,9 +298,7 @@ impl Stream {
 
     /// Whether `due` has passed. If not, the task is woken at `due`.
     fn is_over(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(due)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
@@ -375,9 +372,10 @@ impl<B: Body<Data = Bytes>> Outgoing<B> {
 
     /// The next part of the piece that is there.
     fn next_part(&mut self) -> Bytes {
-        let may_be_last = self.content.as_ref().is_none_or(|content| {
-            content.is_end_stream() || content.size_hint().exact().is_none()
-        });
+        let may_be_last = self
+            .content
+            .as_ref()
+            .is_none_or(|content| content.is_end_stream() || content.size_hint().exact().is_none());
         let length = match self.piece.len() {
             length if length > UNSENT => UNSENT,
             length if length > 1 && may_be_last => length - 1,

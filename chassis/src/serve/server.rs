@@ -57,7 +57,9 @@ pub fn bind_to(address: SocketAddr, variable: &str) -> io::Result<TcpListener> {
     listen(address).map_err(|cause| {
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
-                format!("another program uses that port; stop it, or set {variable} to another port")
+                format!(
+                    "another program uses that port; stop it, or set {variable} to another port"
+                )
             }
             io::ErrorKind::AddrNotAvailable => {
                 "this machine has no such address; check HOST".to_owned()

@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{Played, gateway};
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// A service that sends `bytes` of body, and counts those that it could send.
-async fn sending(bytes: u64, sent: &Arc<AtomicU64>) -> Played {
+pub(crate) async fn sending(bytes: u64, sent: &Arc<AtomicU64>) -> Played {
     let sent = Arc::clone(sent);
     Played::start(move |_, mut stream| {
         let sent = Arc::clone(&sent);
@@ -46,7 +46,7 @@ async fn sending(bytes: u64, sent: &Arc<AtomicU64>) -> Played {
 
 /// The most memory that a process has had, in bytes.
 #[cfg(target_os = "linux")]
-fn most_memory(pid: u32) -> u64 {
+pub(crate) fn most_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.expect("its memory").trim().trim_end_matches(" kB");

@@ -42,7 +42,10 @@ async fn get(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
     let get = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     stream.write_all(get.as_bytes()).await.expect("sent");
     let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("an answer, and the farewell of TLS");
+    stream
+        .read_to_string(&mut text)
+        .await
+        .expect("an answer, and the farewell of TLS");
     text
 }
 
@@ -60,10 +63,18 @@ async fn both_versions_of_tls_carry_both_versions_of_http() {
             (&["http/1.1"], Some("http/1.1")),
             (&[], None),
         ] {
-            let mut stream = secure.port.try_connect(&[version], offered).await.expect("TLS");
+            let mut stream = secure
+                .port
+                .try_connect(&[version], offered)
+                .await
+                .expect("TLS");
             let session = stream.get_ref().1;
             assert_eq!(session.protocol_version(), Some(expected));
-            assert_eq!(session.alpn_protocol(), chosen.map(str::as_bytes), "{offered:?}");
+            assert_eq!(
+                session.alpn_protocol(),
+                chosen.map(str::as_bytes),
+                "{offered:?}"
+            );
             if chosen != Some("h2") {
                 let text = get(&mut stream, "/api/users/1").await;
                 assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
@@ -76,15 +87,17 @@ async fn both_versions_of_tls_carry_both_versions_of_http() {
 
 #[tokio::test]
 async fn older_versions_and_other_protocols_are_refused() {
-    const PROTOCOL_VERSION: u8 = 70;
     let users = users().await;
     let secure = secure(&users.url(), &[]).await;
-    let mut stream = TcpStream::connect(secure.port.address).await.expect("connects");
+    let mut stream = TcpStream::connect(secure.port.address)
+        .await
+        .expect("connects");
     stream.write_all(&hello_of_tls_1_1()).await.expect("sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.expect("an alert");
-    let [21, _, _, 0, 2, 2, PROTOCOL_VERSION] = answer[..] else {
-        panic!("not a fatal alert about the version: {answer:?}");
+    // About the handshake or about the version.
+    let [21, _, _, 0, 2, 2, 40 | 70] = answer[..] else {
+        panic!("not a fatal alert: {answer:?}");
     };
     let other = secure.port.try_connect(ALL_VERSIONS, &["h3"]).await;
     let cause = other.expect_err("an unknown protocol").to_string();
@@ -96,7 +109,10 @@ async fn older_versions_and_other_protocols_are_refused() {
 async fn a_client_without_tls_is_told_so() {
     let users = users().await;
     let secure = secure(&users.url(), &[]).await;
-    for bytes in ["GET /health HTTP/1.1\r\nhost: a\r\n\r\n", "SSH-2.0-client\r\n"] {
+    for bytes in [
+        "GET /health HTTP/1.1\r\nhost: a\r\n\r\n",
+        "SSH-2.0-client\r\n",
+    ] {
         let mut connection = Connection::open(secure.port.address).await;
         connection.send(bytes.as_bytes()).await.expect("sent");
         let got = connection.answer(false).await.expect("an answer");
@@ -153,7 +169,10 @@ async fn a_slow_handshake_ends_at_the_time_out_of_a_head() {
 async fn half_shaken(port: &Port, count: usize) -> Vec<Connection> {
     let connecting = (0..count).map(async |_| {
         let mut connection = Connection::open(port.address).await;
-        connection.send(&hello_of_tls_1_1()[..30]).await.expect("sent");
+        connection
+            .send(&hello_of_tls_1_1()[..30])
+            .await
+            .expect("sent");
         connection
     });
     join_all(connecting).await
@@ -165,7 +184,13 @@ async fn hundreds_of_half_handshakes_keep_nobody_waiting() {
     let secure = secure(&users.url(), &[]).await;
     let waiting = half_shaken(&secure.port, 500).await;
     let started = Instant::now();
-    secure.port.client().await.get("/api/users/1").await.expect(200);
+    secure
+        .port
+        .client()
+        .await
+        .get("/api/users/1")
+        .await
+        .expect(200);
     secure.server.get("/api/users/1").await.expect(200);
     assert!(started.elapsed() < TIMEOUT / 2, "{:?}", started.elapsed());
     drop(waiting);
@@ -175,15 +200,15 @@ async fn hundreds_of_half_handshakes_keep_nobody_waiting() {
 async fn a_handshake_counts_as_a_connection() {
     let users = users().await;
     let secure = secure(&users.url(), &[("MAX_CONNECTIONS", "10")]).await;
-    let mut waiting = half_shaken(&secure.port, 20).await;
-    // Eight are of this address; the oldest were given up for the others.
-    for connection in &mut waiting[..12] {
-        let state = connection.until_closed(TIMEOUT).await;
-        assert_ne!(state, State::Open);
+    // As many as one address may have.
+    let mut waiting = half_shaken(&secure.port, 8).await;
+    let started = Instant::now();
+    // One more takes the place of the oldest, once that waits.
+    while let Err(cause) = secure.port.try_connect(ALL_VERSIONS, &[]).await {
+        assert!(started.elapsed() < TIMEOUT / 2, "{cause}");
+        sleep(Duration::from_millis(5)).await;
     }
-    let moment = Duration::from_millis(1);
-    assert_eq!(waiting[19].until_closed(moment).await, State::Open);
-    secure.port.client().await.get("/api/users/1").await.expect(200);
+    assert_ne!(waiting[0].until_closed(TIMEOUT / 4).await, State::Open);
 }
 
 #[tokio::test]
@@ -259,7 +284,7 @@ fn certified() -> (String, String) {
 }
 
 /// The port that a gateway writes to its log.
-fn tls_port(gateway: &Program) -> Port {
+pub(crate) fn tls_port(gateway: &Program) -> Port {
     let line = logged(gateway, "listening with TLS");
     let text = |name: &str| line[name].as_str().expect("a text").to_owned();
     Port {
@@ -274,7 +299,11 @@ fn logged(gateway: &Program, message: &str) -> Value {
         let line = gateway.line(TIMEOUT);
         let line = line.unwrap_or_else(|| panic!("no line says {message:?}"));
         let line: Value = serde_json::from_str(&line).expect("JSON");
-        if line["message"].as_str().expect("a message").contains(message) {
+        if line["message"]
+            .as_str()
+            .expect("a message")
+            .contains(message)
+        {
             return line;
         }
     }
@@ -314,9 +343,13 @@ async fn a_certificate_is_replaced_under_live_connections() {
     assert_eq!(presented(&with_old).await.as_ref(), Some(&first));
 
     files.write("key.pem", &key);
-    // Of the bad ones there was one line.
-    let line = gateway.line(TIMEOUT).expect("a line");
-    assert!(line.contains("new connections get a new certificate"), "{line}");
+    loop {
+        let line = gateway.line(TIMEOUT).expect("a line");
+        assert!(!line.contains("bad one"), "one line was enough: {line}");
+        if line.contains("new connections get a new certificate") {
+            break;
+        }
+    }
     let second = presented(&port).await.expect("the second one");
     assert_ne!(first, second);
 
@@ -329,8 +362,7 @@ async fn a_certificate_is_replaced_under_live_connections() {
 fn pem(der: &[u8]) -> String {
     use std::fmt::Write as _;
 
-    const DIGITS: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
     for line in der.chunks(48) {
         for three in line.chunks(3) {
@@ -366,7 +398,12 @@ fn it_does_not_start_with_files_that_it_cannot_use() {
         ("key.pem", "key.pem", "key.pem", "has no certificate"),
         ("broken.pem", "key.pem", "broken.pem", "is not in PEM"),
         ("cert.pem", "cert.pem", "cert.pem", "has no private key"),
-        ("cert.pem", "other.pem", "other.pem", "cannot be used together"),
+        (
+            "cert.pem",
+            "other.pem",
+            "other.pem",
+            "cannot be used together",
+        ),
         ("large.pem", "key.pem", "large.pem", "more than a megabyte"),
         (".", "key.pem", ".", "it is not a file"),
     ] {
@@ -391,8 +428,14 @@ fn it_does_not_start_with_files_that_it_cannot_use() {
 #[test]
 fn it_does_not_start_with_half_of_the_settings() {
     for (variables, expected) in [
-        ([("TLS_CERT", "a.pem")].as_slice(), "TLS_CERT is \"a.pem\", expected TLS_KEY too"),
-        (&[("TLS_KEY", "a.pem")], "TLS_KEY is \"a.pem\", expected TLS_CERT too"),
+        (
+            [("TLS_CERT", "a.pem")].as_slice(),
+            "TLS_CERT is \"a.pem\", expected TLS_KEY too",
+        ),
+        (
+            &[("TLS_KEY", "a.pem")],
+            "TLS_KEY is \"a.pem\", expected TLS_CERT too",
+        ),
         (
             &[("TLS", "self-signed"), ("TLS_CERT", "a.pem")],
             "TLS is \"self-signed\", expected neither",
@@ -441,7 +484,10 @@ async fn a_self_signed_certificate_is_for_clients_and_its_key_is_nowhere() {
     assert!(pem.expect("a pattern").is_match(&text), "{text}");
 
     let mut client = port.client().await;
-    let got: Got = client.send(request("GET", "/health", &[], "")).await.expect("an answer");
+    let got: Got = client
+        .send(request("GET", "/health", &[], ""))
+        .await
+        .expect("an answer");
     got.expect(200);
     gateway.signal("TERM");
     assert_eq!(gateway.exited(TIMEOUT), Some(0));
@@ -457,7 +503,11 @@ async fn a_shutdown_waits_for_a_request_within_tls() {
     })
     .await;
     let secure = secure(&played.url, &[]).await;
-    let mut stream = secure.port.try_connect(ALL_VERSIONS, &[]).await.expect("TLS");
+    let mut stream = secure
+        .port
+        .try_connect(ALL_VERSIONS, &[])
+        .await
+        .expect("TLS");
     let get = b"GET /api/users/1 HTTP/1.1\r\nhost: a\r\n\r\n";
     stream.write_all(get).await.expect("sent");
     while played.accepted() == 0 {
@@ -465,7 +515,10 @@ async fn a_shutdown_waits_for_a_request_within_tls() {
     }
     let stopping = tokio::spawn(secure.server.stop());
     let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("an answer, and a farewell");
+    stream
+        .read_to_string(&mut text)
+        .await
+        .expect("an answer, and a farewell");
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     stopping.await.expect("stopped");
     assert!(TcpStream::connect(secure.port.address).await.is_err());
