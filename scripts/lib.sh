@@ -393,6 +393,8 @@ choose_ports() {
         misused "BASE_PORT is \"$asked\", expected the first of five ports, 2 to 65531; the gateway has the one before"
     fi
     RUNNING_BASE_PORT=$running
+    # 8443 beside port 8000 of the gateway.
+    TLS_PORT=${TLS_PORT:-$((BASE_PORT + 442))}
     # The services find each other through these.
     USER_SERVICE_URL=$(base_url $USER)
     PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
@@ -486,7 +488,7 @@ launch() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME
         PORT=$(port_of "$1")
-        export HOST=127.0.0.1 PORT
+        export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!

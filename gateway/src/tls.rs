@@ -425,7 +425,7 @@ async fn reread(mut used: Files, current: &Current) {
             return;
         };
         let is_settled = now == before;
-        before = now.clone();
+        before.clone_from(&now);
         if !is_settled || now.as_ref() == Ok(&used) {
             continue;
         }

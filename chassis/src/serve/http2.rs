@@ -46,6 +46,10 @@ const MAX_STREAMS: u32 = 100;
 /// many as the largest body has.
 const WINDOW: u32 = 64 * 1024;
 
+/// The largest head of a request, as HTTP/2 counts it: with 32 bytes more for each header.
+#[allow(clippy::cast_possible_truncation, reason = "it is small")]
+const HEAD_LIST: u32 = MAX_HEAD as u32;
+
 /// The most bytes of a response that wait to be written, and the most that are passed on at once.
 const UNSENT: usize = 16 * 1024;
 
@@ -74,7 +78,7 @@ where
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_send_buf_size(UNSENT)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(HEAD_LIST)
         .serve_connection(TokioIo::new(Frames::new(transport)), http);
     let mut connection = pin!(connection);
     let mut stop = pin!(shutdown.requested());

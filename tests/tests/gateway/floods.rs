@@ -146,7 +146,7 @@ async fn a_client_that_sends_frames_and_no_requests_is_stopped() {
     let settings = [("BODY_TIMEOUT_MS", "1000"), ("HEAD_TIMEOUT_MS", "3000")];
     let (gateway, port) = gateway(users.url().as_str(), &settings);
     let others = Others::of(&port).await;
-    let post = frame(HEADERS, END_HEADERS, 1, &head("POST", "/api/users", &[]));
+    let with_body = frame(HEADERS, END_HEADERS, 1, &head("POST", "/api/users", &[]));
     let begun = frame(HEADERS, 0, 1, &head("GET", "/health", &[]));
     let window = 1_u32.to_be_bytes();
     for (first, flood, reason) in [
@@ -166,7 +166,7 @@ async fn a_client_that_sends_frames_and_no_requests_is_stopped() {
             frame(99, 0, 0, b"unknown"),
             "frames of an unknown type",
         ),
-        (post, frame(DATA, 0, 1, b""), "empty pieces of a body"),
+        (with_body, frame(DATA, 0, 1, b""), "empty pieces of a body"),
         (
             begun,
             frame(CONTINUATION, 0, 1, b""),

@@ -1,5 +1,10 @@
 //! HTTP/2: the same answers as on HTTP/1.1, and the limits of each request.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is one list, however long"
+)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
