@@ -77,6 +77,7 @@ choose_lab_ports() {
             name=$(port_variable "$i")
             [ -n "${!name:-}" ] || export "$name=$(default_port "$i" "$BASE_PORT")"
         done
+        export GATEWAY_TLS_PORT=${GATEWAY_TLS_PORT:-$TLS_PORT}
     fi
     for i in $ALL; do
         name=$(port_variable "$i")

@@ -459,6 +459,8 @@ choose_ports() {
         misused "BASE_PORT is \"$asked\", expected the first of five ports, 2 to 65531; the gateway has the one before"
     fi
     RUNNING_BASE_PORT=$running
+    # 8443 beside port 8000 of the gateway.
+    TLS_PORT=${TLS_PORT:-$((BASE_PORT + 442))}
     # The services find each other through these.
     USER_SERVICE_URL=$(base_url $USER)
     PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
@@ -547,7 +549,7 @@ launch() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN
         PORT=$(port_of "$1")
-        export HOST=127.0.0.1 PORT
+        export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR
         # A service that can have several instances registers, and the gateway finds it there. A
         # second gateway finds it at the first.
         case ${FIRST_OF[$1]}:${NUMBER_OF[$1]} in

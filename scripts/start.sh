@@ -40,6 +40,8 @@ Environment
     RUN_DIR      the directory for logs and process ids (run)
     START_TIMEOUT    seconds until a service must be ready (10)
     LOG_LEVEL, LOG_FORMAT, RUST_LOG    passed on to the services
+    TLS=self-signed, or TLS_CERT and TLS_KEY    the gateway speaks HTTPS too
+    TLS_PORT     the port for that; 443 after the gateway's (8443)
 
 scripts/stop.sh stops the services again.
 USAGE
@@ -153,6 +155,10 @@ report() {
         (1) say "One service $state in $BOLD$ELAPSED ms$PLAIN." ;;
         (*) say "$count services $state in $BOLD$ELAPSED ms$PLAIN; the memory above adds up to $(megabytes "$TOTAL_MEMORY")." ;;
     esac
+    local certificate=${TLS_CERT:-$RUN_DIR/gateway-$TLS_PORT.crt}
+    if [ -n "${TLS:-}${TLS_CERT:-}" ] && [ -n "$(pid_of $GATEWAY)" ] && [ -f "$certificate" ]; then
+        say "HTTPS:   curl --cacert $certificate https://localhost:$TLS_PORT/health"
+    fi
     say 'API:     add /docs to a URL above, and open it in a browser'
     say "Logs:    $RUN_DIR/<service>.log    ${DIM}tail -f $RUN_DIR/*.log$PLAIN"
     say "Health:  $(by_hand scripts/health.sh)"

@@ -10,6 +10,7 @@ use chassis::upstream::resilience::Resilience;
 use crate::proxies::TrustedProxies;
 use crate::rate_limit::RateLimit;
 use crate::routes::DESTINATIONS;
+use crate::tls;
 
 /// The configuration of the gateway.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub cache_max_bytes: usize,
     /// How many requests a second a client may send.
     pub rate_limit: RateLimit,
+    /// Where the gateway listens for TLS, if it does.
+    pub tls: Option<tls::Settings>,
     /// The settings for the gateway's own calls, and how requests are spread over instances.
     pub resilience: Resilience,
 }
@@ -47,6 +50,7 @@ impl Config {
             ),
             cache_max_bytes: env.number("CACHE_MAX_BYTES", 16 << 20, 64 << 10..=1 << 30) as usize,
             rate_limit: env.get("RATE_LIMIT", RateLimit::default()),
+            tls: tls::Settings::read(&mut env, service.listen.ip()),
             resilience: Resilience::read(&mut env),
             service,
         };

@@ -4,13 +4,13 @@
 use std::task::{Context as Task, Poll};
 
 use chassis::contract::error::ApiError;
-use chassis::serve::connection::peer;
+use chassis::serve::connection::{is_encrypted, peer};
 use chassis::telemetry::context::Context;
 use chassis::values::headers::{REQUEST_ID, TRACEPARENT, TRACESTATE};
 use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::uri::PathAndQuery;
@@ -104,6 +104,9 @@ pub(crate) fn wants_websocket<B>(request: &Request<B>) -> bool {
 fn prepare<B: hyper::body::Body>(request: &mut Request<Option<B>>, trusts_peer: bool) {
     let wants_websocket = wants_websocket(request);
     make_host_a_header(request);
+    if request.version() == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
     *request.version_mut() = Version::HTTP_11;
     let body = request.body().as_ref();
     let length = body.map_or(Some(0), |body| body.size_hint().exact());
@@ -117,6 +120,7 @@ fn prepare<B: hyper::body::Body>(request: &mut Request<Option<B>>, trusts_peer: 
             headers.insert(CONTENT_LENGTH, length.into());
         }
         None => {
+            headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
@@ -142,6 +146,19 @@ fn make_host_a_header<B>(request: &mut Request<B>) {
     }
 }
 
+/// On HTTP/2, each cookie may have a line of its own
+/// ([RFC 9113, 8.2.3](https://www.rfc-editor.org/rfc/rfc9113#section-8.2.3)).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().collect();
+    if lines.len() > 1 {
+        let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
+        // What was valid in lines is valid in one.
+        if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
 /// Says where the request comes from.
 fn set_origin(headers: &mut HeaderMap, trusts_peer: bool) {
     if !trusts_peer {
@@ -155,7 +172,8 @@ fn set_origin(headers: &mut HeaderMap, trusts_peer: bool) {
         headers.append(FORWARDED_FOR, address);
     }
     if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if is_encrypted() { "https" } else { "http" };
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if !headers.contains_key(FORWARDED_HOST)
         && let Some(host) = headers.get(HOST).cloned()

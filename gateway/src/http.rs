@@ -27,13 +27,14 @@ use crate::compression::Compression;
 use crate::registry::InstanceId;
 use crate::routes::{self, destination};
 use crate::security::Security;
+use crate::tls::Tls;
 use crate::{App, api};
 
 /// The API of the gateway, and the paths that it forwards.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(routes::prefixes()));
 
-/// Serves the gateway on `listener` until the app has shut down.
-pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
+/// Serves the gateway on `listener`, and with `tls` if there is that, until the app has shut down.
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     let (serving, limiter) = (Arc::clone(&service), app.limiter.clone());
     let http = ServiceBuilder::new()
@@ -46,7 +47,11 @@ pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
         .layer(Compression::new())
         .service_fn(move |request| answer(app.clone(), request));
     let http = TowerToHyperService::new(http);
-    server::serve_as_sent(listener, http, &service).await;
+    let plain = server::serve_as_sent(listener, http.clone(), &service);
+    match tls {
+        Some(tls) => tokio::join!(plain, tls.serve(http, &service)).0,
+        None => plain.await,
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 // What every request passes, in this order.
+pub mod tls;
+
 pub mod security;
 
 pub mod http;

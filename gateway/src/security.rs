@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll};
 
+use chassis::serve::connection::is_encrypted;
 use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
 use hyper::Response;
 use hyper::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    SERVER, X_CONTENT_TYPE_OPTIONS,
+    SERVER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use tower::{Layer, Service};
 
@@ -31,6 +32,10 @@ const PAGE: HeaderValue = HeaderValue::from_static(
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'",
 );
+
+/// A browser that got a response within TLS connects to this host only with TLS, for a year.
+/// Otherwise somebody in between could turn `https` into `http`.
+const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The layer.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +75,11 @@ fn secure(headers: &mut HeaderMap) {
     headers.remove(SERVER);
     for (name, value) in HEADERS {
         headers.insert(name, value);
+    }
+    // A service does not know it.
+    headers.remove(STRICT_TRANSPORT_SECURITY);
+    if is_encrypted() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, ONLY_TLS);
     }
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_page = content_type.is_some_and(|is| {

@@ -1,10 +1,15 @@
 //! The five real servers in one process, on free ports; and the gateway, for those who want it.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use chassis::testkit::{Server, env};
 use chassis::upstream::url::UpstreamUrl;
 use framework_comparison::{Framework, framework};
 use futures_util::future::join_all;
+use gateway::tls::Tls;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 /// All five services, connected to each other. They stop when the shop is dropped.
 #[derive(Debug)]
@@ -136,13 +141,32 @@ pub async fn analytics_polling(
 /// Starts a gateway with these services behind it (user, product, order, notification and
 /// analytics-service) and these settings, which may also say where a service is.
 pub async fn gateway(services: [&UpstreamUrl; 5], settings: &[(&'static str, &str)]) -> Server {
+    gateway_and_tls(services, settings).await.0
+}
+
+/// The same, with the port for TLS and the file of the certificate if the settings ask for TLS.
+pub async fn gateway_and_tls(
+    services: [&UpstreamUrl; 5],
+    settings: &[(&'static str, &str)],
+) -> (Server, Option<(SocketAddr, PathBuf)>) {
     let settings = settings.iter();
     let mut variables: Vec<_> = settings
         .map(|(name, value)| (*name, (*value).to_owned()))
         .collect();
     let services = gateway::routes::DESTINATIONS.iter().zip(services);
     variables.extend(services.map(|(to, url)| (to.variable, text(url))));
-    start!(gateway, variables)
+    let (tell, told) = oneshot::channel();
+    let server = Server::start(move |listener, shutdown| async move {
+        let config = gateway::Config::read(env(&variables))?;
+        let tls = config.tls.as_ref().map(Tls::bind).transpose()?;
+        let place = tls.as_ref();
+        let place = place.map(|tls| (tls.address(), tls.certificate().to_owned()));
+        // Its test may be over.
+        let _ = tell.send(place);
+        let app = gateway::App::new(&config, &gateway::http::API, shutdown)?;
+        gateway::http::serve(listener, tls, app).await
+    });
+    (server.await, told.await.expect("it starts"))
 }
 
 fn text(url: &UpstreamUrl) -> String {

@@ -547,6 +547,24 @@ async fn tables_fit_a_screen_and_a_curlrc_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_shop_with_tls_says_how_to_reach_it() {
+    let shop = Shop::new().expect("free ports").with("TLS", "self-signed");
+    let said = run(&shop, "start.sh", &["gateway"]).await.said;
+    let command = said.lines().find_map(|line| line.strip_prefix("HTTPS:"));
+    let command = command.unwrap_or_else(|| panic!("no line says how: {said}"));
+    let mut curl = Command::new("sh");
+    curl.args(["-c", command]).env("no_proxy", "*");
+    let ended = harness::process::run_async(&mut curl, TIMEOUT).await;
+    let ended = ended.expect("it ends");
+    assert_eq!(ended.status, Some(0), "{command}: {}", ended.stderr);
+    assert!(
+        ended.stdout.contains("\"service\":\"gateway\""),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[tokio::test]
 async fn a_start_that_takes_too_long_says_so() {
     let shop = || Shop::new().expect("five ports");
     let refused = shop().with("START_TIMEOUT", "soon");

@@ -40,6 +40,9 @@ pub(crate) struct Admission {
     pub(crate) bodies: Bodies,
     /// The request heads that have grown large.
     pub(crate) heads: Arc<Limit>,
+    /// The requests of HTTP/2 beside another one on the same connection. Each connection may have
+    /// one anyway, so there are at most twice as many requests as connections.
+    pub(crate) streams: Arc<Limit>,
     requests: Arc<Limit>,
     responses: Arc<Limit>,
 }
@@ -52,6 +55,7 @@ impl Admission {
             connections: Connections::new(most_connections(limits.connections), percent),
             bodies: Bodies::new(limits.bodies, percent),
             heads: Limit::new(Resource::Heads, LARGE_HEADS, percent),
+            streams: Limit::new(Resource::Streams, limits.connections, percent),
             requests: Limit::new(Resource::Requests, limits.in_flight, percent),
             responses: Limit::new(Resource::Responses, UNREAD_KIB, percent),
         }

@@ -13,8 +13,11 @@
 //! reset destroys the response for a client that sends everything before it reads anything. So
 //! the connection first closes its sending side, then discards what still arrives, for a while
 //! ([RFC 9112, 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6)).
+//!
+//! TLS is a layer on top, so it is within the same limits: its handshake is a part of the first
+//! head.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
@@ -52,11 +55,28 @@ const UNSENT: u32 = 16 * 1024;
 
 /// A stream that has sent nothing for so long was quiet. What it sends then is like another
 /// response.
-const QUIET: Duration = Duration::from_secs(1);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 
 /// The address of the client of the current request: the other end of its connection.
 pub fn peer() -> Option<IpAddr> {
     Holder::current().peer()
+}
+
+/// Whether the current request arrived within TLS.
+pub fn is_encrypted() -> bool {
+    Holder::current().is_encrypted()
+}
+
+/// What carries requests: a [`Connection`] itself, or a layer on top of one, such as TLS.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The connection.
+    fn connection(&mut self) -> &mut Connection;
+}
+
+impl Transport for Connection {
+    fn connection(&mut self) -> &mut Connection {
+        self
+    }
 }
 
 /// Whether a connection is within a request or between two. The layer that handles requests
@@ -70,6 +90,12 @@ pub struct Phase {
     is_whole: AtomicBool,
     is_body_wanted: AtomicBool,
     is_upgraded: AtomicBool,
+    /// The requests of HTTP/2 in progress.
+    streams: AtomicUsize,
+    /// The requests of HTTP/2 that were answered.
+    answered: AtomicUsize,
+    /// Whether a connection of HTTP/2 was idle for too long.
+    is_over: AtomicBool,
     holder: Arc<Holder>,
 }
 
@@ -120,6 +146,48 @@ impl Phase {
         self.is_whole.store(is_whole, Ordering::Relaxed);
     }
 
+    /// A request of HTTP/2 begins. Returns whether it is the only one of this connection.
+    pub(super) fn stream_begins(&self) -> bool {
+        self.holder.goes_on(Waiting::Idle);
+        let is_only = self.streams.fetch_add(1, Ordering::Relaxed) == 0;
+        if is_only {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        is_only && !self.holder.has_unread()
+    }
+
+    /// A request of HTTP/2 has a body. Some of it may stay unread.
+    pub(super) fn stream_has_body(&self) {
+        self.had_body.store(true, Ordering::Relaxed);
+    }
+
+    /// A request of HTTP/2 ends.
+    pub(super) fn stream_ends(&self, is_answered: bool) {
+        if is_answered {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        // It runs in another task, which has to see that this one is over.
+        self.holder.wake();
+    }
+
+    /// The number of requests of HTTP/2 that were answered.
+    pub(super) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection of HTTP/2 was idle for too long.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// What the connection holds.
+    pub(super) fn holder(&self) -> &Arc<Holder> {
+        &self.holder
+    }
+
     /// Whether the connection has switched to another protocol.
     pub(super) fn is_upgraded(&self) -> bool {
         self.is_upgraded.load(Ordering::Relaxed)
@@ -158,7 +226,9 @@ impl Drop for Turn {
 /// connection waits, and a timer that fires too early is set again then: it is not reset for
 /// each request.
 ///
-/// Bytes that arrive between two requests are a head.
+/// On HTTP/1.1, bytes that arrive between two requests are a head. On HTTP/2,
+/// [`Frames`](crate::serve::frames) tells what is one, and a connection that was idle for too long is
+/// given a moment to say so.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -171,6 +241,8 @@ pub struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     /// The last known value of [`Phase::turns`].
     turns: usize,
+    /// Whether it speaks HTTP/2.
+    is_multiplexed: bool,
     /// Whether a head has begun to arrive.
     in_head: bool,
     /// The bytes that had arrived before this head.
@@ -216,6 +288,7 @@ impl Connection {
             shutdown: service.shutdown().clone(),
             timer: None,
             turns: 0,
+            is_multiplexed: false,
             in_head: false,
             before_head: 0,
             large_head: None,
@@ -232,10 +305,63 @@ impl Connection {
         Arc::clone(&self.phase)
     }
 
+    /// From now on, its bytes are within TLS.
+    pub fn encrypt(&mut self) {
+        self.holder.encrypt();
+    }
+
+    /// Waits until bytes have arrived, without taking them. Returns the first one; none if the
+    /// connection has ended, or the time-out for a head has.
+    pub async fn first_byte(&mut self) -> Option<u8> {
+        poll_fn(|cx| {
+            if self.holder.is_refused() {
+                return Poll::Ready(None);
+            }
+            let mut byte = [0];
+            let mut buffer = ReadBuf::new(&mut byte);
+            match self.stream.poll_peek(cx, &mut buffer) {
+                Poll::Ready(_) => Poll::Ready(buffer.filled().first().copied()),
+                Poll::Pending if self.is_late(cx) || self.is_given_up(cx) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// From now on, it speaks HTTP/2.
+    pub(super) fn multiplex(&mut self) {
+        self.is_multiplexed = true;
+        self.in_head = false;
+    }
+
+    /// On HTTP/2, a head begins to arrive. Its time-out starts now; that of the first head has
+    /// started with the connection.
+    pub(super) fn head_begins(&mut self) {
+        self.in_head = true;
+        if self.turns > 0 {
+            self.read_by = None;
+        }
+    }
+
+    /// On HTTP/2, the head is large. Returns whether it may arrive.
+    pub(super) fn head_is_large(&mut self) -> bool {
+        if self.large_head.is_none() {
+            self.large_head = self.large_heads.take(self.holder.client(), 1).ok();
+        }
+        self.large_head.is_some()
+    }
+
+    /// On HTTP/2, all of the head has arrived.
+    pub(super) fn head_ends(&mut self) {
+        self.in_head = false;
+        self.large_head = None;
+        self.read_by = None;
+    }
+
     /// Bytes have arrived. Between requests they are a head. Its time-out starts now; that of
     /// the first head has started with the connection.
     pub(super) fn arrived(&mut self) {
-        if !self.is_in_request() && !self.in_head {
+        if !self.is_multiplexed && !self.is_in_request() && !self.in_head {
             self.in_head = true;
             self.before_head = self.holder.received();
             if self.turns > 0 {
@@ -248,17 +374,14 @@ impl Connection {
     fn has_room(&mut self, bytes: usize) -> bool {
         self.holder.arrived(bytes);
         let head = self.holder.received() - self.before_head;
-        if self.in_head && head > SMALL_HEAD && self.large_head.is_none() {
-            self.large_head = self.large_heads.take(self.holder.client(), 1).ok();
-            return self.large_head.is_some();
-        }
-        true
+        self.is_multiplexed || !self.in_head || head <= SMALL_HEAD || self.head_is_large()
     }
 
     /// Whether the expected bytes are overdue.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         // While the client still reads the last response, the connection is not idle.
-        if self.is_in_request() || self.unread.is_some() {
+        let is_busy = self.is_in_request() || self.unread.is_some();
+        if is_busy && !(self.is_multiplexed && self.in_head) {
             return false;
         }
         let limit = if self.in_head || self.turns == 0 {
@@ -266,7 +389,15 @@ impl Connection {
         } else {
             self.limits.idle
         };
-        self.has_waited(limit, cx)
+        if !self.has_waited(limit, cx) {
+            return false;
+        }
+        if self.is_multiplexed && !self.in_head && !self.phase.is_over() {
+            self.phase.is_over.store(true, Ordering::Relaxed);
+            self.read_by = Some(Instant::now() + LAST_READ);
+            return self.has_waited(LAST_READ, cx);
+        }
+        true
     }
 
     /// Whether the connection has waited for bytes for `limit`, or for [`LAST_READ`] since
@@ -278,7 +409,10 @@ impl Connection {
             } else {
                 Waiting::Idle
             };
-            self.connections.wait(&self.holder, what, Duration::ZERO);
+            // The head of another request of HTTP/2 is no reason to give up those in progress.
+            if self.turns.is_multiple_of(2) {
+                self.connections.wait(&self.holder, what, Duration::ZERO);
+            }
             Instant::now() + limit
         });
         self.read_by = Some(due);
@@ -301,10 +435,14 @@ impl Connection {
         let turns = self.phase.turns.load(Ordering::Relaxed);
         if turns != self.turns {
             self.turns = turns;
-            self.in_head = false;
-            self.large_head = None;
             self.was_unread = None;
-            self.read_by = None;
+            if !self.is_multiplexed {
+                self.in_head = false;
+                self.large_head = None;
+            }
+            if !self.in_head {
+                self.read_by = None;
+            }
         }
         turns % 2 == 1
     }
@@ -341,16 +479,23 @@ impl Connection {
             }
             return written;
         }
+        let (patience, most) = (self.limits.body / 2, self.limits.response);
         let begin = || {
             let same = self.was_unread.take();
             let same = same.filter(|(_, written)| written.elapsed() < QUIET);
-            let (patience, most) = (self.limits.body / 2, self.limits.response);
             let pace = same.map_or_else(|| Pace::begin(patience, most), |(pace, _)| pace);
             self.connections
                 .wait(&self.holder, Waiting::Unread, pace.elapsed());
             pace
         };
-        let due = self.unread.get_or_insert_with(begin).due();
+        let mut due = self.unread.get_or_insert_with(begin).due();
+        if self.is_multiplexed
+            && due <= Instant::now()
+            && self.unread.as_ref().is_some_and(Pace::is_kept)
+        {
+            // That is the time for one response, and here are many.
+            due = self.unread.insert(Pace::begin(patience, most)).due();
+        }
         if !self.holder.is_given_up(Waiting::Unread, cx.waker()) && !self.is_over(due, cx) {
             return Poll::Pending;
         }
@@ -375,7 +520,10 @@ impl Connection {
     /// The response is on its way, so the connection waits for the next request. Sets the timer
     /// now: the reader may not poll again before bytes arrive.
     fn is_waiting_again(&mut self, cx: &mut Context<'_>) {
-        self.read_by = None;
+        // On HTTP/2 it may have been something else than a response.
+        if !self.is_multiplexed {
+            self.read_by = None;
+        }
         self.is_late(cx);
     }
 
@@ -412,7 +560,8 @@ impl AsyncRead for Connection {
                 let bytes = buffer.filled().len() - before;
                 if bytes > 0 {
                     self.arrived();
-                    if !self.has_room(bytes) {
+                    // With HTTP/2, a client can always send something that is no request.
+                    if !self.has_room(bytes) || self.is_multiplexed && self.is_late(cx) {
                         buffer.set_filled(before);
                     }
                 }

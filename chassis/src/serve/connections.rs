@@ -52,15 +52,19 @@ struct Open {
     next: u64,
     /// In the order in which they were accepted.
     all: BTreeMap<u64, Arc<Holder>>,
+    /// The requests of HTTP/2 in progress.
+    streams: BTreeMap<u64, Arc<Holder>>,
     /// The clients by address, and the number of their connections.
     clients: HashMap<IpAddr, (Arc<Client>, usize)>,
 }
 
-/// One open connection: what it waits for, and what it holds until its client has read the
-/// response.
+/// One open connection, or one request of HTTP/2: what it waits for, and what it holds until its
+/// client has read the response.
 #[derive(Debug, Default)]
 pub(crate) struct Holder {
     id: u64,
+    /// The connection of a request of HTTP/2.
+    connection: Option<Arc<Holder>>,
     /// The address of the other end.
     peer: Option<IpAddr>,
     /// What it counts as: see [`counted`].
@@ -76,6 +80,7 @@ pub(crate) struct Holder {
     received: AtomicU64,
     held: Mutex<Held>,
     has_unread: AtomicBool,
+    is_encrypted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +126,7 @@ impl Connections {
         let is_full = is_over_share || open.all.len() >= self.most;
         let among = is_over_share.then_some(&client);
         let oldest = |wait: Wait| Some((wait.what != Waiting::Idle, wait.since));
-        let is_refused = is_full && !open.give_up(among, oldest);
+        let is_refused = is_full && !give_up(open.all.values(), among, oldest);
         open.next += 1;
         let holder = Arc::new(Holder {
             id: open.next,
@@ -150,6 +155,35 @@ impl Connections {
         }
     }
 
+    /// Adds a request of HTTP/2 on the connection of `holder`.
+    pub(crate) fn open_stream(&self, holder: &Arc<Holder>) -> Arc<Holder> {
+        let mut open = self.open.lock();
+        open.next += 1;
+        let stream = Arc::new(Holder {
+            id: open.next,
+            connection: Some(Arc::clone(holder)),
+            peer: holder.peer,
+            client: Arc::clone(&holder.client),
+            ..Holder::default()
+        });
+        open.streams.insert(stream.id, Arc::clone(&stream));
+        stream
+    }
+
+    /// Removes a request of HTTP/2. The HTTP layer has its whole response; the connection holds
+    /// what the request has held until all of that has been written.
+    pub(crate) fn close_stream(&self, stream: &Holder) {
+        stream.answered();
+        let unread = mem::take(&mut stream.held.lock().unread);
+        if let Some(connection) = &stream.connection
+            && !unread.is_empty()
+        {
+            connection.held.lock().unread.extend(unread);
+            connection.has_unread.store(true, Ordering::Relaxed);
+        }
+        self.open.lock().streams.remove(&stream.id);
+    }
+
     /// `holder` begins to wait, or goes on after it has `waited`.
     pub(crate) fn wait(&self, holder: &Holder, what: Waiting, waited: Duration) {
         let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
@@ -170,7 +204,8 @@ impl Connections {
             let waited = Duration::from_millis(now.saturating_sub(wait.since));
             (is_unread && waited >= SLOW).then_some(wait.since)
         };
-        let given_up = self.open.lock().give_up(client, slow);
+        let open = self.open.lock();
+        let given_up = give_up(open.all.values().chain(open.streams.values()), client, slow);
         if given_up || some_wait {
             Slow::Some
         } else {
@@ -192,31 +227,29 @@ struct Wait {
     since: u64,
 }
 
-impl Open {
-    /// Gives up the connection of `client`, or of any, whose rank is the lowest. Returns whether
-    /// there was one; one without a rank is kept.
-    fn give_up<R: Ord>(
-        &self,
-        client: Option<&Arc<Client>>,
-        mut rank: impl FnMut(Wait) -> Option<R>,
-    ) -> bool {
-        let of_client =
-            |holder: &&Arc<Holder>| client.is_none_or(|client| Arc::ptr_eq(client, &holder.client));
-        let holders = self.all.values().filter(of_client);
-        let waits = holders.flat_map(|holder| holder.waits.iter().map(move |wait| (holder, wait)));
-        let ranked = waits.filter_map(|(holder, wait)| {
-            let word = wait.load(Ordering::Relaxed);
-            Some((rank(wait_in(word)?)?, holder, wait, word))
-        });
-        let first = ranked.min_by(|(one, ..), (other, ..)| one.cmp(other));
-        first.is_some_and(|(_, holder, wait, word)| {
-            // It may just have stopped waiting.
-            let (relaxed, release) = (Ordering::Relaxed, Ordering::Release);
-            let exchanged = wait.compare_exchange(word, GIVEN_UP, release, relaxed);
-            holder.waker.wake();
-            exchanged.is_ok()
-        })
-    }
+/// Gives up that of the `holders`, all or those of `client`, whose rank is the lowest. Returns
+/// whether there was one; one without a rank is kept.
+fn give_up<'a, R: Ord>(
+    holders: impl Iterator<Item = &'a Arc<Holder>>,
+    client: Option<&Arc<Client>>,
+    mut rank: impl FnMut(Wait) -> Option<R>,
+) -> bool {
+    let of_client =
+        |holder: &&Arc<Holder>| client.is_none_or(|client| Arc::ptr_eq(client, &holder.client));
+    let holders = holders.filter(of_client);
+    let waits = holders.flat_map(|holder| holder.waits.iter().map(move |wait| (holder, wait)));
+    let ranked = waits.filter_map(|(holder, wait)| {
+        let word = wait.load(Ordering::Relaxed);
+        Some((rank(wait_in(word)?)?, holder, wait, word))
+    });
+    let first = ranked.min_by(|(one, ..), (other, ..)| one.cmp(other));
+    first.is_some_and(|(_, holder, wait, word)| {
+        // It may just have stopped waiting.
+        let (relaxed, release) = (Ordering::Relaxed, Ordering::Release);
+        let exchanged = wait.compare_exchange(word, GIVEN_UP, release, relaxed);
+        holder.waker.wake();
+        exchanged.is_ok()
+    })
 }
 
 fn wait_in(word: u64) -> Option<Wait> {
@@ -260,9 +293,32 @@ impl Holder {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The number of bytes that have arrived.
+    /// The number of bytes that have arrived. For a request of HTTP/2 these are the bytes of its
+    /// connection.
     pub(crate) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        let connection = self.connection.as_deref().unwrap_or(self);
+        connection.received.load(Ordering::Relaxed)
+    }
+
+    /// From now on, its bytes are within TLS.
+    pub(crate) fn encrypt(&self) {
+        self.is_encrypted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its bytes are within TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        let connection = self.connection.as_deref().unwrap_or(self);
+        connection.is_encrypted.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the task that waits.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whether it holds something of a response that has not been written in full.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.has_unread.load(Ordering::Relaxed)
     }
 
     fn wait(&self, what: Waiting) -> &AtomicU64 {
@@ -289,6 +345,12 @@ impl Holder {
     /// Keeps `taken` until the response to the current request has been written.
     pub(crate) fn keep(&self, taken: Taken) {
         self.held.lock().current.push(taken);
+    }
+
+    /// Keeps `taken` for as long, even if the current request [gives back](Self::give_back) what
+    /// it holds.
+    pub(crate) fn keep_aside(&self, taken: Taken) {
+        self.held.lock().unread.push(taken);
     }
 
     /// Gives back what the current request holds. Returns whether it held something.

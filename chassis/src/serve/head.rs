@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use httparse::{Header, Request, Status};
+use hyper::http::uri::Scheme;
 use hyper::{StatusCode, Uri};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -109,6 +110,50 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
         expects_continue: expects_continue && !is_1_0,
         wishes,
     }))
+}
+
+/// Checks the head of a request of HTTP/2, as far as its HTTP layer does not: that is, what
+/// HTTP/1.1 has too.
+pub(super) fn check_http2<B>(request: &hyper::Request<B>) -> Result<(), ApiError> {
+    let (uri, headers) = (request.uri(), request.headers());
+    if headers.len() > MAX_FIELDS {
+        return Err(ApiError::head_too_large(format!("{MAX_FIELDS} headers")));
+    }
+    let (mut host, mut content_length) = (None, None);
+    for (name, value) in headers {
+        let field = Header {
+            name: name.as_str(),
+            value: value.as_bytes(),
+        };
+        match field.name {
+            "host" => once(&mut host, &field)?,
+            "content-length" => once(&mut content_length, &field)?,
+            _ => {}
+        }
+    }
+    content_length.map_or(Ok(0), parse_length)?;
+    let authority = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    if let (Some(host), Some(authority)) = (host, authority)
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        return Err(ApiError::invalid_head(
+            "The request names one host in :authority and another one in Host; send one of them",
+        ));
+    }
+    // A proxy takes this one.
+    check_host(authority.or(host), false)?;
+    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) {
+        return Err(ApiError::invalid_head(
+            "The :scheme of a request within TLS must be https",
+        ));
+    }
+    match uri.path_and_query() {
+        Some(target) => check_target(request.method().as_str(), target.as_str()),
+        // It is CONNECT.
+        None => Ok(()),
+    }
 }
 
 /// Where `part` is in the bytes that begin at the address `begin`.

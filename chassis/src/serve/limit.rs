@@ -13,9 +13,11 @@ pub(crate) enum Resource {
     Responses,
     /// Request heads that have grown large before they are complete.
     Heads,
+    /// Requests of HTTP/2 beside another one on the same connection.
+    Streams,
 }
 
-const RESOURCES: usize = 3;
+const RESOURCES: usize = 4;
 
 /// The clients with one address.
 #[derive(Debug, Default)]

@@ -43,6 +43,11 @@ impl Pace {
         self.since + self.most.min(self.patience.saturating_add(earned))
     }
 
+    /// Whether its client was fast enough for all of the time that it may take.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.due() >= self.since + self.most
+    }
+
     /// How long it has waited.
     pub(crate) fn elapsed(&self) -> Duration {
         self.since.elapsed()

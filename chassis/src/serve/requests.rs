@@ -14,10 +14,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::serve::connection::{Connection, MAX_HEAD, Phase};
+use crate::contract::error::ApiError;
+use crate::serve::connection::{Connection, MAX_HEAD, Phase, Transport};
 use crate::serve::framing::Framing;
 use crate::serve::head::{self, Head};
 use crate::serve::service::Service;
@@ -39,8 +40,8 @@ const KEPT: usize = 1024;
 /// at once, and ends the request, if nothing could be sent to the client for the time that a
 /// body may take.
 #[derive(Debug)]
-pub struct Requests {
-    connection: Connection,
+pub struct Requests<T = Connection> {
+    transport: T,
     service: Arc<Service>,
     phase: Arc<Phase>,
     hides_wishes: bool,
@@ -81,12 +82,12 @@ enum State {
     Closed,
 }
 
-impl Requests {
-    /// The requests of `connection` to `service`.
-    pub fn new(connection: Connection, service: &Arc<Service>) -> Self {
+impl<T: Transport> Requests<T> {
+    /// The requests on `transport` to `service`.
+    pub fn new(mut transport: T, service: &Arc<Service>) -> Self {
         Self {
-            phase: connection.phase(),
-            connection,
+            phase: transport.connection().phase(),
+            transport,
             service: Arc::clone(service),
             hides_wishes: false,
             state: State::Head,
@@ -120,7 +121,7 @@ impl Requests {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [MaybeUninit::uninit(); READ];
         let mut buffer = ReadBuf::uninit(&mut bytes);
-        ready!(Pin::new(&mut self.connection).poll_read(cx, &mut buffer))?;
+        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer))?;
         self.held.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -179,7 +180,7 @@ impl Requests {
     /// written.
     fn poll_leave(&mut self, wanted: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.leave.is_empty() && (wanted || self.leave.len() < CONTINUE.len()) {
-            let sent = ready!(Pin::new(&mut self.connection).poll_write(cx, self.leave))?;
+            let sent = ready!(Pin::new(&mut self.transport).poll_write(cx, self.leave))?;
             self.leave = &self.leave[sent..];
         }
         Poll::Ready(Ok(()))
@@ -199,7 +200,7 @@ impl Requests {
             }
         } else {
             // The next head has arrived already.
-            self.connection.arrived();
+            self.transport.connection().arrived();
         }
     }
 
@@ -231,6 +232,20 @@ impl Requests {
     }
 }
 
+/// Answers whatever arrives on `connection` with 400 and this sentence, and closes it.
+pub async fn refuse(
+    mut connection: Connection,
+    service: &Arc<Service>,
+    sentence: &'static str,
+) -> io::Result<()> {
+    let mut bytes = [0; READ];
+    let length = connection.read(&mut bytes).await?;
+    let error = ApiError::invalid_head(sentence);
+    let answer = head::refuse(service, &bytes[..length], error);
+    connection.write_all(&answer).await?;
+    connection.shutdown().await
+}
+
 /// Whether there is an empty line, after another one.
 fn has_empty_line(bytes: &[u8]) -> bool {
     let end = bytes.iter().rposition(|byte| *byte == b'\n');
@@ -238,7 +253,7 @@ fn has_empty_line(bytes: &[u8]) -> bool {
     lines.skip(1).any(|line| matches!(line, b"" | b"\r"))
 }
 
-impl AsyncRead for Requests {
+impl<T: Transport> AsyncRead for Requests<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -276,14 +291,14 @@ impl AsyncRead for Requests {
                 State::Answering if this.is_answered => this.end(),
                 State::Answering => ready!(this.poll_answered(cx))?,
                 State::Refusing(answer) => {
-                    let sent = ready!(Pin::new(&mut this.connection).poll_write(cx, answer))?;
+                    let sent = ready!(Pin::new(&mut this.transport).poll_write(cx, answer))?;
                     answer.drain(..sent);
                     if answer.is_empty() {
                         this.state = State::Closed;
                     }
                 }
                 State::Upgraded if this.held.is_empty() => {
-                    return Pin::new(&mut this.connection).poll_read(cx, buffer);
+                    return Pin::new(&mut this.transport).poll_read(cx, buffer);
                 }
                 State::Upgraded => this.passing = this.held.len(),
                 State::Closed => return Poll::Ready(Ok(())),
@@ -292,7 +307,7 @@ impl AsyncRead for Requests {
     }
 }
 
-impl AsyncWrite for Requests {
+impl<T: Transport> AsyncWrite for Requests<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -300,7 +315,7 @@ impl AsyncWrite for Requests {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_leave(false, cx))?;
         self.leave = b"";
-        let written = Pin::new(&mut self.connection).poll_write(cx, bytes);
+        let written = Pin::new(&mut self.transport).poll_write(cx, bytes);
         self.sent(&written);
         written
     }
@@ -312,19 +327,19 @@ impl AsyncWrite for Requests {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_leave(false, cx))?;
         self.leave = b"";
-        let written = Pin::new(&mut self.connection).poll_write_vectored(cx, bytes);
+        let written = Pin::new(&mut self.transport).poll_write_vectored(cx, bytes);
         self.sent(&written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wanted = self.phase.is_body_wanted();
         ready!(self.poll_leave(wanted, cx))?;
-        ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
         // hyper and actix flush when they have written all they have. If the request is over,
         // that is all of its response.
         if self.phase.turns() >= self.over_at {
@@ -339,6 +354,6 @@ impl AsyncWrite for Requests {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

@@ -24,11 +24,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use crate::serve::connection::{Connection, MAX_HEAD};
+use crate::serve::connection::{Connection, MAX_HEAD, Transport};
 use crate::serve::guarded::Guarded;
 use crate::serve::requests::Requests;
 use crate::serve::service;
-use crate::serve::shutdown::Shutdown;
 use crate::values::path::decode_unreserved;
 
 /// The pause after the system could not accept a connection, for lack of file descriptors:
@@ -47,25 +46,34 @@ const LAST_REQUEST: Duration = Duration::from_millis(200);
 
 /// Listens on `address`. Port 0 means any free port.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = listen(address).map_err(|cause| {
+    let listener = bind_to(address, "PORT")?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, port = address.port(), "listening");
+    Ok(listener)
+}
+
+/// The same without a line in the log, for a port that comes from `variable`.
+pub fn bind_to(address: SocketAddr, variable: &str) -> io::Result<TcpListener> {
+    listen(address).map_err(|cause| {
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
-                "another program uses that port; stop it, or set PORT to another port"
+                format!(
+                    "another program uses that port; stop it, or set {variable} to another port"
+                )
             }
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address; check HOST",
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; check HOST".to_owned()
+            }
             io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need root; set PORT to a higher port"
+                format!("ports below 1024 need root; set {variable} to a higher port")
             }
-            _ => "check HOST and PORT",
+            _ => format!("check HOST and {variable}"),
         };
         io::Error::new(
             cause.kind(),
             format!("cannot listen on {address}: {cause}; {advice}"),
         )
-    })?;
-    let address = listener.local_addr()?;
-    tracing::info!(%address, port = address.port(), "listening");
-    Ok(listener)
+    })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -130,11 +138,22 @@ where
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
-    let shutdown = service.shutdown();
-    let begin = |stream| {
-        let stream = Requests::new(Connection::new(stream, service), service);
-        shutdown.spawn(serve_connection(stream, http.clone(), shutdown.clone()));
+    let begin = |connection| {
+        let serving = serve_http1(connection, http.clone(), Arc::clone(service));
+        service.shutdown().spawn(serving);
     };
+    accept(listener, begin, service).await;
+}
+
+/// Accepts connections within the limits of `service`, and passes them to `begin`. Returns when the
+/// service has shut down.
+pub async fn accept(
+    listener: TcpListener,
+    begin: impl Fn(Connection),
+    service: &Arc<service::Service>,
+) {
+    let shutdown = service.shutdown();
+    let begin = |stream| begin(Connection::new(stream, service));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -156,11 +175,15 @@ where
     shutdown.drained().await;
 }
 
-async fn serve_connection<S, B>(stream: Requests, http: S, shutdown: Shutdown)
+/// Serves HTTP/1.1 on one connection.
+pub async fn serve_http1<T, S, B>(transport: T, http: S, service: Arc<service::Service>)
 where
+    T: Transport,
     S: Service<Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>,
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static,
 {
+    let stream = Requests::new(transport, &service);
+    let shutdown = service.shutdown().clone();
     let (phase, stops) = (stream.phase(), shutdown.clone());
     let http = service_fn(move |request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();

@@ -1,6 +1,9 @@
 //! What the gateway does not forward: paths that could reach another service, requests that two
 //! readers could understand in two ways, and bodies over the limit.
 
+use std::net::SocketAddr;
+
+use chassis::testkit::Server;
 use harness::raw::{self, Connection, chunked, exchange, request};
 use serde_json::json;
 use shop_tests::fake::Fake;
@@ -47,6 +50,11 @@ async fn a_request_cannot_hide_another_one() {
     let users = shop::users().await;
     shop::add_user(&users, "ada").await;
     let gateway = gateway(&users.upstream_url()).await;
+    nothing_hides(&users, &gateway, gateway.address()).await;
+}
+
+/// Sends requests that hide another one to a gateway at this address.
+pub(crate) async fn nothing_hides(users: &Server, gateway: &Server, address: SocketAddr) {
     let mut faults = Faults::default();
     let hidden = "DELETE /api/users/1 HTTP/1.1\r\nhost: a\r\nx: ";
     let chunk = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
@@ -114,7 +122,7 @@ async fn a_request_cannot_hide_another_one() {
             "line breaks in the path",
         ),
     ] {
-        let mut connection = Connection::open(gateway.address()).await;
+        let mut connection = Connection::open(address).await;
         connection.send(bytes.as_bytes()).await.expect("sent");
         let first = connection.answer(false).await;
         faults.ensure(reason, matches!(&first, Ok(got) if got.status >= 400), || {

@@ -2,6 +2,7 @@
 //! than they are read.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{Played, gateway};
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// A service that sends `bytes` of body, and counts those that it could send.
-async fn sending(bytes: u64, sent: &Arc<AtomicU64>) -> Played {
+pub(crate) async fn sending(bytes: u64, sent: &Arc<AtomicU64>) -> Played {
     let sent = Arc::clone(sent);
     Played::start(move |_, mut stream| {
         let sent = Arc::clone(&sent);
@@ -45,7 +46,7 @@ async fn sending(bytes: u64, sent: &Arc<AtomicU64>) -> Played {
 
 /// The most memory that a process has had, in bytes.
 #[cfg(target_os = "linux")]
-fn most_memory(pid: u32) -> u64 {
+pub(crate) fn most_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.expect("its memory").trim().trim_end_matches(" kB");
@@ -157,7 +158,7 @@ const UPGRADE: [(&str, &str); 4] = [
 ];
 
 /// A service that accepts a web socket and sends back what arrives, in upper case.
-async fn shouting() -> Played {
+pub(crate) async fn shouting() -> Played {
     Played::start(|_, mut stream| async move {
         let request = Request::read(&mut stream).await.expect("a request");
         assert_eq!(request.header("upgrade"), "websocket");
@@ -179,7 +180,12 @@ async fn shouting() -> Played {
 async fn a_web_socket_passes_bytes_in_both_directions() {
     let played = shouting().await;
     let gateway = gateway(&played.url).await;
-    let mut connection = Connection::open(gateway.address()).await;
+    is_heard(gateway.address()).await;
+}
+
+/// Opens a web socket to a [`shouting`] service through a gateway at this address.
+pub(crate) async fn is_heard(address: SocketAddr) {
+    let mut connection = Connection::open(address).await;
     let upgrade = request("GET", "/api/users/socket", &UPGRADE, b"");
     // Some clients do not wait for the response.
     let bytes = [&upgrade[..], b"early,"].concat();
