@@ -6,21 +6,17 @@ use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
 use hyper::Response;
 use hyper::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    SERVER, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER,
 };
 use tower::{Layer, Service};
 
 /// The headers of every response: a browser does not take it for another type than it says,
 /// tells nobody where a link was followed from, and does not show it in a page of another site.
 /// Scripts of other sites may still read it, as `Access-Control-Allow-Origin` says.
-const HEADERS: [(HeaderName, HeaderValue); 3] = [
-    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
+pub const HEADERS: [(&str, &str); 3] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
 ];
 
 /// The policy of every page: it loads only what the gateway has, runs only scripts that are files,
@@ -69,7 +65,10 @@ fn secure(headers: &mut HeaderMap) {
     // What a service runs on is nobody's business.
     headers.remove(SERVER);
     for (name, value) in HEADERS {
-        headers.insert(name, value);
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
     }
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_page = content_type.is_some_and(|is| {
