@@ -44,7 +44,10 @@ impl Collector for GatewayMetrics {
             "Requests refused because their client had sent too many",
             &ConstCounter::new(self.limiter.refused()),
         )?;
-        let states = self.instances.each_ref().map(|of| (of.service(), of.states()));
+        let states = self
+            .instances
+            .each_ref()
+            .map(|of| (of.service(), of.states()));
         each(
             &mut encoder,
             &states,
@@ -89,7 +92,11 @@ impl GatewayMetrics {
             ConstCounter::new(count).encode(series.encode_family(&labels)?)?;
         }
         for (name, help, number) in [
-            ("gateway_cache_entries", "Responses in the cache", cache.entries),
+            (
+                "gateway_cache_entries",
+                "Responses in the cache",
+                cache.entries,
+            ),
             ("gateway_cache_bytes", "Memory of the cache", cache.bytes),
             (
                 "gateway_cache_bytes_limit",
