@@ -28,6 +28,7 @@ runs already is not touched.
 
 Sections
     cost          CPU per request of four requests and an order, relative to nginx
+    gateway       the gateway beside nginx and haproxy: CPU, latency, memory, cache, layers
     startup       from the start of the first service to the last one's first answer
     memory        resident memory, idle and after load
     throughput    requests per second, beside a bare server on the same framework
@@ -42,9 +43,11 @@ Sections
 
 Options
     --rounds N    rounds of each measurement, 1 to 50 (7; of cost at most 3)
+    --out FILE    also writes the tables to FILE, such as docs/gateway-figures.md
     --smoke       one short round of each: shows that it works, and nothing else
 
-It needs cargo and wrk, and nginx for cost. Processor time and memory are measured on
+It needs cargo and wrk, nginx for cost, and oha or hey for the latency of the gateway;
+nginx and haproxy are left out of gateway if they are missing. Processor time and memory are measured on
 Linux alone. On a machine that is busy with something else the numbers mean little.
 
 Environment
@@ -53,7 +56,7 @@ Environment
 USAGE
 }
 
-SECTIONS='cost startup memory throughput order page slow-head idle hung recovery telemetry lines'
+SECTIONS='cost gateway startup memory throughput order page slow-head idle hung recovery telemetry lines'
 options=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
@@ -64,6 +67,10 @@ while [ $# -gt 0 ]; do
                 ([1-9] | [1-4][0-9] | 50) ;;
                 (*) misused "--rounds is \"${2:-}\", expected 1 to 50" ;;
             esac
+            shift
+            ;;
+        (--out)
+            [ -n "${2:-}" ] || misused '--out needs the name of a file'
             shift
             ;;
         (-*) misused "there is no option $1; --help lists them" ;;

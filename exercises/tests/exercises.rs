@@ -109,9 +109,41 @@ async fn exercise_5_finds_a_program_that_does_not_survive_a_swap() {
 }
 
 #[tokio::test]
+async fn exercise_6_finds_a_balancer_that_takes_turns() {
+    let found = against_start(6).await;
+    assert_eq!(found, ["the slow instance gets few: 80"]);
+    assert_solved(6).await;
+}
+
+#[tokio::test]
+async fn exercise_7_finds_the_stampede() {
+    let found = against_start(7).await;
+    assert_eq!(found, ["the calls for them: 100"]);
+    assert_solved(7).await;
+}
+
+#[tokio::test]
+async fn exercise_8_finds_a_client_that_does_not_wait() {
+    let found = against_start(8).await;
+    let [said, seen, refused] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    assert!(
+        said.starts_with("40 products, what the program says: 2"),
+        "{said}"
+    );
+    assert!(
+        seen.starts_with("40 products, what the service has seen: 2"),
+        "{seen}"
+    );
+    assert!(refused.starts_with("the refusals: "), "{refused}");
+    assert_solved(8).await;
+}
+
+#[tokio::test]
 async fn a_check_that_cannot_run_is_reported_in_one_sentence() {
     for (number, program, fault) in [
-        (6, "examples/start-1", "there is no exercise 6"),
+        (9, "examples/start-1", "there is no exercise 9"),
         (5, "exercise-of-nobody", "exercise-of-nobody is not built"),
     ] {
         let said = exercises::check(number, program).await.expect_err(fault);

@@ -16,7 +16,7 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -32,6 +32,11 @@ use crate::{App, api};
 
 /// The API of the gateway, and the paths that it forwards.
 pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(routes::prefixes()));
+
+/// The headers of the gateway's own that scripts of other sites may read, besides those of the
+/// services.
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("RateLimit, RateLimit-Policy, Cache-Status, Age, ETag");
 
 /// Serves the gateway on `listener`, and with `tls` if there is that, until the app has shut down.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<(), RunError> {
@@ -85,6 +90,7 @@ where
             .entry(HeaderName::from_static(name))
             .or_insert(HeaderValue::from_static(value));
     }
+    headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         headers.insert(REQUEST_ID, id);
     }

@@ -26,6 +26,7 @@ pub mod forward;
 pub mod api;
 pub mod dashboard;
 pub mod document;
+pub mod metrics;
 pub mod registry;
 pub mod status;
 // What a layer passes on to the next one.
@@ -44,7 +45,7 @@ use std::sync::Arc;
 
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
-use chassis::serve::service::{Dependency, Service};
+use chassis::serve::service::{Additions, Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::instances::{Instances, Settings};
@@ -58,6 +59,7 @@ use dashboard::Dashboards;
 use document::MergedDocument;
 use forward::Forward;
 use headers::{Headers, Rewritten};
+use metrics::GatewayMetrics;
 use paths::{Checked, Paths};
 use rate_limit::Limiter;
 use registry::Registry;
@@ -111,9 +113,19 @@ impl App {
             .map(|instances| Upstream::over(instances, http.clone(), config.resilience));
         // Without one of them, the others can still be reached.
         let dependencies = upstreams.clone().map(Dependency::optional).into();
-        let service = Service::new(&config.service, api, dependencies, shutdown);
         let cache = (!config.cache_ttl.is_zero())
             .then(|| Store::new(config.cache_ttl, config.cache_max_bytes));
+        let limiter = Limiter::new(config.rate_limit, config.trusted_proxies.clone());
+        let metrics = GatewayMetrics {
+            instances: instances.clone(),
+            cache: cache.clone(),
+            limiter: limiter.clone(),
+        };
+        let additions = Additions {
+            metrics: vec![Box::new(metrics)],
+            headers: &security::HEADERS,
+        };
+        let service = Service::with(&config.service, api, dependencies, shutdown, additions);
         let forwarding = ServiceBuilder::new()
             .layer(Paths)
             .layer(Headers::new(config.trusted_proxies.clone()))
@@ -131,7 +143,7 @@ impl App {
             dashboards: Dashboards::new(users, orders, notifications),
             document: Arc::new(document),
             cache,
-            limiter: Limiter::new(config.rate_limit, config.trusted_proxies.clone()),
+            limiter,
             registry,
             forwarding,
         })

@@ -78,6 +78,8 @@ pub struct Limiter {
 struct Clients {
     known: HashMap<IpAddr, Client>,
     swept: Instant,
+    /// The requests that were refused so far.
+    refused: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +109,7 @@ impl Limiter {
             clients: Arc::new(Mutex::new(Clients {
                 known: HashMap::new(),
                 swept: Instant::now(),
+                refused: 0,
             })),
         }
     }
@@ -117,6 +120,11 @@ impl Limiter {
         let clients = self.clients.lock();
         let limited = |one: &&Client| one.is_limited && one.whole_at > now;
         clients.known.values().filter(limited).count()
+    }
+
+    /// The requests that were refused so far.
+    pub fn refused(&self) -> u64 {
+        self.clients.lock().refused
     }
 
     /// The client of a request that counts.
@@ -166,6 +174,7 @@ impl Clients {
         let whole_in = client.whole_at - now + one;
         let Some(rest) = whole.checked_sub(whole_in) else {
             client.is_limited = true;
+            self.refused += 1;
             return Err(Wait(whole_in.saturating_sub(whole)));
         };
         client.whole_at += one;
@@ -291,6 +300,7 @@ mod tests {
         Clients {
             known: HashMap::new(),
             swept: now,
+            refused: 0,
         }
     }
 

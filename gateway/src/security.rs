@@ -7,21 +7,18 @@ use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
 use hyper::Response;
 use hyper::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    SERVER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER,
+    STRICT_TRANSPORT_SECURITY,
 };
 use tower::{Layer, Service};
 
 /// The headers of every response: a browser does not take it for another type than it says,
 /// tells nobody where a link was followed from, and does not show it in a page of another site.
 /// Scripts of other sites may still read it, as `Access-Control-Allow-Origin` says.
-const HEADERS: [(HeaderName, HeaderValue); 3] = [
-    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
+pub const HEADERS: [(&str, &str); 3] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
 ];
 
 /// The policy of every page: it loads only what the gateway has, runs only scripts that are files,
@@ -74,7 +71,10 @@ fn secure(headers: &mut HeaderMap) {
     // What a service runs on is nobody's business.
     headers.remove(SERVER);
     for (name, value) in HEADERS {
-        headers.insert(name, value);
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
     }
     // A service does not know it.
     headers.remove(STRICT_TRANSPORT_SECURITY);

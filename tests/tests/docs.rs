@@ -272,8 +272,10 @@ async fn every_metric_that_a_rule_uses_is_one_that_the_services_have() {
     let order = json!({"userId": "1", "productId": "1", "quantity": 1});
     shop.orders.post("/api/orders", order).await.expect(201);
     let mut exposed = BTreeSet::new();
-    for service in shop.services() {
-        let got = service.server.get("/metrics").await;
+    let gateway = shop.gateway().await;
+    let services = shop.services().map(|service| service.server);
+    for service in services.into_iter().chain([&gateway]) {
+        let got = service.get("/metrics").await;
         let text = String::from_utf8(got.body).expect("UTF-8");
         let names = text.lines().filter_map(|line| line.split_once(['{', ' ']));
         exposed.extend(names.map(|(name, _)| name.to_owned()));

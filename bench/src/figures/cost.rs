@@ -104,6 +104,5 @@ pub(crate) fn beside_nginx(lab: &mut Lab) -> Result<(), Failed> {
         lab::empty(&home.join("access.log"))?;
     }
     let columns = COLUMNS.map(|(_, column)| (column, Show::Spread));
-    record.print(lab, "request", &columns);
-    Ok(())
+    record.print(lab, "request", &columns)
 }

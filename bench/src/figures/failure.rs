@@ -54,8 +54,7 @@ pub(crate) fn slow_heads(lab: &mut Lab) -> Result<(), Failed> {
         record.add(framework, case, waited.as_secs_f64())?;
     }
     let columns = CASES.map(|(case, ..)| (case, Show::Median));
-    record.print(lab, "framework", &columns);
-    Ok(())
+    record.print(lab, "framework", &columns)
 }
 
 /// Sends some bytes, then others, and waits until the other side has closed.
@@ -119,8 +118,7 @@ pub(crate) fn hung(lab: &mut Lab) -> Result<(), Failed> {
         ("p99", Show::Median),
         ("answers/s", Show::Median),
     ];
-    record.print(lab, "hanging service", &columns);
-    Ok(())
+    record.print(lab, "hanging service", &columns)
 }
 
 fn hang(
@@ -227,8 +225,7 @@ pub(crate) fn recovery(lab: &mut Lab) -> Result<(), Failed> {
         }
     }
     let columns = WAYS.map(|(_, column)| (column, Show::Spread));
-    record.print(lab, "caller", &columns);
-    Ok(())
+    record.print(lab, "caller", &columns)
 }
 
 fn recover(shop: &mut Shop, (caller, place): Edge, how: &str) -> Result<Duration, Failed> {

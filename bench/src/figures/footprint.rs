@@ -32,12 +32,11 @@ pub(crate) fn startup(lab: &mut Lab) -> Result<(), Failed> {
         record.add("all five", "ms", began.elapsed().as_secs_f64() * 1e3)?;
         drop(shop);
     }
-    record.print(lab, "services", &[("ms", Show::Spread)]);
-    Ok(())
+    record.print(lab, "services", &[("ms", Show::Spread)])
 }
 
 /// The resident memory of a process, in MiB.
-fn resident(process: u32) -> Result<f64, Failed> {
+pub(crate) fn resident(process: u32) -> Result<f64, Failed> {
     let memory = process::memory(process).ok_or("memory can be read only on Linux")?;
     Ok(memory.now_kib / 1024.0)
 }
@@ -68,8 +67,7 @@ pub(crate) fn memory(lab: &mut Lab) -> Result<(), Failed> {
     record.add("together", "idle", idle.iter().sum())?;
     record.add("together", "after load", after.iter().sum())?;
     let columns = [("idle", Show::Median), ("after load", Show::Median)];
-    record.print(lab, "service", &columns);
-    Ok(())
+    record.print(lab, "service", &columns)
 }
 
 pub(crate) fn idle(lab: &mut Lab) -> Result<(), Failed> {
@@ -94,8 +92,7 @@ pub(crate) fn idle(lab: &mut Lab) -> Result<(), Failed> {
         record.add(name, "one, KiB", each)?;
     }
     let columns = ["none", "idle", "one, KiB"].map(|column| (column, Show::Median));
-    record.print(lab, "service", &columns);
-    Ok(())
+    record.print(lab, "service", &columns)
 }
 
 pub(crate) fn lines(lab: &mut Lab) -> Result<(), Failed> {
@@ -124,8 +121,7 @@ pub(crate) fn lines(lab: &mut Lab) -> Result<(), Failed> {
     let listed = String::from_utf8_lossy(&tests.stdout);
     let tests = listed.lines().filter(|line| line.ends_with(": test"));
     add_count(&mut record, "tests", tests.count())?;
-    record.print(lab, "crate", &[("lines", Show::Median)]);
-    Ok(())
+    record.print(lab, "crate", &[("lines", Show::Median)])
 }
 
 fn add_count(record: &mut Record, name: &str, count: usize) -> Result<(), Failed> {

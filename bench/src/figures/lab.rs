@@ -1,5 +1,7 @@
 //! The state of a run, which all sections share.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) many_users: u64,
     /// Connections of `idle`.
     pub(crate) idle: u32,
+    /// Calls of a layer in `gateway`, each round.
+    pub(crate) calls: u32,
 }
 
 impl Plan {
@@ -35,6 +39,7 @@ impl Plan {
             routes: 3,
             many_users: 1_000_000,
             idle: 1500,
+            calls: 20_000,
         }
     }
 
@@ -46,6 +51,7 @@ impl Plan {
             routes: 1,
             many_users: 2000,
             idle: 100,
+            calls: 200,
         }
     }
 }
@@ -62,10 +68,12 @@ pub(crate) struct Lab {
     pub(crate) progress: Progress,
     /// The number of void figures so far.
     pub(crate) voids: usize,
+    /// Where the tables are written besides standard output.
+    pub(crate) report: Option<File>,
 }
 
 impl Lab {
-    pub(crate) fn open(plan: Plan) -> Result<Self, Failed> {
+    pub(crate) fn open(plan: Plan, report: Option<File>) -> Result<Self, Failed> {
         let program = std::env::current_exe()?;
         let programs = program.parent().ok_or("a program is in a folder")?;
         let scratch = std::env::var_os("RUN_DIR").unwrap_or("run/figures".into());
@@ -82,7 +90,17 @@ impl Lab {
                 .build()?,
             progress: Progress::default(),
             voids: 0,
+            report,
         })
+    }
+
+    /// Prints a text of the report.
+    pub(crate) fn tell(&mut self, text: &str) -> Result<(), Failed> {
+        print!("{text}");
+        if let Some(report) = &mut self.report {
+            report.write_all(text.as_bytes())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn generator(&self) -> Generator<'_> {

@@ -137,8 +137,7 @@ pub(crate) fn throughput(lab: &mut Lab) -> Result<(), Failed> {
         ("ratio", Show::Spread),
         ("CPU", Show::Median),
     ];
-    record.print(lab, "request", &columns);
-    Ok(())
+    record.print(lab, "request", &columns)
 }
 
 pub(crate) fn orders(lab: &mut Lab) -> Result<(), Failed> {
@@ -176,14 +175,13 @@ pub(crate) fn orders(lab: &mut Lab) -> Result<(), Failed> {
         }
         shop.empty_log()?;
     }
-    record.print(lab, "", &[("median", Show::Spread)]);
+    record.print(lab, "", &[("median", Show::Spread)])?;
     let sent = shop.count(NOTIFICATION, "/api/notifications")?;
-    println!(
-        "\n{} orders, {} notifications.",
+    lab.tell(&format!(
+        "\n{} orders, {} notifications.\n",
         thousands(number(shop.count(ORDER, list)?), 0),
         thousands(number(sent), 0)
-    );
-    Ok(())
+    ))
 }
 
 /// Creates users until there are `wanted`.
@@ -258,8 +256,7 @@ pub(crate) fn pages(lab: &mut Lab) -> Result<(), Failed> {
         ("many", Show::Median),
         ("ratio", Show::Spread),
     ];
-    record.print(lab, "request", &columns);
-    Ok(())
+    record.print(lab, "request", &columns)
 }
 
 pub(crate) fn telemetry(lab: &mut Lab) -> Result<(), Failed> {
@@ -330,9 +327,9 @@ pub(crate) fn telemetry(lab: &mut Lab) -> Result<(), Failed> {
         ("requests per second", Show::Spread),
         ("CPU, µs", Show::Spread),
     ];
-    record.print(lab, "request", &columns);
+    record.print(lab, "request", &columns)?;
     if lost > 0 {
-        println!("Spans were dropped, so the first figures are too good.");
+        lab.tell("\nSpans were dropped, so the first figures are too good.\n")?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! | `shop` | the five services, on free ports |
 //! | `record` | the numbers of a section, and their table |
 //! | `cost` | CPU per request beside `nginx` |
+//! | `gateway` | the gateway beside nginx and haproxy, which `proxies` starts; and its `layers` |
 //! | `load` | throughput, orders, large lists, telemetry |
 //! | `footprint` | start, memory, lines of code |
 //! | `failure` | services that hang or return, slow heads |
@@ -18,13 +19,19 @@
 mod cost;
 mod failure;
 mod footprint;
+mod gateway;
 mod lab;
+mod layers;
 mod load;
 mod nginx;
+mod proxies;
 mod record;
 mod shop;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bench::Failed;
@@ -43,8 +50,9 @@ const fn section(name: &'static str, measure: fn(&mut Lab) -> Result<(), Failed>
 }
 
 /// The sections. Those that are quick or often quoted come first.
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     section("cost", cost::beside_nginx),
+    section("gateway", gateway::measure),
     section("startup", footprint::startup),
     section("memory", footprint::memory),
     section("throughput", load::throughput),
@@ -58,11 +66,18 @@ const SECTIONS: [Section; 12] = [
     section("lines", footprint::lines),
 ];
 
+/// What to measure.
+struct Options {
+    plan: Plan,
+    sections: Vec<&'static Section>,
+    /// The file for the report.
+    out: Option<PathBuf>,
+}
+
 /// Reads the arguments that `scripts/figures.sh` passes on.
-fn options(
-    mut arguments: impl Iterator<Item = String>,
-) -> Result<(Plan, Vec<&'static Section>), String> {
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let (mut plan, mut rounds, mut wanted) = (Plan::full(), None, Vec::new());
+    let mut out = None;
     let mut all: Vec<&Section> = SECTIONS.iter().collect();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -77,6 +92,10 @@ fn options(
                 let wrong = || format!("--rounds is \"{value}\", expected 1 to 50");
                 rounds = Some(number.ok_or_else(wrong)?);
             }
+            "--out" => {
+                let file = arguments.next().filter(|file| !file.is_empty());
+                out = Some(file.ok_or("--out needs the name of a file")?.into());
+            }
             name => {
                 let section = SECTIONS.iter().find(|one| one.name == name);
                 let names = || SECTIONS.map(|one| one.name).join(", ");
@@ -86,18 +105,22 @@ fn options(
         }
     }
     plan.rounds = rounds.unwrap_or(plan.rounds);
-    Ok((plan, if wanted.is_empty() { all } else { wanted }))
+    Ok(Options {
+        plan,
+        sections: if wanted.is_empty() { all } else { wanted },
+        out,
+    })
 }
 
 fn main() -> ExitCode {
-    let (plan, sections) = match options(std::env::args().skip(1)) {
+    let options = match options(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(wrong) => {
             eprintln!("figures.sh: {wrong}; --help lists all");
             return ExitCode::from(2);
         }
     };
-    match run(plan, &sections) {
+    match run(options) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(voids) => {
             eprintln!("{voids} figures are VOID because requests failed; the tables mark them.");
@@ -111,7 +134,12 @@ fn main() -> ExitCode {
 }
 
 /// Runs the sections. Returns the number of void figures.
-fn run(plan: Plan, sections: &[&Section]) -> Result<usize, Failed> {
+fn run(options: Options) -> Result<usize, Failed> {
+    let Options {
+        plan,
+        sections,
+        out,
+    } = options;
     // Servers inherit the limit: a connection needs a file descriptor on both sides.
     rlimit::increase_nofile_limit(8192)?;
     harness::process::kill_all_on_signal()?;
@@ -126,8 +154,21 @@ fn run(plan: Plan, sections: &[&Section]) -> Result<usize, Failed> {
             .into());
         }
     }
-    let mut lab = Lab::open(plan)?;
-    println!("{}", origin());
+    let report = out.map(|path| {
+        File::create(&path)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    });
+    let mut lab = Lab::open(plan, report.transpose()?)?;
+    let names: Vec<_> = sections.iter().map(|one| one.name).collect();
+    if let Some(report) = &mut lab.report {
+        writeln!(
+            report,
+            "<!-- Written by scripts/figures.sh; the next run overwrites changes. -->\n\n\
+             # Figures: {}\n",
+            names.join(", ")
+        )?;
+    }
+    lab.tell(&format!("{}\n", origin()))?;
     for section in sections {
         section.name.clone_into(&mut lab.progress.stage);
         let measured = (section.measure)(&mut lab);
@@ -144,6 +185,7 @@ const TOOLS: [(&str, &[&str]); 2] = [
         "wrk",
         &[
             "cost",
+            "gateway",
             "memory",
             "throughput",
             "order",
@@ -188,8 +230,9 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<(usize, Vec<&'static str>), String> {
-        let (plan, sections) = options(line.split_whitespace().map(str::to_owned))?;
-        Ok((plan.rounds, sections.iter().map(|one| one.name).collect()))
+        let options = options(line.split_whitespace().map(str::to_owned))?;
+        let sections = options.sections.iter().map(|one| one.name);
+        Ok((options.plan.rounds, sections.collect()))
     }
 
     #[test]
@@ -203,8 +246,9 @@ mod tests {
         assert_eq!(parse("--smoke").expect("good").0, 1);
         for (line, said) in [
             ("--rounds 0", "--rounds is \"0\", expected 1 to 50"),
+            ("--out", "--out needs the name of a file"),
             ("--rounds", "--rounds is \"\", expected 1 to 50"),
-            ("ordre", "unknown section ordre; use cost, startup"),
+            ("ordre", "unknown section ordre; use cost, gateway"),
         ] {
             let wrong = parse(line).expect_err(line);
             assert!(wrong.starts_with(said), "{wrong}");

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 
 use bench::Failed;
-use bench::measure::load::Loaded;
+use bench::measure::load::{Loaded, Paced};
 use bench::measure::stats::Spread;
 use bench::measure::table::{digits, table, thousands};
 
@@ -38,10 +38,10 @@ struct Row {
 
 impl Record {
     /// Prints the heading; the raw numbers go to a file named after the section.
-    pub(crate) fn open(lab: &Lab, title: &str, text: &str) -> Result<Self, Failed> {
+    pub(crate) fn open(lab: &mut Lab, title: &str, text: &str) -> Result<Self, Failed> {
         let path = lab.scratch.join(format!("{}.tsv", lab.progress.stage));
         lab.progress.done();
-        println!("\n## {title}\n\n{}\n", wrapped(text));
+        lab.tell(&format!("\n## {title}\n\n{}\n\n", wrapped(text)))?;
         let raw = File::create(&path)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         Ok(Self {
@@ -72,6 +72,13 @@ impl Record {
         }
     }
 
+    /// The same for a load at a fixed rate, which also fails if it does not reach the rate.
+    pub(crate) fn check_rate(&mut self, row: &str, paced: &Paced, rate: u32) {
+        if let Some(void) = paced.void(rate) {
+            self.row(row).void = Some(void);
+        }
+    }
+
     fn row(&mut self, name: &str) -> &mut Row {
         let place = self.rows.iter().position(|row| row.name == name);
         let place = place.unwrap_or_else(|| {
@@ -86,10 +93,25 @@ impl Record {
     }
 
     /// Prints the table, and counts the void figures.
-    pub(crate) fn print(&self, lab: &mut Lab, head: &str, columns: &[(&'static str, Show)]) {
+    pub(crate) fn print(
+        &self,
+        lab: &mut Lab,
+        head: &str,
+        columns: &[(&'static str, Show)],
+    ) -> Result<(), Failed> {
         lab.progress.done();
         lab.voids += self.rows.iter().filter(|row| row.void.is_some()).count();
-        print!("{}", self.table(head, columns));
+        lab.tell(&self.table(head, columns))
+    }
+
+    /// Prints another table of the same rows.
+    pub(crate) fn print_also(
+        &self,
+        lab: &mut Lab,
+        head: &str,
+        columns: &[(&'static str, Show)],
+    ) -> Result<(), Failed> {
+        lab.tell(&format!("\n{}", self.table(head, columns)))
     }
 
     fn table(&self, head: &str, columns: &[(&'static str, Show)]) -> String {

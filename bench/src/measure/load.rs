@@ -40,6 +40,8 @@ pub struct Load {
     pub count: Option<u64>,
     /// The script of `wrk`, in `bench/wrk/`.
     pub script: &'static str,
+    /// A header of each request, such as `Accept-Encoding: gzip`.
+    pub header: Option<&'static str>,
 }
 
 impl Load {
@@ -50,6 +52,7 @@ impl Load {
             body: None,
             count: None,
             script: "load.lua",
+            header: None,
         }
     }
 
@@ -114,7 +117,11 @@ impl Generator<'_> {
         let mut wrk = pinned("wrk", self.processors);
         wrk.args([format!("-t{threads}"), format!("-c{connections}")])
             .args([format!("-d{seconds}s"), "--timeout=10s".to_owned()])
-            .args(["-s", &script, &load.url]);
+            .args(["-s", &script]);
+        if let Some(header) = load.header {
+            wrk.args(["-H", header]);
+        }
+        wrk.arg(&load.url);
         if let Some(body) = &load.body {
             wrk.args(["--", body]);
             wrk.args(load.count.map(|count| count.to_string()));

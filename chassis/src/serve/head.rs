@@ -328,18 +328,25 @@ pub(super) fn refuse(service: &Arc<Service>, bytes: &[u8], error: ApiError) -> V
     let exchange = Exchange::begin(service, method, path, header);
     let reply = exchange.context().clone().enter(|| error.reply());
     exchange.answered(reply.status);
-    written(&reply, exchange.context().request_id(), method == "HEAD")
+    let id = exchange.context().request_id();
+    written(&reply, id, service.headers(), method == "HEAD")
 }
 
 /// The last response of a connection, as bytes.
-fn written(reply: &Reply, request_id: &str, is_head: bool) -> Vec<u8> {
+fn written(
+    reply: &Reply,
+    request_id: &str,
+    additions: &[(&'static str, &'static str)],
+    is_head: bool,
+) -> Vec<u8> {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_REQUEST);
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
     let body: &[u8] = match &reply.body {
         Body::Bytes(bytes) => bytes,
         Body::Stream(_) => b"",
     };
-    let standard = STANDARD_HEADERS.map(|(name, value)| (name, value.to_owned()));
+    let standard = STANDARD_HEADERS.iter().chain(additions);
+    let standard = standard.map(|(name, value)| (*name, (*value).to_owned()));
     // The reply may have it too.
     let own = reply
         .headers

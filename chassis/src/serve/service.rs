@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
+use prometheus_client::collector::Collector;
 
 use crate::contract::accept::Accept;
 use crate::contract::api::Api;
@@ -69,7 +70,18 @@ pub struct Service {
     shutdown: Shutdown,
     limits: Limits,
     admission: Admission,
+    headers: &'static [(&'static str, &'static str)],
     started: Instant,
+}
+
+/// What a program has besides what all services have.
+#[derive(Debug, Default)]
+pub struct Additions {
+    /// Its own metrics. No label may have values that a client can invent.
+    pub metrics: Vec<Box<dyn Collector>>,
+    /// The headers of each of its responses, in lower case. The program sets them itself, except
+    /// where a head is refused before the program sees it.
+    pub headers: &'static [(&'static str, &'static str)],
 }
 
 /// A service that this one calls.
@@ -93,18 +105,35 @@ impl Service {
         dependencies: Vec<Dependency>,
         shutdown: Shutdown,
     ) -> Arc<Self> {
+        Self::with(config, api, dependencies, shutdown, Additions::default())
+    }
+
+    /// The same with `additions`.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new).
+    pub fn with(
+        config: &ServiceConfig,
+        api: &'static Api,
+        dependencies: Vec<Dependency>,
+        shutdown: Shutdown,
+        additions: Additions,
+    ) -> Arc<Self> {
         let upstreams = dependencies.iter().map(|one| one.upstream.clone());
-        let calls = Calls::to(upstreams.collect());
+        let mut metrics: Vec<Box<dyn Collector>> = vec![Box::new(Calls::to(upstreams.collect()))];
+        metrics.extend(additions.metrics);
         Arc::new(Self {
             name: config.name.clone(),
             api,
-            metrics: Metrics::new(&config.name, config.limits.records, Box::new(calls)),
+            metrics: Metrics::new(&config.name, config.limits.records, metrics),
             dependencies: SharedPoll::new(Vec::new(), move |before| {
                 check(dependencies.clone(), before)
             }),
             shutdown,
             admission: Admission::new(&config.limits),
             limits: config.limits,
+            headers: additions.headers,
             started: Instant::now(),
         })
     }
@@ -112,6 +141,11 @@ impl Service {
     /// The routes.
     pub fn api(&self) -> &'static Api {
         self.api
+    }
+
+    /// The headers of each of its responses, besides those that all services have.
+    pub(crate) fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        self.headers
     }
 
     /// The shutdown of this service.

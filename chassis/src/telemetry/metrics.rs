@@ -48,8 +48,8 @@ struct RequestLabels {
 
 impl Metrics {
     /// The counters of the service called `name`, which is a label of all of them, and
-    /// what `calls` collects; its store may have `most_records`.
-    pub(crate) fn new(name: &str, most_records: u32, calls: Box<dyn Collector>) -> Self {
+    /// what `others` collect; its store may have `most_records`.
+    pub(crate) fn new(name: &str, most_records: u32, others: Vec<Box<dyn Collector>>) -> Self {
         let service = (Cow::Borrowed("service"), Cow::Owned(name.to_owned()));
         let metrics = Self {
             registry: Registry::with_labels([service].into_iter()),
@@ -59,10 +59,10 @@ impl Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
         };
-        metrics.registered(most_records, calls)
+        metrics.registered(most_records, others)
     }
 
-    fn registered(mut self, most_records: u32, calls: Box<dyn Collector>) -> Self {
+    fn registered(mut self, most_records: u32, others: Vec<Box<dyn Collector>>) -> Self {
         // The encoder adds "_total" to counters.
         self.registry
             .register("http_requests", "Requests answered", self.requests.clone());
@@ -99,7 +99,9 @@ impl Metrics {
                 memory.clone(),
             );
         }
-        self.registry.register_collector(calls);
+        for other in others {
+            self.registry.register_collector(other);
+        }
         self
     }
 

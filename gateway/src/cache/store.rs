@@ -131,19 +131,19 @@ enum Outcome {
 #[serde(rename_all = "camelCase")]
 pub struct CacheStatus {
     /// The requests that were answered from the cache.
-    hits: u64,
+    pub(crate) hits: u64,
     /// The requests that caused a call.
-    misses: u64,
+    pub(crate) misses: u64,
     /// The requests that waited for the call of another one.
-    collapsed: u64,
+    pub(crate) collapsed: u64,
     /// The requests that got an old response, because the service was down.
-    stale: u64,
+    pub(crate) stale: u64,
     /// The responses in the cache.
-    entries: usize,
+    pub(crate) entries: usize,
     /// The bytes that they take, about.
-    bytes: usize,
+    pub(crate) bytes: usize,
     /// The most that they may take.
-    max_bytes: usize,
+    pub(crate) max_bytes: usize,
 }
 
 impl fmt::Debug for Store {

@@ -118,7 +118,9 @@ fn looks(got: &Got) -> BTreeMap<String, String> {
     let mut looks: BTreeMap<_, _> = got
         .headers
         .iter()
-        .filter(|(name, _)| !OF_THE_CACHE.contains(&name.as_str()))
+        .filter(|(name, value)| {
+            !OF_THE_CACHE.contains(&name.as_str()) && *value != EXPOSED_BY_GATEWAY
+        })
         .map(|(name, value)| {
             let value = if varying.contains(&name.as_str()) {
                 "…".to_owned()
