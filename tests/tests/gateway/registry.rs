@@ -435,11 +435,11 @@ async fn with_a_token_only_those_who_have_it_register() {
     let (trusted, stranger) = (of(TOKEN), of("the-token-of-another"));
     let told = loop {
         let line = stranger.line(TIMEOUT).expect("it says why");
-        if line.contains("not registered") {
+        // On a busy machine, there may be a line about a time-out first.
+        if line.contains("not registered") && line.contains("401: The token is not") {
             break line;
         }
     };
-    assert!(told.contains("401: The token is not"), "{told}");
     assert!(!told.contains("the-token-of-another"), "{told}");
     until_registered(
         gateway.address(),
