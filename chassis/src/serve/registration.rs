@@ -130,7 +130,7 @@ impl Registration {
                 "somebody has deregistered this instance; restart it to register it again"
             ),
             Answered::Failed(error) => {
-                tracing::warn!(path, error, "not registered, it is tried again and again")
+                tracing::warn!(path, error, "not registered, it is tried again and again");
             }
         }
     }

@@ -94,12 +94,12 @@ async fn ask(
     service: &'static str,
     line: &mut Option<Line>,
 ) -> Result<Said, Miss> {
-    let mut line = match line.take().filter(|line| !line.is_closed()) {
-        Some(line) => line,
-        None => {
-            let opened = Line::open(instance.url().host_and_port()).await;
-            opened.map_err(|_| Miss::NoConnection)?
-        }
+    let open = line.take().filter(|line| !line.is_closed());
+    let mut line = if let Some(open) = open {
+        open
+    } else {
+        let opened = Line::open(instance.url().host_and_port()).await;
+        opened.map_err(|_| Miss::NoConnection)?
     };
     let question = Request::get("/health/ready")
         .header(HOST, instance.url().authority())
@@ -123,28 +123,33 @@ async fn ask(
 fn tell(instance: &Instance, upstream: &'static str, health: Health) {
     let before = instance.set_health(health);
     let url = instance.url().as_str();
-    match (before, health) {
-        _ if before == health => {}
-        (Health::Unasked, Health::Ready) | (_, Health::Unasked) => {}
-        (_, Health::Ready) => tracing::info!(upstream, url, "the instance is ready again"),
-        (_, Health::Unavailable) => {
+    let is_no_news = before == health
+        || matches!(
+            (before, health),
+            (Health::Unasked, Health::Ready) | (Health::Draining | Health::Silent, Health::Gone)
+        );
+    if is_no_news {
+        return;
+    }
+    match health {
+        Health::Unasked => {}
+        Health::Ready => tracing::info!(upstream, url, "the instance is ready again"),
+        Health::Unavailable => {
             tracing::warn!(upstream, url, "the instance says that it is unavailable");
         }
-        (_, Health::Silent) => tracing::warn!(upstream, url, "the instance does not answer"),
-        (_, Health::Mistaken) => tracing::warn!(
+        Health::Silent => tracing::warn!(upstream, url, "the instance does not answer"),
+        Health::Mistaken => tracing::warn!(
             upstream,
             url,
             "another service answers at the address of the instance"
         ),
-        // Nothing is new.
-        (Health::Draining | Health::Silent, Health::Gone) => {}
-        (_, Health::Gone) => {
+        Health::Gone => {
             tracing::warn!(
                 upstream,
                 url,
                 "the instance has stopped, or is about to stop"
             );
         }
-        (_, Health::Draining) => tracing::info!(upstream, url, "the instance shuts down"),
+        Health::Draining => tracing::info!(upstream, url, "the instance shuts down"),
     }
 }

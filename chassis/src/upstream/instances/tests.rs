@@ -354,18 +354,17 @@ fn slow() -> Settings {
 
 #[tokio::test]
 async fn a_request_that_fails_makes_its_instance_be_asked_at_once() {
-    let asked = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&asked);
-    let stub = Stub::replying(move |_| {
-        // Twice at the start, because it closes each connection.
-        match count.fetch_add(1, Ordering::SeqCst) {
-            0 | 1 => ("200 OK", String::new()),
-            _ => ("500 Internal Server Error", String::new()),
-        }
+    let asked = AtomicU32::new(0);
+    let stub = Stub::replying(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => ("200 OK", String::new()),
+        _ => ("500 Internal Server Error", String::new()),
     });
     let stub = stub.await;
     let one = Instances::new("user-service", &stub.url().into(), slow());
-    until("asked at the start", || asked.load(Ordering::SeqCst) == 2).await;
+    until("asked at the start", || {
+        one.nth(0).health() == Health::Ready
+    })
+    .await;
     sleep(100 * MS).await;
     assert_eq!(one.state(0), State::Up, "nobody has asked");
     one.choose(None).expect("it is up").failed();
@@ -498,9 +497,11 @@ async fn a_name_has_an_instance_at_each_of_its_addresses() {
     let source = Source::parse("dns+http://users:8001").expect("a source");
     let users = Instances::new("user-service", &source.resolved_by(resolver), quick());
     let ports = || {
-        let states = users.states().into_iter();
-        let urls = states.map(|state| (state.url, state.state == State::Draining));
-        urls.collect::<Vec<_>>()
+        users.all.with(|all| {
+            let urls = all.iter();
+            let urls = urls.map(|one| (one.url().as_str().to_owned(), one.is_leaving()));
+            urls.collect::<Vec<_>>()
+        })
     };
     let staying = |port: u16| (format!("http://127.0.0.1:{port}"), false);
     let leaving = |port: u16| (format!("http://127.0.0.1:{port}"), true);
