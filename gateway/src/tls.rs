@@ -32,12 +32,12 @@ use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
 /// How often the files are read again.
@@ -52,6 +52,10 @@ const VALID: Duration = Duration::from_hours(365 * 24);
 
 /// Clocks differ: a self-signed certificate is valid from a little earlier on.
 const SLACK: Duration = Duration::from_hours(1);
+
+/// The bytes of responses that a connection keeps in its encrypted form, while its client does not
+/// read. By itself it would be 64 KiB.
+const UNSENT: usize = 16 * 1024;
 
 /// The first byte of a connection with TLS: its record is a part of a handshake.
 const HANDSHAKE: u8 = 22;
@@ -268,7 +272,8 @@ async fn connected<S, B>(
         }
     }
     connection.encrypt();
-    let stream = match acceptor.accept(connection).await {
+    let begin = |session: &mut ServerConnection| session.set_buffer_limit(Some(UNSENT));
+    let stream = match acceptor.accept_with(connection, begin).await {
         Ok(stream) => Encrypted(stream),
         Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");

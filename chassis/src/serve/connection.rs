@@ -20,7 +20,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
@@ -29,6 +29,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::serve::admission::SMALL_HEAD;
@@ -59,12 +60,12 @@ pub(super) const QUIET: Duration = Duration::from_secs(1);
 
 /// The address of the client of the current request: the other end of its connection.
 pub fn peer() -> Option<IpAddr> {
-    Holder::current().peer()
+    Holder::of_current(Holder::peer).flatten()
 }
 
 /// Whether the current request arrived within TLS.
 pub fn is_encrypted() -> bool {
-    Holder::current().is_encrypted()
+    Holder::of_current(Holder::is_encrypted).unwrap_or_default()
 }
 
 /// What carries requests: a [`Connection`] itself, or a layer on top of one, such as TLS.
@@ -453,7 +454,9 @@ impl Connection {
         if timer.deadline() > due {
             timer.as_mut().reset(due);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        // Else a client that sends without end would use up the turn of this task, and no time-out
+        // would ever be seen.
+        while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             if timer.deadline() >= due {
                 return true;
             }

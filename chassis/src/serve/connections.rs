@@ -270,6 +270,11 @@ impl Holder {
         CURRENT.try_with(Arc::clone).unwrap_or_default()
     }
 
+    /// What `read` reads of the connection of the current request; none outside of a request.
+    pub(crate) fn of_current<T>(read: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|holder| read(holder)).ok()
+    }
+
     /// Runs `work` as part of a request on this connection.
     pub(crate) fn scope<F: Future>(
         self: &Arc<Self>,

@@ -208,6 +208,45 @@ async fn a_client_that_does_much_that_is_malformed_is_told_to_calm_down() {
 }
 
 #[tokio::test]
+async fn few_large_heads_may_be_incomplete() {
+    const MOST: usize = 128;
+    let users = Stub::hanging().await;
+    let settings = [("CLIENT_SHARE_PERCENT", "100")];
+    let (_gateway, port) = gateway(users.url().as_str(), &settings);
+    let others = Others::of(&port).await;
+    let value = "x".repeat(9000);
+    let block = head("GET", "/health", &[("a", &value), ("b", &value)]);
+    let (first, rest) = block.split_at(16_000);
+    let sent = [
+        frame(HEADERS, END_STREAM, 1, first),
+        frame(CONTINUATION, 0, 1, &rest[..1000]),
+    ];
+    let sent = sent.concat();
+    let mut crowd = Vec::new();
+    for _ in 0..MOST {
+        let mut raw = Raw::open(&port, &[]).await;
+        raw.send(&sent).await.expect("sent");
+        crowd.push(raw);
+    }
+    // Some may be on their way. One more than these is closed at once, long before its time-out.
+    let started = Instant::now();
+    let mut raw = Raw::open(&port, &[]).await;
+    let _ = raw.send(&sent).await;
+    assert!(raw.rest().await.iter().all(|frame| frame.kind == SETTINGS));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    others.were_served().await;
+    // Those that could begin can end.
+    let mut raw = crowd.pop().expect("many");
+    let last = frame(CONTINUATION, END_HEADERS, 1, &rest[1000..]);
+    raw.send(&last).await.expect("sent");
+    raw.until(HEADERS).await;
+}
+
+#[tokio::test]
 async fn crowds_that_do_not_read_do_not_grow_the_gateway() {
     let played = sending(MIB, &Arc::default()).await;
     let settings = [("BODY_TIMEOUT_MS", "4000")];

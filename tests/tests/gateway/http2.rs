@@ -627,6 +627,29 @@ async fn an_idle_connection_is_told_to_go_away() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_gives_way_to_a_new_one() {
+    let users = echo().await;
+    let secure = secure(&users.url(), &[("MAX_CONNECTIONS", "5")]).await;
+    // As many as one address may have.
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = secure.port.client().await;
+        client.get("/api/users/1").await.expect(200);
+        clients.push(client);
+    }
+    let mut client = secure.port.client().await;
+    client.get("/api/users/1").await.expect(200);
+    let started = Instant::now();
+    while !clients[0].is_closed() {
+        assert!(started.elapsed() < TIMEOUT, "the oldest is closed");
+        sleep(Duration::from_millis(5)).await;
+    }
+    for client in &mut clients[1..] {
+        client.get("/api/users/1").await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn a_shutdown_says_goodbye_and_loses_no_request() {
     let (arrived, mut has_arrived) = mpsc::channel(10);
     let users = Fake::start(move |_| {
