@@ -8,6 +8,7 @@ mod failures;
 mod forwarding;
 mod instances;
 mod layers;
+mod limits;
 mod own;
 mod program;
 mod rate_limit;
