@@ -185,13 +185,21 @@ fn set_origin(headers: &mut HeaderMap, trusts_peer: bool) {
 /// The ids of the request. Its span here is the parent of the span in the service.
 fn set_ids(headers: &mut HeaderMap, context: &Context) {
     let ids = [
-        (REQUEST_ID, Some(context.request_id().to_owned())),
-        (TRACEPARENT, Some(context.traceparent())),
-        (TRACESTATE, context.tracestate().map(ToOwned::to_owned)),
+        (REQUEST_ID, HeaderValue::from_str(context.request_id()).ok()),
+        (
+            TRACEPARENT,
+            HeaderValue::try_from(context.traceparent()).ok(),
+        ),
+        (
+            TRACESTATE,
+            context
+                .tracestate()
+                .and_then(|state| HeaderValue::from_str(state).ok()),
+        ),
     ];
     for (name, value) in ids {
         let name = HeaderName::from_static(name);
-        match value.and_then(|value| HeaderValue::try_from(value).ok()) {
+        match value {
             Some(value) => headers.insert(name, value),
             None => headers.remove(name),
         };

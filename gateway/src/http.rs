@@ -42,15 +42,19 @@ const EXPOSED: HeaderValue =
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<(), RunError> {
     let service = Arc::clone(&app.service);
     let (serving, limiter) = (Arc::clone(&service), app.limiter.clone());
+    // Boxed where they are made: what is around them moves pointers, not kilobytes, and an idle
+    // connection has no room for them.
     let http = ServiceBuilder::new()
         .layer(Security)
         .layer_fn(|next| {
             let serving = Arc::clone(&serving);
-            service_fn(move |request| exchange(Arc::clone(&serving), Clone::clone(&next), request))
+            service_fn(move |request| {
+                Box::pin(exchange(Arc::clone(&serving), Clone::clone(&next), request))
+            })
         })
         .layer(limiter)
         .layer(Compression::new())
-        .service_fn(move |request| answer(app.clone(), request));
+        .service_fn(move |request| Box::pin(answer(app.clone(), request)));
     let http = TowerToHyperService::new(http);
     let plain = server::serve_as_sent(listener, http.clone(), &service);
     match tls {

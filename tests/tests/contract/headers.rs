@@ -7,7 +7,10 @@ use harness::raw::{chunked, request};
 use regex_lite::Regex;
 use shop_tests::faults::Faults;
 
-use super::{JSON, KIB, LIMIT, OF_THE_CACHE, THROUGH_GATEWAY, World, bytes, error, standard};
+use super::{
+    EXPOSED_BY_GATEWAY, JSON, KIB, LIMIT, OF_THE_CACHE, THROUGH_GATEWAY, World, bytes, error,
+    standard,
+};
 
 #[tokio::test]
 async fn a_good_request_id_is_kept_and_a_bad_one_replaced() {

@@ -10,6 +10,7 @@ mod forwarding;
 mod http2;
 mod instances;
 mod layers;
+mod limits;
 mod own;
 mod program;
 mod rate_limit;

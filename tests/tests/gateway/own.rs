@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use chassis::testkit::{Server, Stub};
 use chassis::upstream::url::UpstreamUrl;
+use futures_util::future::join_all;
 use harness::Got;
 use harness::raw::{self, Request};
 use reqwest::Method;
@@ -234,6 +235,76 @@ async fn a_browser_gets_a_page_and_all_others_get_json() {
     for path in ["/", "/status", "/api/users/{id}/dashboard", "/health"] {
         assert!(paths.contains_key(path), "{path}");
     }
+}
+
+#[tokio::test]
+async fn metrics_tell_what_the_gateway_does_for_the_services() {
+    let products = listing(r#"{"id":"1"}"#).await;
+    let users = answering("503 Service Unavailable", "{}").await;
+    let down = UpstreamUrl::local(1);
+    let urls = [&users.url(), &products.url(), &down, &down, &down];
+    let settings = [("RATE_LIMIT", "10"), ("CACHE_TTL_MS", "60000")];
+    let gateway = shop::gateway(urls, &settings).await;
+    for _ in 0..3 {
+        gateway.get("/api/products/1").await.expect(200);
+    }
+    for _ in 0..5 {
+        gateway.get("/api/users/1").await;
+    }
+    // Of twenty at once, twelve are left.
+    let crowd = join_all((0..100).map(|_| gateway.get("/api/nothing"))).await;
+    let refused = crowd.iter().filter(|got| got.status == 429).count();
+    assert!(refused > 0);
+    let metrics = gateway.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    let has = |name: &str, labels: &str, value: &str| {
+        let mut lines = text.lines().filter(|line| {
+            line.starts_with(name) && labels.split(' ').all(|label| line.contains(label))
+        });
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {name} {labels} in {text}"));
+        assert_eq!(line.rsplit(' ').next(), Some(value), "{line}");
+    };
+    let cache = "gateway_cache_requests_total";
+    has(cache, r#"outcome="hit""#, "2");
+    has(cache, r#"outcome="miss""#, "1");
+    has(cache, r#"outcome="shared""#, "0");
+    has(cache, r#"outcome="stale""#, "0");
+    has("gateway_cache_entries", "", "1");
+    has(
+        "gateway_rate_limited_requests_total",
+        "",
+        &refused.to_string(),
+    );
+    let of_products = format!(
+        r#"dependency="product-service" url="{}""#,
+        products.url().as_str()
+    );
+    has("gateway_instance_requests_total", &of_products, "1");
+    has("gateway_instance_failures_total", &of_products, "0");
+    has("gateway_instance_requests_in_flight", &of_products, "0");
+    has(
+        "gateway_instance_state",
+        &format!(r#"{of_products} state="up""#),
+        "1",
+    );
+    let of_users = format!(
+        r#"dependency="user-service" url="{}""#,
+        users.url().as_str()
+    );
+    has("gateway_instance_requests_total", &of_users, "5");
+    has("gateway_instance_failures_total", &of_users, "5");
+    has(
+        "gateway_instance_state",
+        &format!(r#"{of_users} state="ejected""#),
+        "1",
+    );
+    has(
+        "gateway_instance_state",
+        &format!(r#"{of_users} state="up""#),
+        "0",
+    );
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use chassis::testkit::Server;
 use harness::Got;
-use harness::raw;
+use harness::raw::{self, exchange};
 use regex_lite::Regex;
 use reqwest::Method;
 use shop_tests::fake::Fake;
+use shop_tests::shop;
 
 use super::gateway;
 
@@ -45,6 +46,87 @@ async fn each_response_says_what_a_browser_must_not_do() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_refused_head_gets_the_same_headers() {
+    let (_users, gateway) = users("", "{}").await;
+    let long = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(70_000));
+    for (head, status) in [
+        ("GET /health HTTP/1.1\r\n\r\n", 400),
+        ("GET /health HTTP/3.0\r\nhost: a\r\n\r\n", 400),
+        (
+            "POST /api/users HTTP/1.1\r\nhost: a\r\ncontent-length: 1x\r\n\r\n",
+            400,
+        ),
+        (&*long, 431),
+    ] {
+        let got = exchange(gateway.address(), head.as_bytes()).await;
+        let got = got.expect("an answer");
+        assert_eq!(got.status, status, "{head:.40}");
+        for (name, expected) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("server", ""),
+        ] {
+            let values: Vec<_> = got.headers.get_all(name).iter().collect();
+            assert!(values.len() < 2, "{head:.40}: {name}");
+            assert_eq!(got.header(name), expected, "{head:.40}: {name}");
+        }
+    }
+}
+
+/// The headers of a response that a script of another site may read anyway
+/// ([the Fetch standard](https://fetch.spec.whatwg.org/#cors-safelisted-response-header-name)), and
+/// those that are for the browser.
+const READABLE_OR_FOR_THE_BROWSER: [&str; 9] = [
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "cache-control",
+    "content-length",
+    "content-type",
+    "cross-origin-resource-policy",
+    "date",
+    "referrer-policy",
+    "x-content-type-options",
+];
+
+#[tokio::test]
+async fn scripts_of_other_sites_may_read_all_that_is_for_a_client() {
+    let shop = shop::Shop::start().await;
+    shop::add_user(&shop.users, "ada").await;
+    shop::add_product(&shop.products, serde_json::json!(1), 1).await;
+    let urls = shop.services().map(|one| one.server.upstream_url());
+    let gateway = shop::gateway(urls.each_ref(), &[]).await;
+    let mut seen = 0;
+    for path in [
+        "/api/products/1",
+        "/api/products/1",
+        "/api/users",
+        "/api/nothing",
+    ] {
+        let got = gateway.get(path).await;
+        let lines = got.headers.get_all("access-control-expose-headers").iter();
+        let lines = lines.map(|line| line.to_str().expect("ASCII").to_ascii_lowercase());
+        let exposed: Vec<_> = lines.collect();
+        let exposed: Vec<_> = exposed.iter().flat_map(|line| line.split(", ")).collect();
+        for name in got.headers.keys().map(|name| name.as_str()) {
+            let is_known = READABLE_OR_FOR_THE_BROWSER.contains(&name) || name == "vary";
+            assert!(is_known || exposed.contains(&name), "{path}: {name}");
+        }
+        seen += [
+            "ratelimit",
+            "ratelimit-policy",
+            "cache-status",
+            "age",
+            "etag",
+        ]
+        .iter()
+        .filter(|name| got.headers.contains_key(**name))
+        .count();
+    }
+    assert!(seen >= 12, "{seen} headers of the gateway");
 }
 
 /// A page must not contain what its policy forbids.

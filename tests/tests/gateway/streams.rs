@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::raw::{Connection, Request, State, exchange, request};
+use harness::raw::{Connection, Request, State, chunked, exchange, request};
 use shop_tests::program::Program;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
@@ -71,6 +71,38 @@ async fn large_bodies_do_not_grow_the_gateway() {
     let grown = most_memory(gateway.id()) - before;
     println!(
         "80 MiB in 8 responses grew the gateway by {} KiB",
+        grown / 1024
+    );
+    assert!(grown < 8 * MIB, "{grown} bytes");
+}
+
+/// All over the limit: none is kept, and none is read for long.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn large_uploads_do_not_grow_the_gateway() {
+    let played = sending(0, &Arc::default()).await;
+    let gateway = Program::start("gateway", &[("USER_SERVICE_URL", played.url.as_str())]);
+    let chunks = chunked(&vec![b'x'; 10 << 20], 8 * 1024);
+    let head = request(
+        "POST",
+        "/api/users",
+        &[("transfer-encoding", "chunked")],
+        b"",
+    );
+    let post = async || {
+        let mut connection = Connection::open(gateway.address()).await;
+        connection.send(&head).await.expect("sent");
+        // The gateway may close before all of it is sent.
+        let _ = connection.send(&chunks).await;
+        let got = connection.answer(false).await.expect("an answer");
+        got.expect_error(413, "payload_too_large");
+    };
+    post().await;
+    let before = most_memory(gateway.id());
+    join_all((0..8).map(|_| post())).await;
+    let grown = most_memory(gateway.id()) - before;
+    println!(
+        "80 MiB in 8 requests grew the gateway by {} KiB",
         grown / 1024
     );
     assert!(grown < 8 * MIB, "{grown} bytes");

@@ -22,7 +22,7 @@ use super::{AN_HOUR, Subject, creation, each, reading_bodies, send};
 /// The largest response that every service has, and the most expensive to copy.
 const BUNDLE: &str = "/docs/swagger-ui-bundle.js";
 
-/// How many slow readers there are, and how many half-sent bodies.
+/// How many slow readers there are, and how many slow senders.
 const CROWD: usize = 500;
 
 /// How long another client may wait, for a slow one to be disconnected or in a crowd. Without
@@ -34,7 +34,7 @@ const PROMPT: Duration = Duration::from_secs(1);
 const MEMORY_KIB: u64 = 128 * 1024;
 
 #[tokio::test]
-async fn slow_readers_and_half_sent_bodies_hold_up_nobody_else() {
+async fn slow_readers_and_slow_senders_hold_up_nobody_else() {
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a higher limit");
     let mut faults = Faults::default();
     // One service on each framework, one after the other: each alone is a crowd.
@@ -64,8 +64,7 @@ async fn a_crowd_at_the_gateway_holds_up_nobody_else() {
         service: "user-service",
         program: Program::start("gateway", &settings),
     };
-    // Half as many, since each of them is a client of two programs.
-    let stands = stands_a_crowd(subject, CROWD / 2).await;
+    let stands = stands_a_crowd(subject, CROWD).await;
     stands.expect("others are served");
     let kib = peak_memory(users.id()).unwrap_or_default();
     assert!(kib < MEMORY_KIB, "the service used {kib} KiB");
@@ -119,7 +118,7 @@ fn be_a_crowd(
         for number in 0..size {
             let page = [BUNDLE, large][usize::from(number % 20 == 0)];
             crowd.spawn(read_slowly(address, page));
-            crowd.spawn(send_half_a_body(address, service));
+            crowd.spawn(send_slowly(address, service));
             // All are there at once, but they do not all connect in the same millisecond: the
             // time for that depends on the machine.
             sleep(Duration::from_millis(1)).await;
@@ -186,7 +185,7 @@ fn whole_body(service: &str) -> Vec<u8> {
     request("POST", path, &headers, body.as_bytes())
 }
 
-/// Asks for `path` and reads a byte now and then, as long as the service lets it.
+/// Asks for `path` and reads a byte a second, as long as the service lets it.
 async fn read_slowly(address: SocketAddr, path: &'static str) {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return;
@@ -196,12 +195,12 @@ async fn read_slowly(address: SocketAddr, path: &'static str) {
         .await
         .is_ok();
     while asked && stream.read_u8().await.is_ok() {
-        sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Sends most of a body, and then nothing.
-async fn send_half_a_body(address: SocketAddr, service: &'static str) {
+/// Sends most of a body, and then a byte a second, as long as the service lets it.
+async fn send_slowly(address: SocketAddr, service: &'static str) {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return;
     };
@@ -215,13 +214,10 @@ async fn send_half_a_body(address: SocketAddr, service: &'static str) {
         ("content-length", "65000"),
     ];
     let half = vec![b' '; 60_000];
-    if stream
-        .write_all(&request("POST", path, &headers, &half))
-        .await
-        .is_ok()
-    {
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
+    let mut bytes = request("POST", path, &headers, &half);
+    while stream.write_all(&bytes).await.is_ok() {
+        bytes = b" ".to_vec();
+        sleep(Duration::from_secs(1)).await;
     }
 }
 
