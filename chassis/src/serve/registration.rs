@@ -64,12 +64,18 @@ enum Answered {
 impl Registration {
     async fn keep(mut self, shutdown: Shutdown) {
         let (mut pause, mut last) = (Pause::default(), None);
+        // Whether the registry may know it.
+        let mut is_known = false;
         loop {
-            // A renewal that is on its way cannot revive what is deregistered after it.
             let answered = tokio::select! {
                 answered = self.renew() => answered,
-                () = shutdown.announced() => break,
+                () = shutdown.announced() => {
+                    // It is on its way, and does not revive what is deregistered after it.
+                    is_known = true;
+                    break;
+                }
             };
+            is_known |= answered == Answered::Registered;
             if last.as_ref() != Some(&answered) {
                 self.tell(&answered);
             }
@@ -83,7 +89,7 @@ impl Registration {
                 () = shutdown.announced() => break,
             }
         }
-        if last.is_some_and(|last| last != Answered::Registered) {
+        if !is_known {
             return;
         }
         let sent = timeout(LAST_TIMEOUT, self.send(Method::DELETE)).await;

@@ -2,7 +2,7 @@
 //! so the requests of others do not delay them.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -35,29 +35,14 @@ impl Line {
     /// Connects from `from`, one of this machine's own addresses, so that the other side sees it.
     /// If it stands for all addresses, the system selects one of the same kind.
     pub(crate) async fn open_from(from: IpAddr, to: (&str, u16)) -> io::Result<Self> {
-        let mut failed = None;
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
         for to in lookup_host(to).await? {
-            let socket = match (from, to) {
-                (IpAddr::V4(_), SocketAddr::V4(_)) => TcpSocket::new_v4()?,
-                (IpAddr::V6(_), SocketAddr::V6(_)) => TcpSocket::new_v6()?,
-                // A server on all addresses of IPv6 usually has those of IPv4, too.
-                (IpAddr::V6(all), SocketAddr::V4(_)) if all.is_unspecified() => {
-                    TcpSocket::new_v4()?
-                }
-                _ => continue,
-            };
-            if !from.is_unspecified() {
-                socket.bind((from, 0).into())?;
-            }
-            match socket.connect(to).await {
+            match connect(from, to).await {
                 Ok(stream) => return Self::over(stream).await,
-                Err(cause) => failed = Some(cause),
+                Err(cause) => failed = cause,
             }
         }
-        Err(failed.unwrap_or_else(|| {
-            let text = format!("it has no address that can be reached from {from}");
-            io::Error::new(io::ErrorKind::AddrNotAvailable, text)
-        }))
+        Err(failed)
     }
 
     async fn over(stream: TcpStream) -> io::Result<Self> {
@@ -101,6 +86,23 @@ impl Line {
         let body = Limited::new(body, MAX_ANSWER).collect().await;
         Ok((head, body.map_err(io::Error::other)?.to_bytes()))
     }
+}
+
+async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    if from == Ipv4Addr::UNSPECIFIED && to.is_ipv6() {
+        let text = format!("{to} cannot be reached from an address of IPv4");
+        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
+    }
+    // All addresses of IPv6 are usually those of IPv4, too.
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if !from.is_unspecified() {
+        socket.bind((from, 0).into())?;
+    }
+    socket.connect(to).await
 }
 
 /// Whether the server closes the connection after this response.
