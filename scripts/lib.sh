@@ -549,6 +549,9 @@ launch() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN
         PORT=$(port_of "$1")
+        [ "${NUMBER_OF[$1]}" = 1 ] || TLS_PORT=$((PORT + 443))
+        # Without TLS, it may be beyond the last port.
+        [ -n "${TLS:-}${TLS_CERT:-}" ] || unset TLS_PORT
         export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR
         # A service that can have several instances registers, and the gateway finds it there. A
         # second gateway finds it at the first.
