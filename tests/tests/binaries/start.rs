@@ -203,7 +203,7 @@ fn help_lists_the_variables_with_their_defaults_and_version_has_the_name() {
     let help = program::run("order-service --help", &[]).stdout;
     assert!(help.contains("healthcheck"), "{help}");
     let described = help.contains(
-        "    USER_SERVICE_URL=http://127.0.0.1:8001\n        http://host:port, up to 64 of these with commas, or dns+http://host:port",
+        "    USER_SERVICE_URL=http://127.0.0.1:8001\n        http://host:port, up to 64 with commas, dns+http://host:port or registry",
     );
     assert!(described, "{help}");
 }

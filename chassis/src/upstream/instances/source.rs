@@ -125,7 +125,7 @@ impl From<UpstreamUrl> for Source {
 
 impl Parameter for Source {
     const EXPECTED: &'static str =
-        "http://host:port, up to 64 of these with commas, dns+http://host:port, or registry";
+        "http://host:port, up to 64 with commas, dns+http://host:port or registry";
     fn parse(value: &str) -> Option<Self> {
         if value == REGISTRY {
             return Some(Self::Registry(Registry::default()));
