@@ -563,6 +563,22 @@ async fn a_client_that_does_not_read_loses_its_request_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_response_that_its_client_does_not_read_gives_way() {
+    let played = sending(5000).await;
+    let settings = [("MAX_IN_FLIGHT", "1"), ("CLIENT_SHARE_PERCENT", "100")];
+    let secure = secure(&played.url, &settings).await;
+    let mut raw = Raw::open(&secure.port, &[(INITIAL_WINDOW_SIZE, 10)]).await;
+    raw.get(1, "/api/users/1").await;
+    assert_eq!(raw.until(DATA).await.payload, b"xxxxxxxxxx");
+    let mut client = secure.port.client().await;
+    let got = client.get("/api/users/1").await;
+    assert_eq!((got.status, got.body.len()), (200, 5000));
+    assert_eq!(raw.until(RST_STREAM).await.stream, 1);
+    raw.get(3, "/health").await;
+    assert_eq!(Outcome::of(&mut raw, 3).await, Outcome::Ok);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_send_its_body_gets_408() {
     let users = shop::users().await;
     let secure = secure(&users.upstream_url(), &[("BODY_TIMEOUT_MS", "400")]).await;
