@@ -20,7 +20,7 @@ const CROWD: usize = 100;
 const CALL: Duration = Duration::from_millis(200);
 
 /// Longer than a product is kept.
-const OLD: Duration = Duration::from_millis(700);
+const OLD: Duration = Duration::from_millis(2300);
 
 const PRODUCT: &str = r#"{"name":"Desk lamp"}"#;
 

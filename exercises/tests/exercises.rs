@@ -118,7 +118,10 @@ async fn exercise_6_finds_a_balancer_that_takes_turns() {
 #[tokio::test]
 async fn exercise_7_finds_the_stampede() {
     let found = against_start(7).await;
-    assert_eq!(found, ["the calls for them: 100"]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let calls = found[0].strip_prefix("the calls for them: ");
+    let calls: usize = calls.and_then(|calls| calls.parse().ok()).expect("a count");
+    assert!((2..=100).contains(&calls), "{calls}");
     assert_solved(7).await;
 }
 

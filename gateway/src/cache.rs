@@ -17,6 +17,7 @@
 pub mod entry;
 pub mod store;
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
@@ -163,7 +164,7 @@ fn reason_to_pass_by(request: &Request<Option<Incoming>>) -> Option<&'static str
 
 async fn passed_by(answer: impl Future<Output = Answer>, reason: &str) -> Answer {
     let response = answer.await?;
-    Ok(with_status(response, &format!("fwd={reason}")))
+    Ok(with_status(response, format_args!("fwd={reason}")))
 }
 
 /// Answers a request from the store, or with what it waits for together with all who want the
@@ -176,8 +177,8 @@ where
     let key = key(&call.request);
     let (fetched, own) = match store.find(&key) {
         Found::Entry(entry) => {
-            let status = format!("hit; ttl={}", store.ttl_of(&entry));
-            return Ok(answer(&entry, &call, &status));
+            let ttl = store.ttl_of(&entry);
+            return Ok(answer(&entry, &call, format_args!("hit; ttl={ttl}")));
         }
         Found::Fetching(fetched) => (fetched, None),
         Found::Nothing(fetch, fetched) => {
@@ -199,7 +200,7 @@ where
             let mut status = "fwd=miss".to_owned();
             status += if is_stored { "; stored" } else { "" };
             status += if is_first { "" } else { "; collapsed" };
-            let mut response = answer(&entry, &call, &status);
+            let mut response = answer(&entry, &call, format_args!("{status}"));
             if is_first {
                 // It is as new as can be.
                 response.headers_mut().remove(AGE);
@@ -212,14 +213,14 @@ where
                 None => None,
             };
             match own {
-                Some(response) => Ok(with_status(response, "fwd=miss")),
+                Some(response) => Ok(with_status(response, format_args!("fwd=miss"))),
                 None => passed_by(next.call(call), "miss").await,
             }
         }
         Ok(Fetched::Failed(error)) => match store.find_stale(&key) {
             Some(entry) => {
-                let status = format!("fwd=stale; ttl={}", store.ttl_of(&entry));
-                Ok(answer(&entry, &call, &status))
+                let ttl = store.ttl_of(&entry);
+                Ok(answer(&entry, &call, format_args!("fwd=stale; ttl={ttl}")))
             }
             None => Err(error),
         },
@@ -228,12 +229,12 @@ where
 }
 
 /// A response that is kept, for this call.
-fn answer(entry: &Entry, call: &Call, status: &str) -> Response {
+fn answer(entry: &Entry, call: &Call, status: fmt::Arguments<'_>) -> Response {
     with_status(entry.answer(call.request.headers()), status)
 }
 
 /// The response with a `Cache-Status`.
-fn with_status(mut response: Response, status: &str) -> Response {
+fn with_status(mut response: Response, status: fmt::Arguments<'_>) -> Response {
     if let Ok(status) = HeaderValue::try_from(format!("gateway; {status}")) {
         response.headers_mut().append(CACHE_STATUS, status);
     }

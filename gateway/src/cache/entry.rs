@@ -27,6 +27,9 @@ const READING: Duration = Duration::from_secs(2);
 /// What an entry takes besides its headers and its body, about.
 const OVERHEAD: usize = 512;
 
+/// The room for the headers that the layers add to each copy of those that are kept.
+const ADDED: usize = 12;
+
 /// A response that is kept.
 #[derive(Debug)]
 pub struct Entry {
@@ -90,7 +93,7 @@ impl Entry {
 
     /// Copies both, because a header is a part of the buffer that it was read into.
     fn new(received: &HeaderMap, body: Vec<u8>, began: Instant) -> Self {
-        let mut headers = HeaderMap::with_capacity(received.len() + 1);
+        let mut headers = HeaderMap::with_capacity(received.len() + ADDED);
         for (name, value) in received {
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 headers.append(name, value);
@@ -149,7 +152,6 @@ impl Entry {
     /// Whether `If-None-Match` names it. Compared without the mark of weak tags
     /// ([RFC 9110, 13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)).
     fn is_known_to(&self, request: &HeaderMap) -> bool {
-        let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let Some(own) = self.headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else {
             return false;
         };
@@ -160,6 +162,11 @@ impl Entry {
             .flat_map(|line| line.split(','));
         tags.any(|tag| tag.trim() == "*" || bare(tag) == own)
     }
+}
+
+/// A tag without the mark of weak tags.
+fn bare(tag: &str) -> &str {
+    tag.trim().trim_start_matches("W/")
 }
 
 /// Whether a response is the same for all clients.
