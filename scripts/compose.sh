@@ -77,7 +77,7 @@ choose_lab_ports() {
             name=$(port_variable "$i")
             [ -n "${!name:-}" ] || export "$name=$((BASE_PORT + i))"
         done
-        export GATEWAY_TLS_PORT=${GATEWAY_TLS_PORT:-$TLS_PORT}
+        export GATEWAY_TLS_PORT=${GATEWAY_TLS_PORT:-$((BASE_PORT + 442))}
     fi
     for i in $ALL; do
         name=$(port_variable "$i")

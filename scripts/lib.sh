@@ -60,6 +60,8 @@ is_own() { [ "$1" = $PRODUCT ] && [ -n "$OWN_PROGRAM" ]; }
 
 # The port of the service at $1. The gateway has the one before those of the five.
 port_of() { if [ "$1" = $GATEWAY ]; then printf '%s' "$((BASE_PORT - 1))"; else printf '%s' "$((BASE_PORT + $1))"; fi; }
+# The port for TLS of a gateway at port $1: 8443 beside 8000.
+tls_port() { printf '%s' "${TLS_PORT:-$(($1 + 443))}"; }
 base_url() { printf 'http://127.0.0.1:%s' "$(port_of "$1")"; }
 log_of() { printf '%s/%s.log' "${RUN_DIR:?}" "${NAMES[$1]}"; }
 
@@ -393,8 +395,6 @@ choose_ports() {
         misused "BASE_PORT is \"$asked\", expected the first of five ports, 2 to 65531; the gateway has the one before"
     fi
     RUNNING_BASE_PORT=$running
-    # 8443 beside port 8000 of the gateway.
-    TLS_PORT=${TLS_PORT:-$((BASE_PORT + 442))}
     # The services find each other through these.
     USER_SERVICE_URL=$(base_url $USER)
     PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
@@ -488,6 +488,7 @@ launch() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME
         PORT=$(port_of "$1")
+        TLS_PORT=$(tls_port "$PORT")
         export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
