@@ -77,7 +77,7 @@ choose_lab_ports() {
             name=$(port_variable "$i")
             [ -n "${!name:-}" ] || export "$name=$(default_port "$i" "$BASE_PORT")"
         done
-        export GATEWAY_TLS_PORT=${GATEWAY_TLS_PORT:-$TLS_PORT}
+        export GATEWAY_TLS_PORT=${GATEWAY_TLS_PORT:-$((BASE_PORT + 442))}
     fi
     for i in $ALL; do
         name=$(port_variable "$i")

@@ -80,6 +80,8 @@ port_of() {
     [ "$offset" != $GATEWAY ] || offset=-1
     printf '%s' "$((BASE_PORT + offset + 10 * (${NUMBER_OF[$1]} - 1)))"
 }
+# The port for TLS of a gateway at port $1: 8443 beside 8000.
+tls_port() { printf '%s' "${TLS_PORT:-$(($1 + 443))}"; }
 base_url() { printf 'http://127.0.0.1:%s' "$(port_of "$1")"; }
 log_of() { printf '%s/%s.log' "${RUN_DIR:?}" "${NAMES[$1]}"; }
 
@@ -459,8 +461,6 @@ choose_ports() {
         misused "BASE_PORT is \"$asked\", expected the first of five ports, 2 to 65531; the gateway has the one before"
     fi
     RUNNING_BASE_PORT=$running
-    # 8443 beside port 8000 of the gateway.
-    TLS_PORT=${TLS_PORT:-$((BASE_PORT + 442))}
     # The services find each other through these.
     USER_SERVICE_URL=$(base_url $USER)
     PRODUCT_SERVICE_URL=$(base_url $PRODUCT)
@@ -549,7 +549,8 @@ launch() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN
         PORT=$(port_of "$1")
-        [ "${NUMBER_OF[$1]}" = 1 ] || TLS_PORT=$((PORT + 443))
+        [ "${NUMBER_OF[$1]}" = 1 ] || unset TLS_PORT
+        TLS_PORT=$(tls_port "$PORT")
         # Without TLS, it may be beyond the last port.
         [ -n "${TLS:-}${TLS_CERT:-}" ] || unset TLS_PORT
         export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR

@@ -155,9 +155,11 @@ report() {
         (1) say "One service $state in $BOLD$ELAPSED ms$PLAIN." ;;
         (*) say "$count services $state in $BOLD$ELAPSED ms$PLAIN; the memory above adds up to $(megabytes "$TOTAL_MEMORY")." ;;
     esac
-    local certificate=${TLS_CERT:-$RUN_DIR/gateway-$TLS_PORT.crt}
-    if [ -n "${TLS:-}${TLS_CERT:-}" ] && [ -n "$(pid_of $GATEWAY)" ] && [ -f "$certificate" ]; then
-        say "HTTPS:   curl --cacert $certificate https://localhost:$TLS_PORT/health"
+    local port certificate
+    port=$(tls_port "$(port_of $GATEWAY)")
+    certificate=${TLS_CERT:-$RUN_DIR/gateway-$port.crt}
+    if [ -n "${TLS:-}${TLS_CERT:-}" ] && [ -f "$certificate" ] && pid_of $GATEWAY >/dev/null; then
+        say "HTTPS:   curl --cacert $certificate https://localhost:$port/health"
     fi
     say 'API:     add /docs to a URL above, and open it in a browser'
     say "Logs:    $RUN_DIR/<service>.log    ${DIM}tail -f $RUN_DIR/*.log$PLAIN"

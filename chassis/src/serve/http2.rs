@@ -42,9 +42,9 @@ use crate::values::headers::REQUEST_ID;
 /// The most concurrent requests of a connection.
 const MAX_STREAMS: u32 = 100;
 
-/// How many bytes of bodies a client may send ahead, for a request and for all of a connection: as
-/// many as the largest body has.
-const WINDOW: u32 = 64 * 1024;
+/// How many bytes of bodies a client may send ahead, for a request and for all of a connection. It is
+/// the least that HTTP/2 allows for a connection, and nearly all of the largest body.
+const WINDOW: u32 = 65_535;
 
 /// The largest head of a request, as HTTP/2 counts it: with 32 bytes more for each header.
 #[allow(clippy::cast_possible_truncation, reason = "it is small")]

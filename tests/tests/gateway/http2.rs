@@ -143,6 +143,7 @@ async fn a_request_arrives_as_one_of_http_1() {
         ("cookie", "b=2; c=3"),
         ("cookie", "d=4"),
         ("te", "trailers"),
+        ("expect", "100-continue"),
     ];
     let post = request("POST", "/api/users?a=%20", &cookies, "the body");
     client.send(post).await.expect("an answer").expect(200);
@@ -158,6 +159,7 @@ async fn a_request_arrives_as_one_of_http_1() {
     assert_eq!(seen.header("x-forwarded-host"), "shop.test");
     assert_eq!(seen.header("content-length"), "8");
     assert_eq!(seen.header("te"), "");
+    assert_eq!(seen.header("expect"), "");
     assert_eq!(seen.body(), "the body");
 }
 
