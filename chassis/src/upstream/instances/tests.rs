@@ -399,7 +399,7 @@ async fn a_new_instance_gets_no_request_before_it_has_said_that_it_is_ready() {
     let source = Source::parse("dns+http://users:8001").expect("a source");
     let users = Instances::new("user-service", &source.resolved_by(resolver), quick());
     until("the old one is ready", || {
-        users.states().len() == 1 && users.nth(0).health() == Health::Ready
+        *users.nth(0).url() == old.url() && users.nth(0).health() == Health::Ready
     })
     .await;
     set(&[&old, &hanging]);
