@@ -263,6 +263,8 @@ impl Files {
                 ("TLS_CERT", &self.path("cert.pem")),
                 ("TLS_KEY", &self.path("key.pem")),
                 ("TLS_PORT", "0"),
+                // A test has a connection that sends nothing for as long as it takes.
+                ("HEAD_TIMEOUT_MS", "60000"),
             ],
         );
         let port = tls_port(&gateway);
