@@ -44,6 +44,10 @@ pub fn on(framework: &'static str) -> Api {
         (changes, from_a_page),
         (
             ["register"].as_slice(),
+            ApiError::conflict("The instance 1-5f0c3d5e is registered at 127.0.0.1:8005"),
+        ),
+        (
+            ["register"].as_slice(),
             ApiError::gone("The instance 1-5f0c3d5e was deregistered"),
         ),
     ];
@@ -119,6 +123,7 @@ pub fn registry(app: &App) -> Reply {
         (status = 201, description = "The instance is registered", body = Registered),
         (status = 401, description = "`unauthenticated`: the bearer token is not `REGISTRY_TOKEN`"),
         (status = 403, description = "`forbidden`: nobody may register here, or not from a page in a browser"),
+        (status = 409, description = "`conflict`: the instance is registered at another address"),
         (status = 410, description = "`gone`: the instance was deregistered"),
     ))]
 pub fn register(app: &App, id: InstanceId, body: RegistrationBody) -> Result<Reply, ApiError> {

@@ -250,11 +250,13 @@ impl State {
             )));
         }
         if let Some(known) = entries.known.iter_mut().find(|known| known.id == id) {
-            known.renewed = now;
             if known.address != address {
-                known.address = address;
-                self.tell(entries, now);
+                return Err(ApiError::conflict(format!(
+                    "The instance {} is registered at {}; register another one under a new id",
+                    id.instance, known.address
+                )));
             }
+            known.renewed = now;
             return Ok(false);
         }
         let service = id.service;
@@ -472,6 +474,8 @@ mod tests {
         state
             .register(users("b"), at(1), start)
             .expect("the next process");
+        let moved = state.register(users("b"), at(2), start);
+        assert_eq!(moved.expect_err("it does not move").status(), 409);
         state
             .register(id("order-service", "c"), at(1), start)
             .expect("a lie");

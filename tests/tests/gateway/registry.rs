@@ -336,6 +336,9 @@ async fn a_late_renewal_does_not_revive_what_was_deregistered() {
     assert_eq!(created.header("location"), SENDER);
     assert_eq!(created.expect(201)["address"], "127.0.0.1:8005");
     put(&gateway, SENDER, at(address), &[]).await.expect(200);
+    let elsewhere = json!({"address": "127.0.0.1:8006"});
+    let moved = put(&gateway, SENDER, elsewhere, &[]).await;
+    moved.expect_error(409, "conflict");
     let deleted = Got::from(gateway.request(Method::DELETE, SENDER)).await;
     assert_eq!(deleted.status, 204);
     let late = put(&gateway, SENDER, at(address), &[]).await;

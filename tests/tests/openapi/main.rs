@@ -70,7 +70,7 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
             ("GET /registry", &[200]),
             (
                 "PUT /registry/{}/{}",
-                &[200, 201, 400, 401, 403, 404, 410, 413, 415, 507],
+                &[200, 201, 400, 401, 403, 404, 409, 410, 413, 415, 507],
             ),
             ("DELETE /registry/{}/{}", &[204, 401, 403, 404]),
             ("GET /api/users/{}/dashboard", &[200, 404, 503]),
