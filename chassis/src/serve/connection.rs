@@ -227,9 +227,8 @@ impl Drop for Turn {
 /// connection waits, and a timer that fires too early is set again then: it is not reset for
 /// each request.
 ///
-/// On HTTP/1.1, bytes that arrive between two requests are a head. On HTTP/2,
-/// [`Frames`](crate::serve::frames) tells what is one, and a connection that was idle for too long is
-/// given a moment to say so.
+/// On HTTP/1.1, bytes that arrive between two requests are a head. On HTTP/2, `frames.rs` tells what
+/// is one, and a connection that was idle for too long is given a moment to say so.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
