@@ -56,7 +56,7 @@ const KEYED: [HeaderName; 3] = [HOST, FORWARDED_HOST, FORWARDED_PROTO];
 
 /// The headers of the client's own, such as who it is or which part it wants. A request with one
 /// of them passes by the cache.
-const OWN: [HeaderName; 7] = [
+static OWN: [HeaderName; 7] = [
     AUTHORIZATION,
     COOKIE,
     IF_MATCH,
@@ -155,7 +155,7 @@ fn reason_to_pass_by(request: &Request<Option<Incoming>>) -> Option<&'static str
         || asks(&PRAGMA, "no-cache")
     {
         Some("request")
-    } else if request.body().is_some() || OWN.iter().any(|name| headers.contains_key(name)) {
+    } else if request.body().is_some() || headers.keys().any(|name| OWN.contains(name)) {
         Some("bypass")
     } else {
         None

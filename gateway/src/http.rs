@@ -38,8 +38,14 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(rou
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("RateLimit, RateLimit-Policy, Cache-Status, Age, ETag");
 
+<<<<<<< HEAD
 /// Serves the gateway on `listener`, and with `tls` if there is that, until the app has shut down.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<(), RunError> {
+=======
+/// Serves the gateway on `listener` until the app has shut down.
+pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
+    let app = Arc::new(app);
+>>>>>>> meas
     let service = Arc::clone(&app.service);
     let (serving, limiter) = (Arc::clone(&service), app.limiter.clone());
     // Boxed where they are made: what is around them moves pointers, not kilobytes, and an idle
@@ -54,7 +60,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<
         })
         .layer(limiter)
         .layer(Compression::new())
-        .service_fn(move |request| Box::pin(answer(app.clone(), request)));
+        .service_fn(move |request| Box::pin(answer(Arc::clone(&app), request)));
     let http = TowerToHyperService::new(http);
     let plain = server::serve_as_sent(listener, http.clone(), &service);
     match tls {
@@ -103,13 +109,13 @@ where
 }
 
 /// Answers a request: by a service, or by the gateway itself.
-async fn answer(app: App, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response, Infallible> {
     let Some(route) = app.service.api().route(request.uri().path()) else {
         return Ok(respond(unrouted(&app, &request)));
     };
     if let Some(to) = destination(route) {
         let request = request.map(|body| (!body.is_end_stream()).then_some(body));
-        let answered = app.forwarding.oneshot(Call { to, request }).await;
+        let answered = app.forwarding.clone().oneshot(Call { to, request }).await;
         return Ok(answered.unwrap_or_else(|error: ApiError| respond(error.reply())));
     }
     // Boxed, so that a request that is forwarded has no room for it.

@@ -79,7 +79,6 @@ fn allowed(name: &str) -> BTreeSet<&'static str> {
         // For its test kit alone: see `a_service_contains_nothing_of_the_tests`.
         "chassis" => BTreeSet::from(["harness"]),
         "gateway" => BTreeSet::from(["chassis"]),
-        // It measures the layers of the gateway one by one.
         "bench" => tools.into_iter().chain(["gateway"]).collect(),
         "framework-comparison" => adapters.into_iter().chain(tools).chain(["bench"]).collect(),
         "shop-tests" => SERVICES

@@ -127,18 +127,24 @@ async fn a_round(record: &mut Record, calls: u32) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The microseconds that one of so many calls takes, with the body of its response.
+/// The microseconds that one of so many calls takes, with the body of its response: the least of ten
+/// batches, since what else the machine does can only add to them.
 async fn each<R, S>(calls: u32, request: impl Fn() -> R, service: S) -> f64
 where
     S: Service<R, Response = Response> + Clone,
 {
-    let began = Instant::now();
-    for _ in 0..calls {
-        if let Ok(response) = service.clone().oneshot(request()).await {
-            let _ = black_box(response.into_body().collect().await);
+    let calls = calls.div_ceil(10);
+    let mut least = Duration::MAX;
+    for _ in 0..10 {
+        let began = Instant::now();
+        for _ in 0..calls {
+            if let Ok(response) = service.clone().oneshot(request()).await {
+                let _ = black_box(response.into_body().collect().await);
+            }
         }
+        least = least.min(began.elapsed());
     }
-    began.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
+    least.as_secs_f64() * 1e6 / f64::from(calls)
 }
 
 fn request() -> Request<()> {
