@@ -38,14 +38,9 @@ pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(rou
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("RateLimit, RateLimit-Policy, Cache-Status, Age, ETag");
 
-<<<<<<< HEAD
 /// Serves the gateway on `listener`, and with `tls` if there is that, until the app has shut down.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<(), RunError> {
-=======
-/// Serves the gateway on `listener` until the app has shut down.
-pub async fn serve(listener: TcpListener, app: App) -> Result<(), RunError> {
     let app = Arc::new(app);
->>>>>>> meas
     let service = Arc::clone(&app.service);
     let (serving, limiter) = (Arc::clone(&service), app.limiter.clone());
     // Boxed where they are made: what is around them moves pointers, not kilobytes, and an idle

@@ -114,11 +114,7 @@ async fn scripts_of_other_sites_may_read_all_that_is_for_a_client() {
         let lines = lines.map(|line| line.to_str().expect("ASCII").to_ascii_lowercase());
         let exposed: Vec<_> = lines.collect();
         let exposed: Vec<_> = exposed.iter().flat_map(|line| line.split(", ")).collect();
-<<<<<<< HEAD
-        for name in got.headers.keys().map(hyper::http::HeaderName::as_str) {
-=======
         for name in got.headers.keys().map(HeaderName::as_str) {
->>>>>>> meas
             let is_exposed = exposed.contains(&name);
             assert!(
                 is_exposed || NOT_FOR_SCRIPTS.contains(&name),
