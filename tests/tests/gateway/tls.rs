@@ -263,6 +263,8 @@ impl Files {
                 ("TLS_CERT", &self.path("cert.pem")),
                 ("TLS_KEY", &self.path("key.pem")),
                 ("TLS_PORT", "0"),
+                // A connection waits for a new certificate before its first request.
+                ("HEAD_TIMEOUT_MS", "60000"),
             ],
         );
         let port = tls_port(&gateway);
