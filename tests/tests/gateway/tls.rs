@@ -263,11 +263,7 @@ impl Files {
                 ("TLS_CERT", &self.path("cert.pem")),
                 ("TLS_KEY", &self.path("key.pem")),
                 ("TLS_PORT", "0"),
-<<<<<<< HEAD
-                // A test has a connection that sends nothing for as long as it takes.
-=======
                 // A connection waits for a new certificate before its first request.
->>>>>>> tls
                 ("HEAD_TIMEOUT_MS", "60000"),
             ],
         );
