@@ -24,6 +24,7 @@ pub mod forward;
 pub mod api;
 pub mod dashboard;
 pub mod document;
+pub mod lab;
 pub mod status;
 // What a layer passes on to the next one.
 pub mod call;
@@ -101,6 +102,9 @@ impl App {
         let service = Service::new(&config.service, api, dependencies, shutdown);
         let cache = (!config.cache_ttl.is_zero())
             .then(|| Store::new(config.cache_ttl, config.cache_max_bytes));
+        if let Some(cache) = &cache {
+            service.give_to_lab([Arc::new(lab::Cache(Arc::clone(cache)))]);
+        }
         let forwarding = ServiceBuilder::new()
             .layer(Paths)
             .layer(Headers::new(config.trusted_proxies.clone()))

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::env::{Env, Parameter};
+use crate::env::{Env, Parameter, Switch};
 use crate::telemetry::TelemetryConfig;
 
 /// The configuration that all services have.
@@ -17,6 +17,8 @@ pub struct ServiceConfig {
     pub telemetry: TelemetryConfig,
     /// The limits.
     pub limits: Limits,
+    /// Whether it has the routes of the [lab](crate::lab).
+    pub lab: bool,
 }
 
 /// The limits of a service, so that no client can use up all of it.
@@ -99,6 +101,7 @@ impl ServiceConfig {
             telemetry: TelemetryConfig::read(env, &name),
             name,
             limits: Limits::read(env),
+            lab: env.get("LAB_MODE", Switch::Off).is_on(),
         }
     }
 }
