@@ -46,6 +46,9 @@ CHOICE='axum rocket poem warp actix-web'
 OWN_PROGRAM=''
 PRODUCT_NOTE=$RUN_DIR/product-service.framework
 
+# The places of the services that `scripts/break.sh <service> down` has stopped, one a line.
+DOWN_NOTE=$RUN_DIR/down
+
 # The program of the service at $1; its package has the same name.
 program_for() {
     if [ "$1" = $PRODUCT ] && [ "${FRAMEWORKS[PRODUCT]}" != rocket ]; then
@@ -273,6 +276,22 @@ read_answer() {
     done
 }
 
+# Sends method $1 to the lab of the service at $2: to path $3, with the JSON $4 if it is not
+# empty. If that fails, says why in one sentence.
+lab_ask() {
+    local service=${NAMES[$2]} request
+    request=(-s -m 8 -w "$MEASURED" -X "$1")
+    [ -z "${4:-}" ] || request+=(-H 'Content-Type: application/json' -d "$4")
+    read_answer < <(curl "${request[@]}" "$(base_url "$2")$3")
+    case $STATUS in
+        (2??) return 0 ;;
+        (000) complain "$service does not answer at $(base_url "$2"); $(by_hand scripts/start.sh) starts the shop." ;;
+        (404) complain "$service has no lab; start it with LAB_MODE=on, as scripts/start.sh does." ;;
+        (*) complain "$service: $(field error "$BODY" || printf 'it answered %s' "$STATUS")." ;;
+    esac
+    return 1
+}
+
 # Runs a command so that no Ctrl-C is lost: bash loses one that arrives just as a
 # foreground program ends, but not while it waits for a background program.
 steadily() {
@@ -486,7 +505,7 @@ launch() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         unset SERVICE_NAME
         PORT=$(port_of "$1")
-        export HOST=127.0.0.1 PORT
+        export HOST=127.0.0.1 PORT LAB_MODE=${LAB_MODE:-on}
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!
@@ -629,7 +648,7 @@ start_shop() {
     # A new shop starts new logs; a service that returns to a running shop appends.
     if ! anything_runs; then
         for i in $ALL; do rm -f "$(log_of "$i")" "${RUN_DIR:?}/${NAMES[i]}.pid"; done
-        rm -f "${PRODUCT_NOTE:?}"
+        rm -f "${PRODUCT_NOTE:?}" "${DOWN_NOTE:?}"
     fi
     say "$BASE_PORT" >"$RUN_DIR/base-port"
     RUNNING_BASE_PORT=$BASE_PORT
@@ -686,7 +705,7 @@ print_table() {
 
 # Once no service runs, keeps only the logs.
 forget_shop() {
-    anything_runs || rm -f "${RUN_DIR:?}/base-port" "${PRODUCT_NOTE:?}"
+    anything_runs || rm -f "${RUN_DIR:?}/base-port" "${PRODUCT_NOTE:?}" "${DOWN_NOTE:?}"
     return 0
 }
 

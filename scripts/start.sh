@@ -32,6 +32,7 @@ Environment
     PROFILE      cargo profile: dev, release or dist (dev)
     RUN_DIR      the directory for logs and process ids (run)
     START_TIMEOUT    seconds until a service must be ready (10)
+    LAB_MODE     the routes that break, seed and reset a service: on or off (on)
     LOG_LEVEL, LOG_FORMAT, RUST_LOG    passed on to the services
 
 scripts/stop.sh stops the services again.
