@@ -58,6 +58,9 @@ CHOICE='axum rocket poem warp actix-web'
 OWN_PROGRAM=''
 PRODUCT_NOTE=$RUN_DIR/product-service.framework
 
+# The places of the services that `scripts/break.sh <service> down` has stopped, one a line.
+DOWN_NOTE=$RUN_DIR/down
+
 # The service of the instance at $1.
 service_of() { printf '%s' "${NAMES[${FIRST_OF[$1]}]}"; }
 
@@ -337,6 +340,22 @@ read_answer() {
     done
 }
 
+# Sends method $1 to the lab of the service at $2: to path $3, with the JSON $4 if it is not
+# empty. If that fails, says why in one sentence.
+lab_ask() {
+    local service=${NAMES[$2]} request
+    request=(-s -m 8 -w "$MEASURED" -X "$1")
+    [ -z "${4:-}" ] || request+=(-H 'Content-Type: application/json' -d "$4")
+    read_answer < <(curl "${request[@]}" "$(base_url "$2")$3")
+    case $STATUS in
+        (2??) return 0 ;;
+        (000) complain "$service does not answer at $(base_url "$2"); $(by_hand scripts/start.sh) starts the shop." ;;
+        (404) complain "$service has no lab; start it with LAB_MODE=on, as scripts/start.sh does." ;;
+        (*) complain "$service: $(field error "$BODY" || printf 'it answered %s' "$STATUS")." ;;
+    esac
+    return 1
+}
+
 # Runs a command so that no Ctrl-C is lost: bash loses one that arrives just as a
 # foreground program ends, but not while it waits for a background program.
 steadily() {
@@ -553,7 +572,7 @@ launch() {
         TLS_PORT=$(tls_port "$PORT")
         # Without TLS, it may be beyond the last port.
         [ -n "${TLS:-}${TLS_CERT:-}" ] || unset TLS_PORT
-        export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR
+        export HOST=127.0.0.1 PORT TLS_PORT RUN_DIR LAB_MODE=${LAB_MODE:-on}
         # A service that can have several instances registers, and the gateway finds it there. A
         # second gateway finds it at the first.
         case ${FIRST_OF[$1]}:${NUMBER_OF[$1]} in
@@ -728,7 +747,7 @@ start_shop() {
     # A new shop starts new logs; a service that returns to a running shop appends.
     if ! anything_runs; then
         for i in $ALL; do rm -f "$(log_of "$i")" "${RUN_DIR:?}/${NAMES[i]}.pid"; done
-        rm -f "${PRODUCT_NOTE:?}" "${RUN_DIR:?}"/*-service.[2-5].* "${RUN_DIR:?}"/gateway.[2-5].*
+        rm -f "${PRODUCT_NOTE:?}" "${DOWN_NOTE:?}" "${RUN_DIR:?}"/*-service.[2-5].* "${RUN_DIR:?}"/gateway.[2-5].*
     fi
     say "$BASE_PORT" >"$RUN_DIR/base-port"
     RUNNING_BASE_PORT=$BASE_PORT
@@ -785,7 +804,7 @@ print_table() {
 
 # Once no service runs, keeps only the logs.
 forget_shop() {
-    anything_runs || rm -f "${RUN_DIR:?}/base-port" "${PRODUCT_NOTE:?}"
+    anything_runs || rm -f "${RUN_DIR:?}/base-port" "${PRODUCT_NOTE:?}" "${DOWN_NOTE:?}"
     return 0
 }
 

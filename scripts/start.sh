@@ -39,6 +39,7 @@ Environment
     PROFILE      cargo profile: dev, release or dist (dev)
     RUN_DIR      the directory for logs and process ids (run)
     START_TIMEOUT    seconds until a service must be ready (10)
+    LAB_MODE     the routes that break, seed and reset a service: on or off (on)
     LOG_LEVEL, LOG_FORMAT, RUST_LOG    passed on to the services
     TLS=self-signed, or TLS_CERT and TLS_KEY    the gateway speaks HTTPS too
     TLS_PORT     the port for that; 443 after the gateway's (8443)

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod api;
 pub mod body;
+pub mod cut;
 mod document;
 pub mod error;
 pub mod examples;

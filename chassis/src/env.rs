@@ -208,6 +208,40 @@ impl Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// What is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// It is on.
+    On,
+    /// It is off.
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+impl Parameter for Switch {
+    const EXPECTED: &'static str = "on or off";
+    fn parse(value: &str) -> Option<Self> {
+        match value.to_ascii_lowercase().as_str() {
+            "on" => Some(Self::On),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+    fn shown(&self) -> String {
+        let name = match self {
+            Self::On => "on",
+            Self::Off => "off",
+        };
+        name.to_owned()
+    }
+}
+
 impl Parameter for IpAddr {
     const EXPECTED: &'static str = "an IP address such as 127.0.0.1 or 0.0.0.0";
     fn parse(value: &str) -> Option<Self> {

@@ -11,6 +11,7 @@
 //! | [`contract`] | errors, replies, bodies, pages, idempotency, the OpenAPI document | `values`, `telemetry` |
 //! | [`store`] | records in ascending id, up to a limit | `values`, `contract` |
 //! | [`upstream`] | calls to other services: time-out, retry, circuit breaker, bulkhead | `values`, `env`, `telemetry`, `contract` |
+//! | [`lab`] | what breaks and resets a service on purpose: faults, the clock, the demo's data | `values`, `telemetry`, `contract` |
 //! | [`serve`] | running a service: configuration, connections, requests, shutdown | all of the above |
 //! | `testkit` | servers on port 0, stub upstreams (feature `testkit`) | all of the above |
 //!
@@ -18,6 +19,7 @@
 
 pub mod contract;
 pub mod env;
+pub mod lab;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

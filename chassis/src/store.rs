@@ -120,6 +120,18 @@ impl<T> Table<T> {
         Some(removed)
     }
 
+    /// Removes all records. The next id is 1 again.
+    pub fn clear(&mut self) {
+        self.last = Id::ZERO;
+        self.records.clear();
+        self.capacity.records.set(0);
+    }
+
+    /// Whether an id was given to a record, even if the record is gone.
+    pub fn was_used(&self) -> bool {
+        self.last != Id::ZERO
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -7,6 +7,7 @@ pub mod export;
 mod log;
 pub mod metrics;
 mod output;
+pub(crate) mod recorder;
 pub(crate) mod spans;
 
 pub use config::TelemetryConfig;

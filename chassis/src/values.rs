@@ -1,5 +1,6 @@
 //! The values on the wire: ids, money, text, times and the names of headers.
 
+pub mod clock;
 pub mod headers;
 pub mod id;
 pub mod money;

@@ -28,6 +28,7 @@ pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// A reply of the gateway itself.
 pub fn respond(reply: Reply) -> Response {
+    let reply = reply.sent();
     let mut response = Response::new(match reply.body {
         reply::Body::Bytes(bytes) => {
             let body = Full::new(bytes).map_err(|never| match never {});

@@ -28,10 +28,14 @@ use crate::registry::InstanceId;
 use crate::routes::{self, destination};
 use crate::security::Security;
 use crate::tls::Tls;
-use crate::{App, api};
+use crate::{App, api, lab};
 
 /// The API of the gateway, and the paths that it forwards.
-pub static API: LazyLock<Api> = LazyLock::new(|| api::on("hyper").forwarding(routes::prefixes()));
+pub static API: LazyLock<Api> = LazyLock::new(|| {
+    api::on("hyper")
+        .forwarding(routes::prefixes())
+        .forwarding_labs(routes::labs())
+});
 
 /// The headers of the gateway's own that scripts of other sites may read, besides those of the
 /// services.
@@ -105,13 +109,22 @@ where
 
 /// Answers a request: by a service, or by the gateway itself.
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response, Infallible> {
-    let Some(route) = app.service.api().route(request.uri().path()) else {
+    let Some(route) = app.service.route(request.uri().path()) else {
         return Ok(respond(unrouted(&app, &request)));
     };
+    let is_lab = route.template.starts_with(lab::PREFIX);
     if let Some(to) = destination(route) {
+        let request = if is_lab {
+            lab::to_service(&route.template, request)
+        } else {
+            request
+        };
         let request = request.map(|body| (!body.is_end_stream()).then_some(body));
         let answered = app.forwarding.clone().oneshot(Call { to, request }).await;
-        return Ok(answered.unwrap_or_else(|error: ApiError| respond(error.reply())));
+        return Ok(answered.map_or_else(|error: ApiError| respond(error.reply()), lab::cut));
+    }
+    if is_lab {
+        return Ok(respond(Box::pin(lab::own(&app, request)).await));
     }
     // Boxed, so that a request that is forwarded has no room for it.
     Ok(respond(match *request.method() {

@@ -26,6 +26,7 @@ pub mod forward;
 pub mod api;
 pub mod dashboard;
 pub mod document;
+pub mod lab;
 pub mod metrics;
 pub mod registry;
 pub mod status;
@@ -126,6 +127,9 @@ impl App {
             headers: &security::HEADERS,
         };
         let service = Service::with(&config.service, api, dependencies, shutdown, additions);
+        if let Some(cache) = &cache {
+            service.give_to_lab([Arc::new(lab::Cache(Arc::clone(cache)))]);
+        }
         let forwarding = ServiceBuilder::new()
             .layer(Paths)
             .layer(Headers::new(config.trusted_proxies.clone()))

@@ -2,6 +2,8 @@
 
 use chassis::contract::api::Route;
 
+use crate::lab;
+
 /// A service behind the gateway.
 #[derive(Debug)]
 pub struct Destination {
@@ -45,13 +47,25 @@ pub fn prefixes() -> impl Iterator<Item = &'static str> {
     all.copied()
 }
 
+/// The prefixes of the paths that are forwarded to the lab of a service, such as
+/// `/lab/user-service`.
+pub fn labs() -> impl Iterator<Item = String> {
+    let all = DESTINATIONS.iter();
+    all.map(|one| format!("{}{}", lab::PREFIX, one.service))
+}
+
 /// The place in [`DESTINATIONS`] of the service that answers a route. `None` for one of the gateway
 /// itself.
 pub fn destination(route: &Route) -> Option<usize> {
     let prefix = route.template.as_str();
     DESTINATIONS
         .iter()
-        .position(|one| one.prefixes.contains(&prefix))
+        .position(|one| one.prefixes.contains(&prefix) || is_lab_of(one, prefix))
+}
+
+/// Whether what is below `prefix` is forwarded to the lab of `destination`.
+fn is_lab_of(destination: &Destination, prefix: &str) -> bool {
+    prefix.strip_prefix(lab::PREFIX) == Some(destination.service)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod api;
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod lab;
 pub mod model;
 pub mod store;
 
@@ -32,10 +33,13 @@ impl App {
     /// A service that has no notifications yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let service = Service::new(&config.service, api, Vec::new(), shutdown);
+        let notifications = Arc::new(NotificationStore::new(service.capacity()));
+        let keys = Arc::new(service.keys(Duration::ZERO));
+        service.give_to_lab([notifications.clone(), keys.clone()]);
         Ok(Self {
-            notifications: Arc::new(NotificationStore::new(service.capacity())),
-            keys: Arc::new(service.keys(Duration::ZERO)),
             service,
+            notifications,
+            keys,
         })
     }
 }

@@ -86,6 +86,18 @@ impl NotificationStore {
         Ok(Arc::clone(notification))
     }
 
+    /// Removes all notifications. The next id is 1 again.
+    pub fn clear(&self) {
+        let mut notifications = self.notifications.write();
+        notifications.table.clear();
+        notifications.by_user.clear();
+    }
+
+    /// Whether there has been a notification.
+    pub fn was_used(&self) -> bool {
+        self.notifications.read().table.was_used()
+    }
+
     /// Removes a notification.
     pub fn delete(&self, id: Id) -> Result<(), NotificationError> {
         let mut notifications = self.notifications.write();

@@ -6,6 +6,7 @@ pub mod clients;
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod lab;
 pub mod model;
 pub mod place_order;
 pub mod stock;
@@ -54,10 +55,13 @@ impl App {
             Dependency::optional(notifications.clone()),
         ];
         let service = Service::new(&config.service, api, dependencies, shutdown.clone());
+        let orders = Arc::new(OrderStore::new(service.capacity()));
+        let keys = Arc::new(service.keys(config.resilience.deadline));
+        service.give_to_lab([orders.clone(), keys.clone()]);
         Ok(Self {
-            orders: Arc::new(OrderStore::new(service.capacity())),
-            keys: Arc::new(service.keys(config.resilience.deadline)),
             service,
+            orders,
+            keys,
             users: Users::new(users),
             products: Products::new(products, shutdown),
             notifier: Notifier::new(notifications, config.notify_timeout),

@@ -135,6 +135,20 @@ impl OrderStore {
             .ok_or(OrderError::NotFound(id))
     }
 
+    /// Removes all orders. The next id is 1 again.
+    pub fn clear(&self) {
+        let mut orders = self.orders.write();
+        orders.table.clear();
+        orders.by_user.clear();
+        orders.claimed.clear();
+        orders.totals = Totals::default();
+    }
+
+    /// Whether there has been an order.
+    pub fn was_used(&self) -> bool {
+        self.orders.read().table.was_used()
+    }
+
     /// The totals of all orders.
     pub fn totals(&self) -> Totals {
         self.orders.read().totals
@@ -171,7 +185,8 @@ impl OrderStore {
         }))
     }
 
-    fn cancelled(&self, id: Id) -> Result<Arc<Order>, OrderError> {
+    /// Cancels an order, whoever has the claim.
+    pub(crate) fn cancelled(&self, id: Id) -> Result<Arc<Order>, OrderError> {
         let mut orders = self.orders.write();
         let Orders { table, totals, .. } = &mut *orders;
         let order = table.get_mut(id).ok_or(OrderError::NotFound(id))?;

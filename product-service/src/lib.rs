@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 #[cfg(feature = "rocket")]
 pub mod http;
+pub mod lab;
 pub mod model;
 pub mod store;
 
@@ -46,10 +47,13 @@ impl App {
         // Only products that name a seller need user-service.
         let dependencies = vec![Dependency::optional(users.clone())];
         let service = Service::new(&config.service, api, dependencies, shutdown);
+        let products = Arc::new(ProductStore::new(service.capacity()));
+        let keys = Arc::new(service.keys(config.resilience.deadline));
+        service.give_to_lab([products.clone(), keys.clone()]);
         Ok(Self {
-            products: Arc::new(ProductStore::new(service.capacity())),
-            keys: Arc::new(service.keys(config.resilience.deadline)),
             service,
+            products,
+            keys,
             sellers: Sellers::new(users),
         })
     }

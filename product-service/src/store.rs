@@ -79,6 +79,16 @@ impl ProductStore {
         removed.map(drop).ok_or(ProductError::NotFound(id))
     }
 
+    /// Removes all products. The next id is 1 again.
+    pub fn clear(&self) {
+        self.products.write().clear();
+    }
+
+    /// Whether there has been a product.
+    pub fn was_used(&self) -> bool {
+        self.products.read().was_used()
+    }
+
     /// Reads and writes a product under one lock. If `change` fails, it must not have
     /// modified the product.
     fn update(

@@ -22,6 +22,7 @@
 //! | `tests/openapi` | the documents describe the contract, and the answers match them |
 //! | `tests/shop` | the five together: the golden journey, races, outages |
 //! | `tests/binaries` | the programs: start, log, stop |
+//! | `tests/lab` | the lab: faults, reset, seed, clock and spans, on all five frameworks and the gateway |
 //! | `tests/limits` | the programs: time-outs and limits against slow and greedy clients |
 //! | `tests/faults` | the programs: each upstream dies, hangs, is slow or answers garbage |
 //! | `tests/chaos` | the programs: thousands of orders while they die and hang at random |

@@ -174,6 +174,38 @@ fn text(url: &UpstreamUrl) -> String {
 }
 
 impl Shop {
+    /// Starts all five, empty, with the routes of the lab.
+    pub async fn start_lab() -> Self {
+        let on = || ("LAB_MODE", "on".to_owned());
+        let users = start!(user_service, vec![on()]);
+        let users_url = ("USER_SERVICE_URL", text(&users.upstream_url()));
+        let products = start!(product_service, vec![on(), users_url.clone()]);
+        let notifications = start!(notification_service, vec![on()]);
+        let others = [
+            users_url,
+            ("PRODUCT_SERVICE_URL", text(&products.upstream_url())),
+            (
+                "NOTIFICATION_SERVICE_URL",
+                text(&notifications.upstream_url()),
+            ),
+        ];
+        let mut variables = vec![on()];
+        variables.extend(others);
+        let mut of_orders = variables.clone();
+        let generous = GENEROUS.iter();
+        of_orders.extend(generous.map(|(name, value)| (*name, (*value).to_owned())));
+        let orders = start!(order_service, of_orders);
+        variables.push(("ORDER_SERVICE_URL", text(&orders.upstream_url())));
+        variables.push(("POLL_INTERVAL_MS", "60000".to_owned()));
+        Self {
+            users,
+            products,
+            orders,
+            notifications,
+            analytics: start!(analytics_service, variables),
+        }
+    }
+
     /// Starts all five, empty.
     pub async fn start() -> Self {
         let users = users().await;
@@ -199,8 +231,13 @@ impl Shop {
 
     /// Starts a gateway in front of the five.
     pub async fn gateway(&self) -> Server {
+        self.gateway_that(&GENEROUS).await
+    }
+
+    /// Starts a gateway in front of the five with these settings.
+    pub async fn gateway_that(&self, settings: &[(&'static str, &str)]) -> Server {
         let urls = self.services().map(|one| one.server.upstream_url());
-        gateway(urls.each_ref(), &GENEROUS).await
+        gateway(urls.each_ref(), settings).await
     }
 
     /// Each of the five with its name.

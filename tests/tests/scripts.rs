@@ -210,6 +210,73 @@ async fn a_service_without_records_can_have_several_instances() {
 }
 
 #[tokio::test]
+async fn what_is_broken_can_be_seen_and_mended() {
+    let shop = Shop::new().expect("five ports");
+    let silent = shop.run("seed.sh", &[]).await.expect("it ends");
+    assert!(!silent.worked, "nothing runs: {}", silent.said);
+    assert!(silent.said.contains("scripts/start.sh"), "{}", silent.said);
+    run(&shop, "start.sh", &[]).await;
+    let get = async |service: &str, path: &str| raw::get(shop.address(service), path).await;
+    let users = async || {
+        get("user-service", "/api/users")
+            .await
+            .map(|got| got.status)
+    };
+
+    run(&shop, "seed.sh", &[]).await;
+    let dashboard = get("gateway", "/api/users/1/dashboard").await;
+    assert_eq!(dashboard.expect("an answer").status, 200);
+    let again = shop.run("seed.sh", &[]).await.expect("it ends");
+    assert!(!again.worked, "{}", again.said);
+
+    for (words, broken) in [
+        (&["delay", "0ms"][..], Ok(200)),
+        (&["errors", "100%"], Ok(500)),
+        (&["errors", "0%"], Ok(200)),
+        (&["garbage"], Ok(200)),
+    ] {
+        run(&shop, "break.sh", &[&["user-service"], words].concat()).await;
+        assert_eq!(users().await, broken, "{words:?}");
+    }
+    let faults = get("user-service", "/lab/faults").await.expect("an answer");
+    assert_eq!(faults.json()[0]["kind"], "garbage");
+    run(&shop, "break.sh", &["user-service", "close"]).await;
+    assert!(users().await.is_err(), "it closes the connection");
+    run(&shop, "break.sh", &["product-service", "hang"]).await;
+    run(&shop, "break.sh", &["notification-service", "down"]).await;
+    assert!(refuses(shop.address("notification-service"), TIMEOUT).await);
+    run(&shop, "break.sh", &["mend"]).await;
+    for (service, path) in [
+        ("user-service", "/api/users"),
+        ("product-service", "/api/products"),
+        ("notification-service", "/api/notifications"),
+    ] {
+        let mended = get(service, path).await.map(|got| got.status);
+        assert_eq!(mended, Ok(200), "{service}");
+    }
+
+    run(&shop, "reset.sh", &[]).await;
+    let empty = get("user-service", "/api/users").await.expect("an answer");
+    assert_eq!(empty.json(), Value::Array(Vec::new()));
+    for words in [
+        &[][..],
+        &["user-service"],
+        &["user-service", "explode"],
+        &["nobody", "hang"],
+        &["user-service", "delay"],
+        &["user-service", "delay", "61s"],
+        &["user-service", "errors", "30"],
+        &["user-service", "errors", "101%"],
+    ] {
+        let misused = shop.run("break.sh", words).await.expect("it ends");
+        assert!(!misused.worked, "{words:?}: {}", misused.said);
+        assert_eq!(misused.said.trim().lines().count(), 1, "{}", misused.said);
+    }
+    let faults = get("user-service", "/lab/faults").await.expect("an answer");
+    assert_eq!(faults.json(), Value::Array(Vec::new()), "nothing was set");
+}
+
+#[tokio::test]
 async fn each_step_of_the_demo_runs_alone_after_those_it_needs() {
     let shop = Shop::new().expect("five ports");
     run(&shop, "start.sh", &[]).await;

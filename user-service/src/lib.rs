@@ -5,6 +5,7 @@ pub mod config;
 mod email;
 pub mod error;
 pub mod http;
+pub mod lab;
 pub mod model;
 pub mod store;
 
@@ -33,10 +34,13 @@ impl App {
     /// A service that has no users yet. `shutdown` stops it.
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let service = Service::new(&config.service, api, Vec::new(), shutdown);
+        let users = Arc::new(UserStore::new(service.capacity()));
+        let keys = Arc::new(service.keys(Duration::ZERO));
+        service.give_to_lab([users.clone(), keys.clone()]);
         Ok(Self {
-            users: Arc::new(UserStore::new(service.capacity())),
-            keys: Arc::new(service.keys(Duration::ZERO)),
             service,
+            users,
+            keys,
         })
     }
 }

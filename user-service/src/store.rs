@@ -93,6 +93,18 @@ impl UserStore {
         Ok(Arc::clone(user))
     }
 
+    /// Removes all users. The next id is 1 again.
+    pub fn clear(&self) {
+        let mut users = self.users.write();
+        users.table.clear();
+        users.by_email.clear();
+    }
+
+    /// Whether there has been a user.
+    pub fn was_used(&self) -> bool {
+        self.users.read().table.was_used()
+    }
+
     /// Removes a user. The email is free again.
     pub fn delete(&self, id: Id) -> Result<(), UserError> {
         let mut users = self.users.write();

@@ -67,6 +67,8 @@ pub struct Api {
     routes: Router<Route>,
     /// What is below each of these paths is forwarded.
     forwarded: Vec<Route>,
+    /// The same, only where there is a lab.
+    labs: Vec<Route>,
 }
 
 impl fmt::Debug for Api {
@@ -113,6 +115,7 @@ impl Api {
             index,
             routes,
             forwarded: Vec::new(),
+            labs: Vec::new(),
         }
     }
 
@@ -125,6 +128,21 @@ impl Api {
             forwarded: prefixes.into_iter().map(Route::forwarded).collect(),
             ..self
         }
+    }
+
+    /// The same for what is forwarded to the labs of services, which is there only with a lab.
+    #[must_use]
+    pub fn forwarding_labs(self, prefixes: impl IntoIterator<Item = String>) -> Self {
+        let labs = prefixes.into_iter();
+        Self {
+            labs: labs.map(|prefix| Route::of_lab(&prefix, "")).collect(),
+            ..self
+        }
+    }
+
+    /// The route of a path that is forwarded to the lab of a service.
+    pub(crate) fn route_to_lab(&self, path: &str) -> Option<&Route> {
+        below(&self.labs, path)
     }
 
     /// `GET /`: what is here, in the form that the client prefers.
@@ -143,10 +161,7 @@ impl Api {
         if let Ok(found) = self.routes.at(&path) {
             return Some(found.value);
         }
-        self.forwarded.iter().find(|route| {
-            let rest = path.strip_prefix(route.template.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        below(&self.forwarded, &path)
     }
 
     /// The reply to a request that the framework's router does not match: a preflight
@@ -158,29 +173,13 @@ impl Api {
         path: &str,
         header: impl Fn(&'static str) -> Option<&'a str>,
     ) -> Reply {
-        let route = self.route(path);
-        let asks_for = header("access-control-request-method");
-        if method == "OPTIONS" && (route.is_some() || asks_for.is_some()) {
-            return preflight(route, asks_for, header("access-control-request-headers"));
-        }
-        match route {
-            // People type it. Relative, so that it works behind a path prefix.
-            None if path == "/docs/" && matches!(method, "GET" | "HEAD") => Reply::moved("../docs"),
-            // CONNECT names a host, and no path.
-            None if path.is_empty() => ApiError::not_found(
-                "The request names no path, and this server is no proxy; \
-                 GET /docs lists what there is",
-            )
-            .reply(),
-            None => ApiError::not_found(format!(
-                "There is nothing at {}; GET /docs lists what there is",
-                shortened(path)
-            ))
-            .reply()
-            // So that a caller with a wrong address does not believe that a record is gone.
-            .with_header(NOT_FOUND, "route"),
-            Some(route) => ApiError::method_not_allowed(method, &route.allow).reply(),
-        }
+        unrouted(self.route(path), method, path, header)
+    }
+
+    /// The route whose template is `template`.
+    pub(crate) fn route_called(&self, template: &str) -> Option<&Route> {
+        let route = self.route(template);
+        route.filter(|route| route.template == template)
     }
 
     /// The page to read and try the document.
@@ -217,6 +216,14 @@ impl Api {
     }
 }
 
+/// The first of `routes` that `path` is, or is below.
+fn below<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
+    routes.iter().find(|route| {
+        let rest = path.strip_prefix(route.template.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 impl Route {
     /// Whether it is exempt from the limit on requests in flight: operators must be able
     /// to look at a service that is overloaded.
@@ -237,6 +244,26 @@ impl Route {
             always_open: false,
             is_copied: false,
         }
+    }
+
+    /// A route of the lab, which is no part of the document. `allow` are its methods.
+    pub(crate) fn of_lab(template: &str, allow: &str) -> Self {
+        Self {
+            template: template.to_owned(),
+            allow: allow.to_owned(),
+            always_open: true,
+            is_copied: true,
+        }
+    }
+
+    /// Whether it has this method. The methods of what is forwarded are unknown.
+    pub(crate) fn may_have(&self, method: &str) -> bool {
+        self.allow.is_empty() || self.allow.split(", ").any(|one| one == method)
+    }
+
+    /// Its methods, as in `Allow`.
+    pub(crate) fn allow(&self) -> &str {
+        &self.allow
     }
 
     fn new(template: &str, item: &PathItem) -> Self {
@@ -260,6 +287,37 @@ impl Route {
             always_open: ALWAYS_OPEN.contains(&template),
             is_copied: !IN_BINARY.contains(&template),
         }
+    }
+}
+
+/// The reply to a request that no handler takes. `route` is the one at `path`, if there is one.
+pub(crate) fn unrouted<'a>(
+    route: Option<&Route>,
+    method: &str,
+    path: &str,
+    header: impl Fn(&'static str) -> Option<&'a str>,
+) -> Reply {
+    let asks_for = header("access-control-request-method");
+    if method == "OPTIONS" && (route.is_some() || asks_for.is_some()) {
+        return preflight(route, asks_for, header("access-control-request-headers"));
+    }
+    match route {
+        // People type it. Relative, so that it works behind a path prefix.
+        None if path == "/docs/" && matches!(method, "GET" | "HEAD") => Reply::moved("../docs"),
+        // CONNECT names a host, and no path.
+        None if path.is_empty() => ApiError::not_found(
+            "The request names no path, and this server is no proxy; \
+             GET /docs lists what there is",
+        )
+        .reply(),
+        None => ApiError::not_found(format!(
+            "There is nothing at {}; GET /docs lists what there is",
+            shortened(path)
+        ))
+        .reply()
+        // So that a caller with a wrong address does not believe that a record is gone.
+        .with_header(NOT_FOUND, "route"),
+        Some(route) => ApiError::method_not_allowed(method, &route.allow).reply(),
     }
 }
 

@@ -52,6 +52,16 @@ fn is_json(content_type: &str) -> bool {
 
 /// Reads one whole JSON object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    read(bytes, '{', "object")
+}
+
+/// Reads one whole JSON list.
+pub(crate) fn parse_list<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, ApiError> {
+    read(bytes, '[', "list")
+}
+
+/// Reads JSON that starts with `start`, which makes it a `kind`.
+fn read<T: DeserializeOwned>(bytes: &[u8], start: char, kind: &str) -> Result<T, ApiError> {
     // serde does not check the UTF-8 of fields that it skips.
     let text = str::from_utf8(bytes).map_err(|cause| {
         let byte = cause.valid_up_to() + 1;
@@ -60,14 +70,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     match text.trim_ascii_start().chars().next() {
         None => Err(missing()),
         // serde would accept a list for a struct and read it field by field.
-        Some('{') => serde_json::from_str(text)
+        Some(first) if first == start => serde_json::from_str(text)
             .map_err(|cause| ApiError::invalid_json(fault_of_json(&cause))),
         Some('\u{feff}') => Err(ApiError::invalid_json(
             "The body starts with a byte order mark; send it without one",
         )),
-        Some(_) => Err(ApiError::invalid_json(
-            "The body is not a JSON object; it must start with {",
-        )),
+        Some(_) => Err(ApiError::invalid_json(format!(
+            "The body is not a JSON {kind}; it must start with {start}"
+        ))),
     }
 }
 
@@ -176,13 +186,19 @@ impl FieldType for Number {
 /// The longest value of a client that is repeated to it as an example.
 const MAX_EXAMPLE: usize = 20;
 
+impl<T: FieldType> Field<T> {
+    /// The field whose JSON this is.
+    pub(crate) fn read(json: &str) -> Self {
+        if json == "null" {
+            return Self::Null;
+        }
+        T::read(json).map_or_else(Self::WrongType, Self::Value)
+    }
+}
+
 impl<'de, T: FieldType> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        if raw == "null" {
-            return Ok(Self::Null);
-        }
-        Ok(T::read(raw).map_or_else(Self::WrongType, Self::Value))
+        Ok(Self::read(<&RawValue>::deserialize(deserializer)?.get()))
     }
 }
 

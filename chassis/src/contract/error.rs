@@ -350,6 +350,13 @@ impl ApiError {
         }
     }
 
+    /// Any status: a fault of the lab answers in place of the handler.
+    pub(crate) fn fault(status: u16) -> Self {
+        let message =
+            format!("A fault of the lab answers with {status}; DELETE /lab/faults ends it");
+        Self::new(status, "fault", message)
+    }
+
     /// 507: the store holds `limit` records, the most allowed.
     pub fn store_full(limit: usize) -> Self {
         Self::full(format!(

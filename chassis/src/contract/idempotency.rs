@@ -20,6 +20,7 @@ use utoipa::IntoParams;
 
 use crate::contract::error::{ApiError, FieldError};
 use crate::contract::reply::{Body, Reply};
+use crate::values::clock::Clock;
 use crate::values::path::decode_unreserved;
 
 /// The most characters in a key.
@@ -119,6 +120,8 @@ pub struct Keys {
     keep: Duration,
     /// How long a request waits for another one with its key.
     wait: Duration,
+    /// The clock by which a key is old.
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -254,6 +257,26 @@ impl Keys {
             most: most as usize,
             keep: KEPT,
             wait: longest + SPARE,
+            clock: Clock::default(),
+        }
+    }
+
+    /// The same keys, which are old by this clock.
+    pub(crate) fn by(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Forgets all keys. Those whose change is being made are forgotten when it is made.
+    pub(crate) fn forget_all(&self) {
+        let mut kept = self.kept.lock();
+        let Kept {
+            changes,
+            answered,
+            bytes,
+        } = &mut *kept;
+        for old in answered.drain(..) {
+            changes.remove(&old.name);
+            *bytes -= old.bytes;
         }
     }
 
@@ -302,7 +325,8 @@ impl Keys {
     /// The change with this key, a new one if there is none.
     fn claim(&self, name: &Arc<str>, asked: Asked) -> Result<Arc<Change>, ApiError> {
         let mut kept = self.kept.lock();
-        kept.forget_older_than(self.keep);
+        let now = self.clock.now();
+        kept.forget_older_than(self.keep, now);
         if let Some(known) = kept.changes.get(name) {
             return if known.asked == asked {
                 Ok(Arc::clone(known))
@@ -316,11 +340,13 @@ impl Keys {
         let most_bytes = self.most.saturating_mul(BYTES_PER_KEY);
         if kept.changes.len() >= self.most || kept.bytes >= most_bytes {
             let oldest = kept.answered.front();
-            return Err(ApiError::keys_full(
-                oldest.map_or(Duration::ZERO, |oldest| {
-                    self.keep.saturating_sub(oldest.at.elapsed())
-                }),
-            ));
+            return Err(ApiError::keys_full(oldest.map_or(
+                Duration::ZERO,
+                |oldest| {
+                    self.keep
+                        .saturating_sub(now.saturating_duration_since(oldest.at))
+                },
+            )));
         }
         let change = Arc::new(Change {
             asked,
@@ -332,9 +358,9 @@ impl Keys {
 }
 
 impl Kept {
-    fn forget_older_than(&mut self, keep: Duration) {
+    fn forget_older_than(&mut self, keep: Duration, now: Instant) {
         while let Some(oldest) = self.answered.front()
-            && oldest.at.elapsed() >= keep
+            && now.saturating_duration_since(oldest.at) >= keep
         {
             self.changes.remove(&oldest.name);
             self.bytes -= oldest.bytes;
@@ -357,7 +383,7 @@ impl Drop for Attempt<'_> {
         let mut kept = self.keys.kept.lock();
         if let Some(answer) = self.answer.take() {
             let answered = Answered {
-                at: Instant::now(),
+                at: self.keys.clock.now(),
                 name: Arc::clone(self.name),
                 bytes: self.name.len() + answer.bytes(),
             };

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::env::{Env, Parameter};
+use crate::env::{Env, Parameter, Switch};
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::instances::source::Source;
 use crate::upstream::registry::Registry;
@@ -23,6 +23,8 @@ pub struct ServiceConfig {
     pub limits: Limits,
     /// Where it registers, and where others are registered.
     pub registry: Registry,
+    /// Whether it has the routes of the [lab](crate::lab).
+    pub lab: bool,
 }
 
 /// The limits of a service, so that no client can use up all of it.
@@ -107,6 +109,7 @@ impl ServiceConfig {
             name,
             limits: Limits::read(env),
             registry: Registry::read(env),
+            lab: env.get("LAB_MODE", Switch::Off).is_on(),
         }
     }
 

@@ -14,14 +14,16 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::contract::api::Route;
 use crate::contract::error::ApiError;
 use crate::contract::reply::Reply;
-use crate::contract::response_memory::{RESPONSE_MEMORY, ResponseMemory};
+use crate::contract::response_memory::{RESPONDING, Responding};
 use crate::serve::connections::Holder;
 use crate::serve::service::Service;
 use crate::telemetry::context::Context;
+use crate::telemetry::recorder::{Begun, What};
 use crate::telemetry::spans;
 use crate::values::text::shortened;
 use crate::values::time::milliseconds;
@@ -51,10 +53,14 @@ pub struct Exchange {
     path: String,
     route: Option<&'static Route>,
     started: Instant,
+    /// The same, if its span is kept.
+    begun: Option<Begun>,
     /// The status of the response; 0 while there is none.
     status: AtomicU16,
     /// The connection, which keeps the in-flight permit.
     holder: Arc<Holder>,
+    /// What a reset of the lab waits for.
+    _in_flight: Option<TaskTrackerToken>,
 }
 
 impl Exchange {
@@ -71,15 +77,20 @@ impl Exchange {
     {
         service.metrics().in_flight.inc();
         let method = known_method(method);
-        let route = service.api().route(path);
+        let route = service.route(path);
         let path = shortened(path).into_owned();
         let template = route.map(|route| route.template.as_str());
+        let counts = !route.is_some_and(Route::is_always_open);
+        let lab = service.lab().filter(|_| counts);
+        let recorder = service.lab().map(|lab| Arc::clone(lab.recorder()));
         Self {
-            context: Context::received(header, spans::server(method, template, &path)),
+            _in_flight: lab.map(|lab| lab.in_flight().begin()),
+            context: Context::received(header, spans::server(method, template, &path), recorder),
             method,
             path,
             route,
             started: Instant::now(),
+            begun: service.lab().map(|_| Begun::now()),
             status: AtomicU16::new(0),
             holder: Holder::current(),
             service: Arc::clone(service),
@@ -104,8 +115,20 @@ impl Exchange {
         if self.route.is_some_and(|route| !route.is_always_open()) {
             self.acquire_permit().await?;
         }
-        let memory: Arc<dyn ResponseMemory> = Arc::<Service>::clone(&self.service);
-        let handler = RESPONSE_MEMORY.scope(memory, handler);
+        let cut = match (self.service.lab(), self.route) {
+            (Some(lab), Some(route)) if lab.faults().any() && !route.is_always_open() => {
+                let stopping = self.service.shutdown().requested();
+                let faults = lab.faults();
+                // In a box, so that a service without a lab has no room for it.
+                Box::pin(faults.act(&self.context, self.method, route, stopping)).await?
+            }
+            _ => None,
+        };
+        let responding = Responding {
+            memory: Arc::<Service>::clone(&self.service),
+            cut,
+        };
+        let handler = RESPONDING.scope(responding, handler);
         let caught = AssertUnwindSafe(self.context.clone().scope(handler))
             .catch_unwind()
             .await;
@@ -145,6 +168,21 @@ impl Exchange {
         self.status.store(status, Ordering::Relaxed);
     }
 
+    /// Keeps the span for the lab. Those of the lab itself, and of health and metrics, would
+    /// push out those that somebody wants to see.
+    fn keep_span(&self, status: u16) {
+        let is_poll = self.route.is_some_and(Route::is_always_open);
+        if let (Some(recorder), Some(begun), false) = (self.context.recorder(), self.begun, is_poll)
+        {
+            let ids = (self.context.trace().span, self.context.parent());
+            let what = What::Server {
+                method: self.method,
+                route: self.route.map(|route| route.template.as_str()),
+            };
+            recorder.record(&self.context, ids, begun, Some(status), what);
+        }
+    }
+
     fn record(&self, status: u16) {
         let route = self
             .route
@@ -156,6 +194,7 @@ impl Exchange {
             .answered(self.method, route, status, taken);
 
         spans::end_server(self.context.span(), status);
+        self.keep_span(status);
         let duration_ms = milliseconds(taken);
         let (method, path, cause) = (self.method, self.path.as_str(), self.context.cause());
         macro_rules! line {

@@ -12,11 +12,13 @@ use futures_util::stream::{Stream, StreamExt, TryStreamExt, poll_fn};
 use prometheus_client::collector::Collector;
 
 use crate::contract::accept::Accept;
-use crate::contract::api::Api;
+use crate::contract::api::{Api, Route, unrouted};
 use crate::contract::error::ApiError;
 use crate::contract::health::{DependencyState, Health, Readied, Readiness, UpDown};
 use crate::contract::idempotency::Keys;
 use crate::contract::reply::{Body, Reply};
+use crate::lab::data::Data;
+use crate::lab::{Asked, Lab};
 use crate::serve::admission::Admission;
 use crate::serve::config::{Limits, ServiceConfig};
 use crate::serve::shutdown::Shutdown;
@@ -71,6 +73,7 @@ pub struct Service {
     limits: Limits,
     admission: Admission,
     headers: &'static [(&'static str, &'static str)],
+    lab: Option<Lab>,
     started: Instant,
 }
 
@@ -123,6 +126,9 @@ impl Service {
         let upstreams = dependencies.iter().map(|one| one.upstream.clone());
         let mut metrics: Vec<Box<dyn Collector>> = vec![Box::new(Calls::to(upstreams.collect()))];
         metrics.extend(additions.metrics);
+        if config.lab {
+            tracing::warn!("LAB_MODE is on: whoever reaches this port can break and empty it");
+        }
         Arc::new(Self {
             name: config.name.clone(),
             api,
@@ -130,6 +136,9 @@ impl Service {
             dependencies: SharedPoll::new(Vec::new(), move |before| {
                 check(dependencies.clone(), before)
             }),
+            lab: config
+                .lab
+                .then(|| Lab::new(&config.name, shutdown.in_flight())),
             shutdown,
             admission: Admission::new(&config.limits),
             limits: config.limits,
@@ -165,7 +174,55 @@ impl Service {
 
     /// The idempotency keys of its changes, each of which takes at most `longest`.
     pub fn keys(&self, longest: Duration) -> Keys {
-        Keys::new(self.limits.keys, longest)
+        let keys = Keys::new(self.limits.keys, longest);
+        match &self.lab {
+            Some(lab) => keys.by(lab.clock().clone()),
+            None => keys,
+        }
+    }
+
+    /// The route of a path.
+    pub fn route(&self, path: &str) -> Option<&'static Route> {
+        self.api.route(path).or_else(|| {
+            self.lab.as_ref()?;
+            Lab::route(path).or_else(|| self.api.route_to_lab(path))
+        })
+    }
+
+    /// The lab, if this service has one.
+    pub fn lab(&self) -> Option<&Lab> {
+        self.lab.as_ref()
+    }
+
+    /// Lets the lab reset and seed `data`, in this order.
+    pub fn give_to_lab<const N: usize>(&self, data: [Arc<dyn Data>; N]) {
+        if let Some(lab) = &self.lab {
+            lab.set_data(data.into());
+        }
+    }
+
+    /// The reply to a request to a path below `/lab/`. `header` finds a header by its name in
+    /// lower case, and `read` reads the body.
+    pub async fn lab_reply<'a>(
+        &self,
+        asked: Asked<'_>,
+        header: impl Fn(&'static str) -> Option<&'a str>,
+        read: impl Future<Output = Result<Bytes, ApiError>>,
+    ) -> Reply {
+        let wished = self.lab.as_ref().zip(asked.wish());
+        let Some((lab, wish)) = wished else {
+            let route = self.route(asked.path);
+            return unrouted(route, asked.method, asked.path, header);
+        };
+        let answered = async {
+            let body = if wish.has_body() {
+                read.await?
+            } else {
+                Bytes::new()
+            };
+            lab.answer(wish, asked.query, &body, self.api).await
+        };
+        answered.await.unwrap_or_else(ApiError::reply)
     }
 
     /// Awaits `reading`, the whole body of the current request, as long as its client sends

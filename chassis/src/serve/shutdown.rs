@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::lab::in_flight::InFlight;
 use crate::telemetry::context::Context;
 
 /// How long a shutdown waits for work in flight.
@@ -45,6 +47,8 @@ pub struct Shutdown {
     // The token also knows whether, but takes a lock for it, and connections check often.
     requested_at: Arc<OnceLock<Instant>>,
     work: TaskTracker,
+    /// What goes on without its client.
+    in_flight: Arc<InFlight>,
     /// The runtime that the work runs on. Not the current one: a worker of actix is a runtime
     /// of its own, which ends before the work does.
     runtime: Handle,
@@ -63,6 +67,7 @@ impl Default for Shutdown {
             requested: CancellationToken::new(),
             requested_at: Arc::default(),
             work: TaskTracker::new(),
+            in_flight: Arc::default(),
             runtime: Handle::current(),
         }
     }
@@ -132,6 +137,8 @@ impl Shutdown {
         // In a box, since each layer around it, and the task, would move it: an order is 13 KiB.
         let work = Box::pin(work).in_current_span();
         let work = Context::current().scope(work);
+        let token = self.in_flight.begin();
+        let work = work.inspect(move |_| drop(token));
         match self.work.spawn_on(work, &self.runtime).await {
             Ok(done) => done,
             // Continue a panic in the request that it belongs to.
@@ -141,6 +148,11 @@ impl Shutdown {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+
+    /// The work that was passed to [`finish`](Self::finish) and has not ended.
+    pub(crate) fn in_flight(&self) -> Arc<InFlight> {
+        Arc::clone(&self.in_flight)
     }
 
     /// Spawns `work` that a shutdown waits for.

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use crate::telemetry::recorder::Recorder;
 use crate::telemetry::spans;
 use crate::values::headers::{REQUEST_ID, TRACEPARENT, TRACESTATE};
 
@@ -41,6 +42,10 @@ struct Inner {
     /// The entries of other tracing systems.
     tracestate: Option<String>,
     cause: OnceLock<String>,
+    /// The span of the caller.
+    parent: Option<u64>,
+    /// What keeps the spans of this request, if something does.
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// The position of this service in a distributed trace
@@ -67,13 +72,19 @@ impl Context {
                 value.map(str::as_bytes).into_iter()
             },
             Span::none(),
+            None,
         )
     }
 
     /// The context of a received request; `header` finds the values of a header by its name
     /// in lower case, and `span` becomes a child of the caller's span. The sampler decides
-    /// whether the trace is recorded; without it, the caller's decision is passed on.
-    pub(crate) fn received<'a, V>(header: impl Fn(&'static str) -> V, span: Span) -> Self
+    /// whether the trace is recorded; without it, the caller's decision is passed on. `recorder`
+    /// keeps the spans of the request.
+    pub(crate) fn received<'a, V>(
+        header: impl Fn(&'static str) -> V,
+        span: Span,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Self
     where
         V: Iterator<Item = &'a [u8]>,
     {
@@ -91,6 +102,8 @@ impl Context {
             span,
             tracestate,
             cause: OnceLock::new(),
+            parent: parent.map(|parent| parent.span),
+            recorder,
         }))
     }
 
@@ -147,6 +160,16 @@ impl Context {
     /// The span of this request.
     pub(crate) fn span(&self) -> &Span {
         &self.0.span
+    }
+
+    /// The span of the caller, if it has sent one.
+    pub(crate) fn parent(&self) -> Option<u64> {
+        self.0.parent
+    }
+
+    /// What keeps the spans of this request, if something does.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.0.recorder.as_deref()
     }
 
     /// Records the cause of a failure for the request's log line; the first wins.
@@ -367,7 +390,7 @@ mod tests {
             let value = if name == REQUEST_ID { "demo-1" } else { parent };
             [value.as_bytes(), &b"\xff"[..]].into_iter()
         };
-        let context = Context::received(header, Span::none());
+        let context = Context::received(header, Span::none(), None);
         assert_ne!(context.request_id(), "demo-1");
         assert_ne!(context.trace_id().to_string(), parent[3..35]);
     }

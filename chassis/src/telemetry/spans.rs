@@ -15,6 +15,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::telemetry::context::{Context, Trace};
+use crate::telemetry::recorder::{Attempt, Begun, What};
 use crate::values::headers::{TRACEPARENT, TRACESTATE};
 
 /// The span of a request that this service answers. It begins now.
@@ -111,6 +112,7 @@ pub(crate) fn client(
         span,
         status: None,
         failure: None,
+        recording: None,
     }
 }
 
@@ -122,9 +124,16 @@ pub(crate) struct ClientSpan {
     trace: Trace,
     status: Option<u16>,
     failure: Option<&'static str>,
+    recording: Option<(Begun, Attempt)>,
 }
 
 impl ClientSpan {
+    /// Keeps it for the lab, if the request's spans are kept.
+    pub(crate) fn keep(&mut self, attempt: impl FnOnce() -> Attempt) {
+        let recorder = self.context.recorder();
+        self.recording = recorder.map(|_| (Begun::now(), attempt()));
+    }
+
     /// Adds the headers that tell the other service its trace.
     pub(crate) fn inject(&self, headers: &mut HeaderMap) {
         const PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
@@ -151,6 +160,23 @@ impl ClientSpan {
 
 impl Drop for ClientSpan {
     fn drop(&mut self) {
+        if let (Some(recorder), Some((begun, attempt))) = (self.context.recorder(), self.recording)
+        {
+            let ids = (self.trace.span, Some(self.context.trace().span));
+            let failure = match (self.status, self.failure) {
+                (_, Some(failure)) => Some(failure),
+                (None, None) => Some("cancelled"),
+                (Some(_), None) => None,
+            };
+            let attempt = Attempt { failure, ..attempt };
+            recorder.record(
+                &self.context,
+                ids,
+                begun,
+                self.status,
+                What::Client(attempt),
+            );
+        }
         if self.span.is_disabled() {
             return;
         }

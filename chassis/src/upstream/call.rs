@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout_at};
 
-use crate::telemetry::context::Context;
+use crate::telemetry::context::{Context, Trace};
+use crate::telemetry::recorder::{Attempt, Begun, What};
 use crate::telemetry::spans;
 use crate::upstream::breaker::{Change, Pass};
 use crate::upstream::bulkhead::{self, Bulkhead, Place};
@@ -239,7 +240,9 @@ impl<'a> Call<'a> {
             metrics,
             ..
         } = &*self.upstream.guarded;
+        let asked = Begun::now();
         let not_sent = |error: CallError| {
+            self.keep_unmade(tried, asked, &error);
             metrics.ended(Some(&error));
             (error, None)
         };
@@ -262,7 +265,7 @@ impl<'a> Call<'a> {
             budget.deposit(began);
         }
         let in_flight = metrics.begin();
-        let answered = self.exchange(limit, failed_at).await;
+        let answered = self.exchange(limit, failed_at, tried).await;
         drop(in_flight);
         let taken = began.elapsed();
         let result = answered.and_then(|answer| read(&answer).map_err(|error| (error, None)));
@@ -334,6 +337,7 @@ impl<'a> Call<'a> {
         &self,
         limit: Duration,
         except: Option<&Instance>,
+        tried: u32,
     ) -> Result<Answer, Failure> {
         let Guarded {
             instances, metrics, ..
@@ -344,13 +348,13 @@ impl<'a> Call<'a> {
             let cause = instances.none_left().to_owned();
             return Err((CallError::Unreachable(cause), None));
         };
-        let mut answered = self.exchange_with(&mut picked, due, limit).await;
+        let mut answered = self.exchange_with(&mut picked, due, limit, tried).await;
         if let Err(CallError::Unreachable(_)) = answered
             && let Some(other) = instances.choose(Some(picked.instance()))
         {
             metrics.retries.inc();
             picked = other;
-            answered = self.exchange_with(&mut picked, due, limit).await;
+            answered = self.exchange_with(&mut picked, due, limit, tried).await;
         }
         answered.map_err(|error| (error, Some(Arc::clone(picked.instance()))))
     }
@@ -362,6 +366,7 @@ impl<'a> Call<'a> {
         picked: &mut Picked,
         due: tokio::time::Instant,
         limit: Duration,
+        tried: u32,
     ) -> Result<Answer, CallError> {
         let context = Context::current();
         let mut request = Request::new(Full::from(self.body.clone().unwrap_or_default()));
@@ -369,6 +374,7 @@ impl<'a> Call<'a> {
         let uri = picked.url().join(self.path);
         *request.uri_mut() = uri.map_err(|cause| self.malformed("path", self.path, &cause))?;
         let mut span = spans::client(&context, self.upstream.name(), &self.method, request.uri());
+        span.keep(|| self.attempt_of(tried));
         let headers = request.headers_mut();
         span.inject(headers);
         headers.insert(REQUEST_ID, self.header(context.request_id())?);
@@ -401,6 +407,34 @@ impl<'a> Call<'a> {
             span.failed(error.outcome());
         }
         result
+    }
+
+    /// The attempt after `tried` retries, for the lab.
+    fn attempt_of(&self, tried: u32) -> Attempt {
+        Attempt {
+            dependency: self.upstream.name(),
+            number: tried + 1,
+            circuit: self.upstream.circuit().name(),
+            was_made: true,
+            failure: None,
+        }
+    }
+
+    /// Keeps for the lab that an attempt was not made, and why.
+    fn keep_unmade(&self, tried: u32, begun: Begun, error: &CallError) {
+        Context::with_current(|context| {
+            let Some(recorder) = context.recorder() else {
+                return;
+            };
+            let attempt = Attempt {
+                was_made: false,
+                failure: Some(error.outcome()),
+                ..self.attempt_of(tried)
+            };
+            let parent = context.trace();
+            let ids = (Trace::below(Some(parent)).span, Some(parent.span));
+            recorder.record(context, ids, begun, None, What::Client(attempt));
+        });
     }
 
     fn header(&self, value: &str) -> Result<HeaderValue, CallError> {

@@ -218,7 +218,7 @@ impl Upstream {
     /// the response took. Ignores the circuit breaker and does not change it.
     pub async fn ping(&self) -> Result<Duration, CallError> {
         let started = Instant::now();
-        let answer = self.get("/health").exchange(PING_TIMEOUT, None).await;
+        let answer = self.get("/health").exchange(PING_TIMEOUT, None, 0).await;
         let answer = answer.map_err(|(error, _)| error)?;
         let taken = started.elapsed();
         self.check_name(&answer.json::<Health>()?.service)?;

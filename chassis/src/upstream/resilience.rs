@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::env::{Env, Parameter};
+use crate::env::{Env, Switch};
 use crate::upstream::instances::choice::Balance;
 
 /// How calls to other services are made.
@@ -76,7 +76,7 @@ impl Resilience {
     pub fn read(env: &mut Env<'_>) -> Self {
         let default = Self::default();
         let circuit = Circuit::default();
-        let on = env.get("RESILIENCE", Switch::On) == Switch::On;
+        let on = env.get("RESILIENCE", Switch::On).is_on();
         let deadline = env.milliseconds("DEADLINE_MS", default.deadline);
         let timeout = Self::timeout(env, "CALL_TIMEOUT_MS", default.timeout, deadline);
         // Read even if they are switched off: a bad value is a bad value.
@@ -133,30 +133,6 @@ impl Resilience {
 /// background: many such tasks must not come back together.
 pub fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Switch {
-    On,
-    Off,
-}
-
-impl Parameter for Switch {
-    const EXPECTED: &'static str = "on or off";
-    fn parse(value: &str) -> Option<Self> {
-        match value.to_ascii_lowercase().as_str() {
-            "on" => Some(Self::On),
-            "off" => Some(Self::Off),
-            _ => None,
-        }
-    }
-    fn shown(&self) -> String {
-        let name = match self {
-            Self::On => "on",
-            Self::Off => "off",
-        };
-        name.to_owned()
-    }
 }
 
 #[cfg(test)]

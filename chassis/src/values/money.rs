@@ -148,6 +148,11 @@ impl Money {
     /// The most that anything in the shop may cost.
     pub const MAX_PRICE: Self = Self(Decimal::from_parts(1_000_000_000, 0, 0, false, 0));
 
+    /// So many cents.
+    pub const fn from_cents(cents: u32) -> Self {
+        Self(Decimal::from_parts(cents, 0, 0, false, 2))
+    }
+
     /// The price of `quantity` pieces, exact.
     #[must_use]
     pub fn times(self, quantity: u32) -> Self {

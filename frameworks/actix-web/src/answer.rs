@@ -17,7 +17,7 @@ impl Answer {
             status,
             headers,
             body,
-        } = self.0;
+        } = self.0.sent();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         for (name, value) in headers {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderValue;
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Bytes, Data};
 use actix_web::{FromRequest, Handler, HttpRequest, Responder, guard};
 use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
@@ -93,13 +93,17 @@ async fn read_json<T: DeserializeOwned>(
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<T, ApiError> {
+    body::parse(&read(request, body).await?)
+}
+
+pub(crate) async fn read(request: &HttpRequest, body: web::Payload) -> Result<Bytes, ApiError> {
     body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
     let service = request.app_data::<Data<Service>>();
     let service = service.expect("`with_rules` adds it to the app data");
     let reading = body.to_bytes_limited(MAX_BODY);
     let read = service.receive(reading).await?;
     let bytes = read.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
-    body::parse(&bytes.map_err(body::unreadable)?)
+    bytes.map_err(body::unreadable)
 }
 // ANCHOR_END: json
 

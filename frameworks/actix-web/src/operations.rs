@@ -4,10 +4,11 @@ use actix_web::http::header::{ACCEPT, HeaderValue};
 use actix_web::web::{self, Data};
 use actix_web::{Error, HttpRequest};
 use chassis::contract::accept::Accept;
+use chassis::lab::Asked;
 use chassis::serve::service::Service;
 
 use crate::answer::Answer;
-use crate::extract::get;
+use crate::extract::{get, read};
 
 pub(crate) fn operations(routes: &mut web::ServiceConfig) {
     routes
@@ -56,6 +57,19 @@ async fn docs_file(service: Data<Service>, file: Result<web::Path<String>, Error
     Answer(service.api().page_file(&file))
 }
 // ANCHOR_END: openapi
+
+/// The routes of the lab, where they exist.
+pub(crate) fn lab_routes(routes: &mut web::ServiceConfig) {
+    routes.route("/lab/{route:.*}", web::to(lab));
+}
+
+async fn lab(service: Data<Service>, request: HttpRequest, body: web::Payload) -> Answer {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let query = request.uri().query();
+    let asked = Asked::new(request.method().as_str(), request.path(), query);
+    let replied = service.lab_reply(asked, header, read(&request, body));
+    Answer(replied.await)
+}
 
 pub(crate) async fn unrouted(service: Data<Service>, request: HttpRequest) -> Answer {
     let api = service.api();

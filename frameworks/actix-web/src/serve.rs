@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 
 use crate::connection::connection;
 use crate::exchange::exchange;
-use crate::operations::{operations, unrouted};
+use crate::operations::{lab_routes, operations, unrouted};
 
 /// A function that adds routes. Each worker of actix calls it.
 pub type Routes = fn(&mut web::ServiceConfig);
@@ -107,11 +107,17 @@ fn with_rules<A: 'static>(
         InitError = (),
     >,
 > {
+    let has_lab = service.lab().is_some();
     actix_web::App::new()
         .app_data(app)
         .app_data(service)
         .configure(routes)
         .configure(operations)
+        .configure(|routes| {
+            if has_lab {
+                lab_routes(routes);
+            }
+        })
         .default_service(web::to(unrouted))
         .wrap(from_fn(exchange))
         .wrap(from_fn(connection))

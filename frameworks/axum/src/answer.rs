@@ -15,7 +15,7 @@ impl IntoResponse for Answer {
             status,
             headers,
             body,
-        } = self.0;
+        } = self.0.sent();
         let mut response = Response::new(match body {
             reply::Body::Bytes(bytes) => Body::from(bytes),
             reply::Body::Stream(stream) => Body::from_stream(stream),

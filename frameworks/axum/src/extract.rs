@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::str::FromStr;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
@@ -69,17 +69,20 @@ pub struct Json<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(mut request: Request, _: &S) -> Result<Self, Failure> {
-        body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
-        let service = request.extract_parts::<Serving>().await;
-        let Extension(service) = service.map_err(ApiError::internal)?;
-        let reading = to_bytes(request.into_body(), MAX_BODY);
-        let read = service.receive(reading).await?;
-        let bytes = read.map_err(|error| match error.source() {
-            Some(cause) if cause.is::<LengthLimitError>() => ApiError::payload_too_large(MAX_BODY),
-            _ => body::unreadable(error),
-        })?;
-        Ok(Self(body::parse(&bytes)?))
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        Ok(Self(body::parse(&read(request).await?)?))
     }
+}
+
+pub(crate) async fn read(mut request: Request) -> Result<Bytes, ApiError> {
+    body::check_headers(|name| request.headers().get(name)?.to_str().ok())?;
+    let service = request.extract_parts::<Serving>().await;
+    let Extension(service) = service.map_err(ApiError::internal)?;
+    let reading = to_bytes(request.into_body(), MAX_BODY);
+    let read = service.receive(reading).await?;
+    read.map_err(|error| match error.source() {
+        Some(cause) if cause.is::<LengthLimitError>() => ApiError::payload_too_large(MAX_BODY),
+        _ => body::unreadable(error),
+    })
 }
 // ANCHOR_END: json

@@ -5,25 +5,33 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use axum::http::{Method, Uri};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Extension, Router, extract};
 use chassis::contract::accept::Accept;
+use chassis::lab::Asked;
 use chassis::serve::service::Service;
 
 use crate::answer::Answer;
+use crate::extract::read;
 
 /// The service of a request. An extension, since the type of the app differs per service.
 pub(crate) type Serving = Extension<Arc<Service>>;
 
-pub(crate) fn operations() -> Router {
-    Router::new()
+/// `has_lab` tells whether the routes of the lab are among them.
+pub(crate) fn operations(has_lab: bool) -> Router {
+    let routes = Router::new()
         .route("/", get(index))
         .route("/health", get(health))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi_json))
         .route("/docs", get(docs))
-        .route("/docs/{file}", get(docs_file))
+        .route("/docs/{file}", get(docs_file));
+    if has_lab {
+        routes.route("/lab/{*route}", any(lab))
+    } else {
+        routes
+    }
 }
 
 async fn index(Extension(service): Serving, headers: HeaderMap) -> Answer {
@@ -65,6 +73,14 @@ async fn docs_file(
     Answer(service.api().page_file(&file))
 }
 // ANCHOR_END: openapi
+
+async fn lab(Extension(service): Serving, request: extract::Request) -> Answer {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let headers = request.headers().clone();
+    let header = |name| headers.get(name)?.to_str().ok();
+    let asked = Asked::new(method.as_str(), uri.path(), uri.query());
+    Answer(service.lab_reply(asked, header, read(request)).await)
+}
 
 pub(crate) async fn unrouted(
     Extension(service): Serving,

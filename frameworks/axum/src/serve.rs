@@ -47,7 +47,7 @@ fn with_rules(
 ) -> impl tower::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone
 {
     let routes = routes
-        .merge(operations())
+        .merge(operations(service.lab().is_some()))
         .fallback(unrouted)
         .method_not_allowed_fallback(unrouted);
     // `Router::layer` would put a layer around each route, and every request would clone

@@ -14,7 +14,7 @@ impl IntoResponse for Answer {
             status,
             headers,
             body,
-        } = self.0;
+        } = self.0.sent();
         let mut response = Response::default();
         response
             .set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));

@@ -6,10 +6,12 @@ use chassis::contract::body::{self, MAX_BODY};
 use chassis::contract::error::ApiError;
 use chassis::contract::idempotency::Key;
 use chassis::contract::page::Page;
+use chassis::serve::service::Service;
 use chassis::values::headers::IDEMPOTENCY_KEY;
+use hyper::body::Bytes;
 use poem::error::ReadBodyError;
-use poem::http::HeaderValue;
-use poem::{FromRequest, Request, RequestBody, web};
+use poem::http::{HeaderMap, HeaderValue};
+use poem::{Body, FromRequest, Request, RequestBody, web};
 use serde::de::DeserializeOwned;
 
 use crate::answer::Failure;
@@ -61,15 +63,24 @@ pub struct Json<T>(pub T);
 
 impl<'a, T: DeserializeOwned> FromRequest<'a> for Json<T> {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
-        body::check_headers(|name| request.headers().get(name)?.to_str().ok()).map_err(Failure)?;
         let service = Serving::from_request_without_body(request).await?;
-        let reading = body.take()?.into_bytes_limit(MAX_BODY);
-        let read = service.receive(reading).await;
-        let bytes = read.map_err(Failure)?.map_err(|error| match error {
-            ReadBodyError::PayloadTooLarge => Failure(ApiError::payload_too_large(MAX_BODY)),
-            error => Failure(body::unreadable(error)),
-        })?;
-        Ok(Self(body::parse(&bytes).map_err(Failure)?))
+        let bytes = read(&service, request.headers(), body.take()?).await;
+        let body = bytes.and_then(|bytes| body::parse(&bytes));
+        Ok(Self(body.map_err(Failure)?))
     }
+}
+
+pub(crate) async fn read(
+    service: &Service,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, ApiError> {
+    body::check_headers(|name| headers.get(name)?.to_str().ok())?;
+    let reading = body.into_bytes_limit(MAX_BODY);
+    let read = service.receive(reading).await?;
+    read.map_err(|error| match error {
+        ReadBodyError::PayloadTooLarge => ApiError::payload_too_large(MAX_BODY),
+        error => body::unreadable(error),
+    })
 }
 // ANCHOR_END: json

@@ -40,7 +40,9 @@ where
                 RemoteAddr::default(),
                 Scheme::HTTP,
             ));
-            Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response(request).await))
+            // In a box: the future has more than 16 KiB.
+            let answering = Box::pin(endpoint.get_response(request));
+            Ok::<_, Infallible>(hyper::Response::from(answering.await))
         }
     });
     server::serve(listener, http, &service).await;
@@ -54,7 +56,7 @@ fn with_rules<A>(routes: Route, app: A, service: Arc<Service>) -> impl Endpoint
 where
     A: Clone + Send + Sync + 'static,
 {
-    with_operations(routes)
+    with_operations(routes, service.lab().is_some())
         .data(app)
         .data(Arc::clone(&service))
         .around(move |endpoint, request| exchange(Arc::clone(&service), endpoint, request))

@@ -20,7 +20,7 @@ impl<'r> Responder<'r, 'static> for Answer {
             status,
             headers,
             body,
-        } = self.0;
+        } = self.0.sent();
         let mut response = Response::build();
         response.status(Status::new(status));
         match body {

@@ -85,7 +85,7 @@ impl<'r, T: DeserializeOwned> FromData<'r> for Json<T> {
     }
 }
 
-async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(request: &Request<'_>) -> Result<Bytes, ApiError> {
     body::check_headers(|name| header(request, name))?;
     let body = arrived(request).body.lock().take();
     let body = body.ok_or_else(|| ApiError::internal("the body was already read"))?;

@@ -5,18 +5,36 @@ use std::sync::Arc;
 
 use chassis::contract::accept::Accept;
 use chassis::contract::error::ApiError;
+use chassis::lab::Asked;
 use chassis::serve::service::Service;
-use rocket::http::Status;
+use rocket::data::Data;
+use rocket::http::{Method, Status};
 use rocket::request::{FromRequest, Outcome, Request};
-use rocket::route::Route;
+use rocket::route::{self, Handler, Route};
 use rocket::{State, catch, get, routes};
 
 use crate::answer::Answer;
-use crate::dispatch::arrived;
+use crate::dispatch::{Arrived, arrived};
 use crate::exchange::{exchange, header, service};
+use crate::extract::read;
 
-pub(crate) fn operations() -> Vec<Route> {
-    routes![index, health, ready, metrics, openapi_json, docs, docs_file]
+/// `has_lab` tells whether the routes of the lab are among them.
+pub(crate) fn operations(has_lab: bool) -> Vec<Route> {
+    let mut routes = routes![index, health, ready, metrics, openapi_json, docs, docs_file];
+    if has_lab {
+        let methods = [
+            Method::Get,
+            Method::Post,
+            Method::Put,
+            Method::Delete,
+            Method::Patch,
+            Method::Options,
+            // What Rocket does not know.
+            Method::Trace,
+        ];
+        routes.extend(methods.map(|method| Route::new(method, "/lab/<route..>", Lab)));
+    }
+    routes
 }
 
 type Serving = State<Arc<Service>>;
@@ -72,6 +90,21 @@ fn docs_file(service: &Serving, file: &str) -> Answer {
     Answer(service.api().page_file(file))
 }
 // ANCHOR_END: openapi
+
+/// The handler of all routes of the lab.
+#[derive(Clone)]
+struct Lab;
+
+#[rocket::async_trait]
+impl Handler for Lab {
+    async fn handle<'r>(&self, request: &'r Request<'_>, _: Data<'r>) -> route::Outcome<'r> {
+        let Arrived { method, uri, .. } = arrived(request);
+        let header = |name| header(request, name);
+        let asked = Asked::new(method.as_str(), uri.path(), uri.query());
+        let replied = service(request).lab_reply(asked, header, read(request));
+        route::Outcome::from(request, Answer(replied.await))
+    }
+}
 
 // ANCHOR: unrouted
 #[catch(default)]

@@ -54,7 +54,7 @@ where
 /// Adds the operations, the exchange around every handler, and the reply to requests that
 /// no route matches.
 fn with_rules(routes: Vec<Route>, service: Arc<Service>) -> Rocket<Build> {
-    let mut routes = [routes, operations()].concat();
+    let mut routes = [routes, operations(service.lab().is_some())].concat();
     for route in &mut routes {
         route.handler = Box::new(InExchange(route.handler.clone()));
     }

@@ -18,7 +18,7 @@ impl warp::Reply for Answer {
             status,
             headers,
             body,
-        } = self.0;
+        } = self.0.sent();
         let mut response = match body {
             Body::Bytes(bytes) => Response::new(bytes.into()),
             Body::Stream(stream) => {

@@ -65,7 +65,7 @@ pub fn page() -> impl Filter<Extract = (Page,), Error = Rejection> + Copy {
 }
 
 /// The query, if any. warp's own filter rejects without one.
-fn query() -> impl Filter<Extract = (Option<String>,), Error = Infallible> + Copy {
+pub(crate) fn query() -> impl Filter<Extract = (Option<String>,), Error = Infallible> + Copy {
     warp::query::raw()
         .map(Some)
         .or_else(async |_| Ok::<_, Infallible>((None,)))
@@ -107,9 +107,16 @@ async fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<T, ApiError> {
+    body::parse(&receive(service, headers, chunks).await?)
+}
+
+pub(crate) async fn receive(
+    service: &Service,
+    headers: &HeaderMap,
+    chunks: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<BytesMut, ApiError> {
     body::check_headers(|name| headers.get(name)?.to_str().ok())?;
-    let bytes = service.receive(read(chunks)).await??;
-    body::parse(&bytes)
+    service.receive(read(chunks)).await?
 }
 
 async fn read(

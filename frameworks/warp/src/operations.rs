@@ -3,15 +3,18 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::{Buf, BytesMut};
 use chassis::contract::accept::Accept;
+use chassis::lab::Asked;
 use chassis::serve::service::Service;
+use futures_util::Stream;
 use warp::http::Method;
 use warp::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use crate::answer::{Answer, Failure};
-use crate::extract::{decoded, get_or_head, service};
+use crate::extract::{decoded, get_or_head, query, receive, service};
 
 pub(crate) fn operations() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection> + Copy {
     let get = get_or_head().and(service());
@@ -25,6 +28,41 @@ pub(crate) fn operations() -> impl Filter<Extract = (impl warp::Reply,), Error =
         .or(warp::path!("openapi.json").and(get).then(openapi_json))
         .or(warp::path!("docs").and(get).then(docs))
         .or(warp::path!("docs" / String).and(get).then(docs_file))
+        .or(lab())
+}
+
+/// The routes of the lab. Without a lab, they match nothing.
+fn lab() -> impl Filter<Extract = (Answer,), Error = Rejection> + Copy {
+    warp::path("lab")
+        .and(service())
+        .and_then(async |service: Arc<Service>| match service.lab() {
+            Some(_) => Ok(service),
+            None => Err(warp::reject()),
+        })
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(query())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(lab_reply)
+}
+
+async fn lab_reply(
+    service: Arc<Service>,
+    method: Method,
+    path: FullPath,
+    query: Option<String>,
+    headers: HeaderMap,
+    chunks: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+) -> Answer {
+    let header = |name| headers.get(name)?.to_str().ok();
+    let read = async {
+        let body = receive(&service, &headers, chunks).await;
+        body.map(BytesMut::freeze)
+    };
+    let asked = Asked::new(method.as_str(), path.as_str(), query.as_deref());
+    // In a box, so that other requests have no room for it.
+    Answer(Box::pin(service.lab_reply(asked, header, read)).await)
 }
 
 fn accept() -> impl Filter<Extract = (Accept,), Error = Infallible> + Copy {

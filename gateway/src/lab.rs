@@ -1,0 +1,81 @@
+//! The lab: the routes of the gateway's own, and the way to those of the services.
+
+use std::sync::Arc;
+
+use chassis::contract::body::{self, MAX_BODY};
+use chassis::contract::cut::Cut;
+use chassis::contract::error::ApiError;
+use chassis::contract::reply::Reply;
+use chassis::lab::Asked;
+use chassis::lab::data::Data;
+use futures_util::TryStreamExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
+use hyper::Request;
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::CONTENT_LENGTH;
+use hyper::http::uri::PathAndQuery;
+
+use crate::App;
+use crate::cache::store::Store;
+use crate::call::Response;
+
+/// What the paths of a service's lab begin with: its name follows.
+pub const PREFIX: &str = "/lab/";
+
+/// The cache, which a reset empties.
+pub struct Cache(pub Arc<Store>);
+
+impl Data for Cache {
+    fn clear(&self) {
+        self.0.begin_change().was_made();
+    }
+}
+
+/// The request for the lab of a service, from one for `/lab/<service>/…`: the path without the
+/// name. `prefix` is the part of the path up to the name.
+pub fn to_service<B>(prefix: &str, mut request: Request<B>) -> Request<B> {
+    let mut parts = request.uri().clone().into_parts();
+    let path = parts
+        .path_and_query
+        .as_ref()
+        .map_or("", |path| path.as_str());
+    let rest = path.get(prefix.len()..).unwrap_or_default();
+    parts.path_and_query = PathAndQuery::try_from(format!("/lab{rest}")).ok();
+    if let Ok(uri) = hyper::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// The reply of a route of the gateway's own lab.
+pub async fn own(app: &App, request: Request<Incoming>) -> Reply {
+    let (head, body) = request.into_parts();
+    let header = |name| head.headers.get(name)?.to_str().ok();
+    let read = async {
+        body::check_headers(header)?;
+        let reading = Limited::new(body, MAX_BODY).collect();
+        match app.service.receive(reading).await? {
+            Ok(read) => Ok(read.to_bytes()),
+            Err(cause) if cause.is::<LengthLimitError>() => {
+                Err(ApiError::payload_too_large(MAX_BODY))
+            }
+            Err(cause) => Err(body::unreadable(cause)),
+        }
+    };
+    let asked = Asked::new(head.method.as_str(), head.uri.path(), head.uri.query());
+    app.service.lab_reply(asked, header, read).await
+}
+
+/// A response of a service as it is passed on: cut, if a fault of the gateway says so.
+pub fn cut(mut response: Response) -> Response {
+    let Some(cut) = Cut::current() else {
+        return response;
+    };
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.map(|body| {
+        let chunks = body.into_data_stream().map_err(std::io::Error::other);
+        let chunks = cut.stream(Box::pin(chunks));
+        let frames = chunks.map_ok(Frame::<Bytes>::data).map_err(Into::into);
+        StreamBody::new(frames).boxed_unsync()
+    })
+}
