@@ -128,8 +128,9 @@ read_containers() {
         IDS[i]=$id STATES[i]=$state EXITS[i]=$code HEALTHS[i]=$health
         [ -n "$port" ] && PORTS[i]=$port
     done <<<"$(
-        # shellcheck disable=SC2086 # a list of ids
-        docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}} {{.Id}} {{.State.Status}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{range .HostConfig.PortBindings}}{{range .}}{{.HostPort}}{{end}}{{end}}' $ids 2>/dev/null
+        # 8443 is the gateway's second port, the one for TLS.
+        # shellcheck disable=SC2086,SC2016 # a list of ids; the variables are those of docker
+        docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}} {{.Id}} {{.State.Status}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{range $inside, $here := .HostConfig.PortBindings}}{{if ne $inside "8443/tcp"}}{{range $here}}{{.HostPort}}{{end}}{{end}}{{end}}' $ids 2>/dev/null
     )"
 }
 
