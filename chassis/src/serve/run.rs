@@ -6,16 +6,9 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mimalloc::MiMalloc;
-
 use crate::env::{ConfigError, Env};
 use crate::serve::config::ServiceConfig;
 use crate::serve::healthcheck;
-
-/// The allocator of all programs that use the chassis. With that of glibc, an order takes a
-/// seventh more processor time.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A service runs on a quarter of the cores, because it shares the machine with four others
 /// and their clients. More threads would not answer more requests: they would pass work to
