@@ -56,7 +56,7 @@ fn health(framework: &'static str) -> Reply {
 
 fn list(products: &ProductStore, query: Option<&str>) -> Replied {
     let page = Page::parse(query)?;
-    Ok(Reply::listing(PRODUCTS, &products.list(page)))
+    Ok(Reply::page(PRODUCTS, &products.list(page)))
 }
 
 fn create(products: &ProductStore, body: &[u8]) -> Replied {

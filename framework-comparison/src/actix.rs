@@ -34,7 +34,7 @@ fn routes(routes: &mut ServiceConfig) {
 // Handlers, in the order of the routes.
 
 async fn list_products(app: Data<App>, PageOf(page): PageOf) -> Answer {
-    Answer(api::list_products(&app, page))
+    Answer(api::list_products(&app, page).await)
 }
 
 // ANCHOR: create_product

@@ -37,7 +37,7 @@ pub fn routes() -> Router<App> {
 // Handlers, in the order of the routes.
 
 async fn list_products(State(app): State<App>, PageOf(page): PageOf) -> Answer {
-    Answer(api::list_products(&app, page))
+    Answer(api::list_products(&app, page).await)
 }
 
 // ANCHOR: create_product

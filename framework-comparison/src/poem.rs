@@ -37,7 +37,7 @@ pub fn routes() -> Route {
 
 #[handler]
 async fn list_products(app: Data<&App>, PageOf(page): PageOf) -> Answer {
-    Answer(api::list_products(&app, page))
+    Answer(api::list_products(&app, page).await)
 }
 
 // ANCHOR: create_product

@@ -74,7 +74,7 @@ pub fn routes() -> impl Filter<Extract = (impl warp::Reply,), Error = Rejection>
 // Handlers, in the order of the routes.
 
 async fn list_products(app: App, page: Page) -> Answer {
-    Answer(api::list_products(&app, page))
+    Answer(api::list_products(&app, page).await)
 }
 
 // ANCHOR: create_product

@@ -60,8 +60,8 @@ fn errors() -> [ErrorExample<'static>; 3] {
 /// All notifications
 #[utoipa::path(get, path = "/api/notifications", tag = "notifications", params(Page),
     responses((status = 200, description = "A page of notifications", body = [Notification])))]
-pub fn list_notifications(app: &App, page: Page) -> Reply {
-    Reply::listing("/api/notifications", &app.notifications.list(page))
+pub async fn list_notifications(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/notifications", &app.notifications.list(page)).await
 }
 
 /// Send a notification
@@ -87,9 +87,9 @@ pub async fn send_notification(
 #[utoipa::path(get, path = "/api/notifications/{id}", tag = "notifications",
     params(("id" = String, Path, description = "The id of the user", min_length = 1, example = "1"), Page),
     responses((status = 200, description = "A page of that user's notifications", body = [Notification])))]
-pub fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) -> Reply {
+pub async fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) -> Reply {
     let path = format!("/api/notifications/{}", encoded(id));
-    Reply::listing(&path, &app.notifications.list_of_user(id, page))
+    Reply::listing(&path, &app.notifications.list_of_user(id, page)).await
 }
 
 /// The notifications of the user called `send`
@@ -98,8 +98,8 @@ pub fn list_notifications_of_user(app: &App, UserId(id): &UserId, page: Page) ->
 /// parameter.
 #[utoipa::path(get, path = "/api/notifications/send", tag = "notifications", params(Page),
     responses((status = 200, description = "A page of that user's notifications", body = [Notification])))]
-pub fn list_notifications_of_send(app: &App, page: Page) -> Reply {
-    list_notifications_of_user(app, &UserId("send".to_owned()), page)
+pub async fn list_notifications_of_send(app: &App, page: Page) -> Reply {
+    list_notifications_of_user(app, &UserId("send".to_owned()), page).await
 }
 
 /// Delete a notification

@@ -79,7 +79,7 @@ fn in_notifications() -> impl Filter<Extract = (String,), Error = Rejection> + C
 // Handlers, in the order of the routes.
 
 async fn list_notifications(app: App, page: Page) -> Answer {
-    Answer(api::list_notifications(&app, page))
+    Answer(api::list_notifications(&app, page).await)
 }
 
 async fn send_notification(
@@ -91,11 +91,11 @@ async fn send_notification(
 }
 
 async fn list_notifications_of_send(app: App, page: Page) -> Answer {
-    Answer(api::list_notifications_of_send(&app, page))
+    Answer(api::list_notifications_of_send(&app, page).await)
 }
 
 async fn list_notifications_of_user(id: UserId, app: App, page: Page) -> Answer {
-    Answer(api::list_notifications_of_user(&app, &id, page))
+    Answer(api::list_notifications_of_user(&app, &id, page).await)
 }
 
 async fn delete_notification(id: NotificationId, app: App) -> Result<Answer, Failure> {

@@ -65,8 +65,8 @@ fn errors() -> [ErrorExample<'static>; 6] {
 /// All orders
 #[utoipa::path(get, path = "/api/orders", tag = "orders", params(Page),
     responses((status = 200, description = "A page of orders", body = [Order])))]
-pub fn list_orders(app: &App, page: Page) -> Reply {
-    Reply::listing("/api/orders", &app.orders.list(page))
+pub async fn list_orders(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/orders", &app.orders.list(page)).await
 }
 
 /// Place an order
@@ -103,9 +103,9 @@ pub fn stats(app: &App) -> Reply {
 /// The orders of one user
 #[utoipa::path(get, path = "/api/orders/user/{userId}", tag = "orders", params(("userId" = Id, Path), Page),
     responses((status = 200, description = "A page of the user's orders", body = [Order])))]
-pub fn list_orders_of_user(app: &App, UserId(id): UserId, page: Page) -> Reply {
+pub async fn list_orders_of_user(app: &App, UserId(id): UserId, page: Page) -> Reply {
     let path = format!("/api/orders/user/{id}");
-    Reply::listing(&path, &app.orders.list_of_user(id, page))
+    Reply::listing(&path, &app.orders.list_of_user(id, page)).await
 }
 
 /// One order

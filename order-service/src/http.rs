@@ -34,7 +34,7 @@ fn routes() -> Route {
 
 #[handler]
 async fn list_orders(app: Data<&App>, PageOf(page): PageOf) -> Answer {
-    Answer(api::list_orders(&app, page))
+    Answer(api::list_orders(&app, page).await)
 }
 
 #[handler]
@@ -57,7 +57,7 @@ async fn list_orders_of_user(
     Path(id): Path<UserId>,
     PageOf(page): PageOf,
 ) -> Answer {
-    Answer(api::list_orders_of_user(&app, id, page))
+    Answer(api::list_orders_of_user(&app, id, page).await)
 }
 
 #[handler]

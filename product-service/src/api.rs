@@ -77,8 +77,8 @@ pub fn about(framework: &'static str) -> About {
 /// All products
 #[utoipa::path(get, path = "/api/products", tag = "products", params(Page),
     responses((status = 200, description = "A page of products", body = [Product])))]
-pub fn list_products(app: &App, page: Page) -> Reply {
-    Reply::listing("/api/products", &app.products.list(page))
+pub async fn list_products(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/products", &app.products.list(page)).await
 }
 
 /// Create a product

@@ -36,9 +36,9 @@ fn routes() -> Vec<Route> {
 // Handlers, in the order of the routes.
 
 #[get("/api/products")]
-fn list_products(app: &State<App>, page: Checked<PageOf>) -> Result<Answer, Failure> {
+async fn list_products(app: &State<App>, page: Checked<PageOf>) -> Result<Answer, Failure> {
     let PageOf(page) = page?;
-    Ok(Answer(api::list_products(app, page)))
+    Ok(Answer(api::list_products(app, page).await))
 }
 
 // ANCHOR: create_product

@@ -48,8 +48,8 @@ fn errors() -> [ErrorExample<'static>; 3] {
 /// All users
 #[utoipa::path(get, path = "/api/users", tag = "users", params(Page),
     responses((status = 200, description = "A page of users", body = [User])))]
-pub fn list_users(app: &App, page: Page) -> Reply {
-    Reply::listing("/api/users", &app.users.list(page))
+pub async fn list_users(app: &App, page: Page) -> Reply {
+    Reply::listing("/api/users", &app.users.list(page)).await
 }
 
 /// Create a user

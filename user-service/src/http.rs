@@ -34,7 +34,7 @@ fn routes() -> Router<App> {
 // Handlers, in the order of the routes.
 
 async fn list_users(State(app): State<App>, PageOf(page): PageOf) -> Answer {
-    Answer(api::list_users(&app, page))
+    Answer(api::list_users(&app, page).await)
 }
 
 async fn create_user(

@@ -129,12 +129,24 @@ impl Reply {
     }
 
     /// A page of the list at `path`, with `X-Total-Count` and, while more records follow,
-    /// a `Link` to the next page.
-    pub fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
-        let bytes = match memory_for(&listing.records) {
-            Ok(bytes) => bytes,
-            Err(error) => return error.reply(),
-        };
+    /// a `Link` to the next page. A large one waits until it may be made.
+    pub async fn listing<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
+        let bytes = memory_for(&listing.records);
+        match response_memory::turn(bytes as u64).await {
+            Ok(_turn) => Self::page_of(path, listing, bytes),
+            Err(error) => error.reply(),
+        }
+    }
+
+    /// The same at once.
+    pub fn page<T: Serialize>(path: &str, listing: &Listing<T>) -> Self {
+        Self::page_of(path, listing, memory_for(&listing.records))
+    }
+
+    fn page_of<T: Serialize>(path: &str, listing: &Listing<T>, bytes: usize) -> Self {
+        if let Err(error) = response_memory::check(bytes as u64) {
+            return error.reply();
+        }
         let reply = Self::json_sized(200, &listing.records, bytes)
             .with_header("x-total-count", listing.total.to_string());
         match listing.next {
@@ -176,14 +188,13 @@ impl Reply {
 
 /// The memory for a list of `records` as JSON, in bytes: a buffer of this size does not grow,
 /// which would need half as much again for a moment. Records are of similar size, so the first
-/// one tells. An error if the list does not fit into the memory for responses.
-fn memory_for<T: Serialize>(records: &[T]) -> Result<usize, ApiError> {
+/// one tells.
+fn memory_for<T: Serialize>(records: &[T]) -> usize {
     let Some(first) = records.first().filter(|_| records.len() >= MANY) else {
-        return Ok(2 + USUAL * records.len());
+        return 2 + USUAL * records.len();
     };
     let one = serde_json::to_vec(first).map_or(0, |json| json.len());
-    response_memory::check((one * records.len()) as u64)?;
-    Ok(2 + (one + SLACK) * records.len())
+    2 + (one + SLACK) * records.len()
 }
 
 impl ApiError {

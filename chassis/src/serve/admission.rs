@@ -4,18 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use crate::contract::error::ApiError;
-use crate::contract::response_memory::ResponseMemory;
+use crate::contract::response_memory::{LARGE, ResponseMemory};
 use crate::serve::arriving::Bodies;
 use crate::serve::config::{Limits, UNREAD_KIB};
 use crate::serve::connections::{Connections, Holder, Slow};
 use crate::serve::limit::{Limit, Reached, Resource, Taken};
 use crate::serve::service::Service;
-
-/// A response up to this size is not counted: there are at most as many as requests in flight.
-const SMALL: u64 = 64 * 1024;
 
 /// A head of a request up to this size, in bytes, is not counted.
 pub(crate) const SMALL_HEAD: u64 = 16 * 1024;
@@ -45,12 +44,15 @@ pub(crate) struct Admission {
     pub(crate) streams: Arc<Limit>,
     requests: Arc<Limit>,
     responses: Arc<Limit>,
+    /// A permit for each worker: to make a large response keeps one busy.
+    turns: Arc<Semaphore>,
 }
 
 impl Admission {
     /// Admits what `limits` allow.
     pub(crate) fn new(limits: &Limits) -> Self {
         let percent = limits.client_share;
+        let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         Self {
             connections: Connections::new(most_connections(limits.connections), percent),
             bodies: Bodies::new(limits.bodies, percent),
@@ -58,6 +60,7 @@ impl Admission {
             streams: Limit::new(Resource::Streams, limits.connections, percent),
             requests: Limit::new(Resource::Requests, limits.in_flight, percent),
             responses: Limit::new(Resource::Responses, UNREAD_KIB, percent),
+            turns: Arc::new(Semaphore::new(workers)),
         }
     }
 
@@ -102,7 +105,8 @@ impl Admission {
     /// The memory of a response of `bytes`, if it is large. It does not wait: the response
     /// may be in memory already.
     fn reserve(&self, holder: &Holder, bytes: u64) -> Result<Option<Taken>, ApiError> {
-        if bytes <= SMALL {
+        // There are at most as many small ones as requests in flight.
+        if bytes <= LARGE {
             return Ok(None);
         }
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
@@ -130,6 +134,10 @@ impl ResponseMemory for Service {
     fn check(&self, bytes: u64) -> Result<(), ApiError> {
         let holder = Holder::current();
         self.admission().reserve(&holder, bytes).map(drop)
+    }
+
+    fn turns(&self) -> &Arc<Semaphore> {
+        &self.admission().turns
     }
 }
 
