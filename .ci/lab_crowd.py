@@ -4,8 +4,8 @@
 First, 200 orders at once: all must succeed. Then each service gets a crowd of slow clients, with
 its store full of the longest records: 500 that ask for its largest responses and read them a byte
 at a time, and 500 that send half a body. Meanwhile it asks as another client: each answer must
-arrive within two seconds, and none may be a refusal. Afterwards no container may have been killed or
-restarted.
+arrive within a second, and none may be a refusal. A crowd that meets a slow answer comes once
+more, in case the machine has stalled. Afterwards no container may have been killed or restarted.
 
 BASE_PORT shifts the ports, as it does in the scripts. Without COMPOSE_PROJECT_NAME the services
 need not be in containers.
@@ -22,8 +22,7 @@ import time
 
 ORDERS = 200
 CROWD = 500
-# The goal is one second. A shared machine is sometimes half as fast as a laptop.
-PROMPT = 2.0
+PROMPT = 1.0
 SECONDS = 5.0
 BUNDLE = "/docs/swagger-ui-bundle.js"
 FACE = "\N{GRINNING FACE}"
@@ -131,6 +130,14 @@ async def stand(name, port, path, body, page):
     # An order takes as long as three services need, and the totals have no store.
     if name not in ("order-service", "analytics-service"):
         await fill(port, path, body)
+    if await slowest_answer(name, port, path, page) > PROMPT:
+        slowest = await slowest_answer(name, port, path, page)
+        if slowest > PROMPT:
+            sys.exit(f"{name}: the slowest answer took {slowest:.2f} s, in the second crowd too")
+
+
+async def slowest_answer(name, port, path, page):
+    """Sends a crowd, and asks meanwhile: how long the slowest answer took, in seconds."""
     # A process of its own, so that it does not delay what is measured here.
     pages = [BUNDLE, f"{page}?limit=1000"]
     crowd = multiprocessing.Process(target=crowd_process, args=(port, path, pages), daemon=True)
@@ -144,7 +151,7 @@ async def stand(name, port, path, body, page):
             slowest, asked = max(slowest, took), asked + 1
             line = asking.decode().partition("\r\n")[0]
             if took > PROMPT:
-                sys.exit(f"{name}: {line} took {took:.2f} s")
+                print(f"     {name}: {line} took {took:.2f} s", flush=True)
             if status >= 500:
                 sys.exit(f"{name}: {line} got {status} {text.decode()}")
         await asyncio.sleep(0.02)
@@ -153,7 +160,9 @@ async def stand(name, port, path, body, page):
     status, text = await ask(port, request("GET", "/metrics"))
     memory = [line for line in text.decode().splitlines() if line.startswith("process_resident_memory_bytes")]
     memory = f"{float(memory[0].split()[-1]) / 2**20:.0f} MiB" if memory else "unknown"
-    print(f"ok   {name}: {asked} answers, the slowest after {slowest:.2f} s; memory {memory}", flush=True)
+    mark = "ok  " if slowest <= PROMPT else "slow"
+    print(f"{mark} {name}: {asked} answers, the slowest after {slowest:.2f} s; memory {memory}", flush=True)
+    return slowest
 
 
 def survived(project, name):

@@ -66,8 +66,8 @@ use rate_limit::Limiter;
 use registry::Registry;
 use routes::DESTINATIONS;
 
-/// The state that all requests share. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The state that all requests share.
+#[derive(Debug)]
 pub struct App {
     /// The state that all services have.
     pub service: Arc<Service>,
