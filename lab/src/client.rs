@@ -130,9 +130,7 @@ impl Client {
 pub fn request(method: Method, url: &str) -> Result<Request<Full<Bytes>>, NoResponse> {
     let mut request = Request::new(Full::default());
     *request.method_mut() = method;
-    let uri: hyper::Uri = url
-        .parse()
-        .map_err(|_| NoResponse::NoUrl(url.to_owned()))?;
+    let uri: hyper::Uri = url.parse().map_err(|_| NoResponse::NoUrl(url.to_owned()))?;
     if uri.scheme_str() != Some("http") {
         return Err(NoResponse::NoUrl(url.to_owned()));
     }
