@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`shop`] | where the five services and the gateway are |
 //! | [`client`] | a small HTTP client: time-outs, bounded bodies, errors in one sentence |
+//! | [`xray`] | one request, drawn in the terminal |
 
 pub mod client;
 pub mod shop;
+pub mod xray;

@@ -84,7 +84,9 @@ impl Exchange {
         let template = route.map(|route| route.template.as_str());
         let counts = !route.is_some_and(Route::is_always_open);
         let lab = service.lab().filter(|_| counts);
-        let recorder = service.lab().map(|lab| Arc::clone(lab.recorder()));
+        // The spans of what machines ask every few seconds, and of the calls for it, would push
+        // out those that somebody wants to see.
+        let recorder = lab.map(|lab| Arc::clone(lab.recorder()));
         Self {
             _in_flight: lab.map(|lab| lab.in_flight().begin()),
             context: Context::received(header, spans::server(method, template, &path), recorder),
@@ -92,7 +94,7 @@ impl Exchange {
             path,
             route,
             started: Instant::now(),
-            begun: service.lab().map(|_| Begun::now()),
+            begun: lab.map(|_| Begun::now()),
             status: AtomicU16::new(0),
             created: OnceLock::new(),
             holder: Holder::current(),
@@ -178,12 +180,9 @@ impl Exchange {
         }
     }
 
-    /// Keeps the span for the lab. Those of the lab itself, and of health and metrics, would
-    /// push out those that somebody wants to see.
+    /// Keeps the span, if there is a lab.
     fn keep_span(&self, status: u16) {
-        let is_poll = self.route.is_some_and(Route::is_always_open);
-        if let (Some(recorder), Some(begun), false) = (self.context.recorder(), self.begun, is_poll)
-        {
+        if let (Some(recorder), Some(begun)) = (self.context.recorder(), self.begun) {
             let ids = (self.context.trace().span, self.context.parent());
             let what = What::Server {
                 method: self.method,

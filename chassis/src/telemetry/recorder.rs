@@ -128,8 +128,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) of: Option<&'a str>,
     /// Only those after the one with this number.
     pub(crate) after: u64,
-    /// The most: the first of them.
+    /// The most.
     pub(crate) limit: usize,
+    /// Whether these are the last of them, and not the first.
+    pub(crate) last: bool,
 }
 
 /// A span as it is shown.
@@ -229,11 +231,14 @@ impl Recorder {
         // Copied under the lock, and made into text after it.
         let skipped = usize::try_from(wanted.after.saturating_sub(first)).unwrap_or(usize::MAX);
         let numbered = spans.latest.iter().zip(first + 1..).skip(skipped);
-        let found: Vec<_> = numbered
-            .filter(|(one, _)| is_wanted(one))
-            .take(wanted.limit)
-            .map(|(one, number)| (one.clone(), number))
-            .collect();
+        let found = numbered.filter(|(one, _)| is_wanted(one));
+        let copied = |(one, number): (&Recorded, u64)| (one.clone(), number);
+        let found: Vec<_> = if wanted.last {
+            let too_many = found.clone().count().saturating_sub(wanted.limit);
+            found.skip(too_many).map(copied).collect()
+        } else {
+            found.take(wanted.limit).map(copied).collect()
+        };
         drop(spans);
         let found = found.iter();
         found
@@ -304,6 +309,7 @@ mod tests {
             of: None,
             after,
             limit,
+            last: false,
         }
     }
 
@@ -338,6 +344,15 @@ mod tests {
             [21, 22]
         );
         assert!(recorder.shown(&wanted(u64::MAX, 2)).is_empty());
+        let last = Wanted {
+            last: true,
+            ..wanted(0, 2)
+        };
+        let last = recorder.shown(&last);
+        assert_eq!(
+            last.iter().map(|one| one.number).collect::<Vec<_>>(),
+            [MOST as u64 + 9, MOST as u64 + 10]
+        );
     }
 
     #[test]
