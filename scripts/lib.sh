@@ -499,8 +499,9 @@ profile_dir() {
     esac
 }
 
-# What every start builds: the services, the gateway, and product-service on the other frameworks.
-PROGRAMS=("${NAMES[@]:0:6}" framework-comparison)
+# What every start builds: the services, the gateway, product-service on the other frameworks, and
+# the X-ray.
+PROGRAMS=("${NAMES[@]:0:6}" framework-comparison xray)
 
 # Builds the programs with the names given, and sets BIN_DIR. Every script builds with this
 # function. cargo unifies the features of the packages that it selects, so with another
@@ -536,6 +537,12 @@ build() {
         complain "cargo built $name, but not in $BIN_DIR; set CARGO_TARGET_DIR to the directory it builds into."
         return 1
     done
+}
+
+# Builds the tool called $1, whose output is all that counts: cargo says only what is wrong. Builds
+# nothing if BIN_DIR is already set and has it.
+build_tool() {
+    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$1" ] || CARGO_TERM_QUIET=true build "$1" >&2
 }
 
 # Builds what a start of the services at the places given needs. Builds nothing if BIN_DIR is

@@ -24,7 +24,7 @@ use crate::spans::{Entry, Span};
 use crate::trace::{self, Listed, Trace};
 
 /// How long a service may take to show its spans.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The spans that a service is asked for at once. They fit into the largest response that a call
 /// reads.

@@ -214,14 +214,30 @@ pub fn fitting(text: &str, columns: usize, style: Style) -> String {
     shown
 }
 
+/// A method and a path in at most `columns` columns, if leaving out the first parts of the path
+/// helps: the last ones say more.
+pub fn path_in(name: &str, columns: usize) -> String {
+    if name.chars().count() <= columns {
+        return name.to_owned();
+    }
+    let shorter = name.split_once(" /").and_then(|(method, path)| {
+        let starts = path.match_indices('/').map(|(at, _)| &path[at..]);
+        let mut shorter = starts.map(|end| format!("{method} …{end}"));
+        shorter.find(|name| name.chars().count() <= columns)
+    });
+    shorter.unwrap_or_else(|| name.to_owned())
+}
+
 /// A character that takes exactly one column: others are replaced. A text from outside may have
 /// control characters, characters of two columns, and such as nobody sees.
 fn printable(character: char, style: Style) -> char {
     let is_latin = matches!(character, '\u{a1}'..='\u{24f}') && character != '\u{ad}';
     // Arrows, lines and the like, which the drawing itself has.
-    let is_ours = matches!(character, '—' | '…' | '\u{2500}'..='\u{25ff}');
+    let is_ours = matches!(character, '—' | '×' | '\u{2500}'..='\u{25ff}');
     if character.is_ascii_graphic() || character == ' ' {
         character
+    } else if character == '…' {
+        style.glyphs().cut
     } else if style.unicode && (is_latin || is_ours) {
         character
     } else {
@@ -297,6 +313,21 @@ mod tests {
         for (columns, shown) in [(5, "abcde"), (4, "abc…"), (1, "…"), (0, "")] {
             assert_eq!(fitting("abcde", columns, PLAIN), shown);
         }
+    }
+
+    #[test]
+    fn a_path_keeps_its_end() {
+        let name = "PATCH /api/products/{id}/stock";
+        for (columns, shown) in [
+            (30, name),
+            (29, "PATCH …/products/{id}/stock"),
+            (20, "PATCH …/{id}/stock"),
+            (14, "PATCH …/stock"),
+            (5, name),
+        ] {
+            assert_eq!(path_in(name, columns), shown);
+        }
+        assert_eq!(path_in("call", 3), "call");
     }
 
     #[test]

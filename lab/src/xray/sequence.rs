@@ -1,7 +1,7 @@
 //! A trace as a sequence diagram: a column for each service, an arrow for each request and each
 //! response.
 
-use crate::xray::screen::{Hue, Ink, Line, Style, WIDTH, fitting, milliseconds};
+use crate::xray::screen::{Hue, Ink, Line, Style, WIDTH, fitting, milliseconds, path_in};
 use crate::xray::trace::{Kind, Span, Trace, in_words, short};
 use crate::xray::waterfall::{heading, remarks};
 
@@ -9,7 +9,7 @@ use crate::xray::waterfall::{heading, remarks};
 const FIRST: usize = 9;
 
 /// The columns for the text beside the arrows, at least.
-const BESIDE: usize = 26;
+const BESIDE: usize = 22;
 
 /// The most services: more columns than that are too narrow for arrows.
 const MOST: usize = 8;
@@ -104,7 +104,7 @@ fn events(trace: &Trace) -> Vec<Event<'_>> {
                 let name = answers.next().map(|(answer, _)| answer.name.clone());
                 let attempt = span.attributes.attempt.filter(|number| *number > 1);
                 let attempt = attempt.map_or_else(String::new, |number| format!("#{number} "));
-                let name = name.unwrap_or_else(|| "(no request seen)".to_owned());
+                let name = name.unwrap_or_else(|| "call".to_owned());
                 push(
                     &mut events,
                     span,
@@ -152,7 +152,7 @@ fn push<'a>(events: &mut Vec<Event<'a>>, span: &'a Span, from: &'a str, to: &'a 
         to,
         what,
         text: format!(
-            "{} after {} ms",
+            "{} in {} ms",
             span.outcome(),
             milliseconds(span.duration_ms)
         ),
@@ -265,6 +265,7 @@ impl<'a> Columns<'a> {
             line = line.add(ink, glyph.encode_utf8(&mut [0; 4]));
         }
         let ink = if event.wrong { Ink::Red } else { Ink::Plain };
-        line.to(self.beside()).add(ink, &event.text).end()
+        let text = path_in(&event.text, WIDTH - self.beside());
+        line.to(self.beside()).add(ink, &text).end()
     }
 }

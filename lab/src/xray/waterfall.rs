@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use crate::xray::screen::{Hue, Ink, Line, Style, fitting, folded, milliseconds};
+use crate::xray::screen::{Hue, Ink, Line, Style, fitting, folded, milliseconds, path_in};
 use crate::xray::trace::{Kind, Row, Span, Trace, in_words, short};
 
 /// Where the bars are, and how long they can be.
@@ -23,9 +23,10 @@ const OUTCOME_WIDTH: usize = 11;
 /// The deepest row that is indented further.
 const DEEPEST: usize = 8;
 
-/// A gap that a note tells: this long, and this share of the call.
-const GAP_MS: f64 = 1.0;
-const GAP_SHARE: f64 = 0.5;
+/// A gap that a note tells: this long, this share of the call, and this share of the trace.
+const GAP_MS: f64 = 5.0;
+const GAP_OF_CALL: f64 = 0.5;
+const GAP_OF_ALL: f64 = 0.1;
 
 /// The trace as lines of text.
 pub fn draw(trace: &Trace, style: Style) -> String {
@@ -37,8 +38,8 @@ pub fn draw(trace: &Trace, style: Style) -> String {
     for row in &rows {
         let before = guides.before(row, style);
         text.push_str(&line(row, &before, trace.duration_ms, style));
-        let below = guides.below(row, style);
-        for note in notes(row) {
+        let below = guides.below(style);
+        for note in notes(row, trace.duration_ms) {
             for part in folded(&note, 78_usize.saturating_sub(below.chars().count())) {
                 let line = Line::new(style).add(Ink::Dim, &below);
                 text.push_str(&line.add(Ink::Yellow, &part).end());
@@ -120,7 +121,7 @@ fn line(row: &Row<'_>, before: &str, total_ms: f64, style: Style) -> String {
     let is_call = named.kind == Kind::Client;
     let name = if is_call {
         // There is no request that says more.
-        " (no request seen)".to_owned()
+        " call".to_owned()
     } else {
         format!(" {}", named.name)
     };
@@ -133,7 +134,7 @@ fn line(row: &Row<'_>, before: &str, total_ms: f64, style: Style) -> String {
         (Ink::Bold, &attempt),
         (if is_call { Ink::Dim } else { Ink::Plain }, &name),
     ] {
-        let text = fitting(text, left, style);
+        let text = fitting(&path_in(text, left), left, style);
         left -= text.chars().count();
         line = line.add(ink, &text);
     }
@@ -217,7 +218,7 @@ fn columns(span: &Span, total_ms: f64) -> (usize, usize) {
 }
 
 /// What a row needs besides its line.
-fn notes(row: &Row<'_>) -> Vec<String> {
+fn notes(row: &Row<'_>, total_ms: f64) -> Vec<String> {
     let (span, named) = (row.span, row.named());
     let mut notes = Vec::new();
     notes.extend(span.why_not_made());
@@ -232,7 +233,8 @@ fn notes(row: &Row<'_>) -> Vec<String> {
     }
     if let Some(gap) = named.gap_ms
         && gap >= GAP_MS
-        && gap >= GAP_SHARE * span.duration_ms
+        && gap >= GAP_OF_CALL * span.duration_ms
+        && gap >= GAP_OF_ALL * total_ms
     {
         notes.push(format!(
             "{} ms of it outside of {}: connecting, or in a queue",
@@ -270,15 +272,9 @@ impl Guides {
         text
     }
 
-    /// What is before a note on `row`, which `before` was called with.
-    fn below(&self, row: &Row<'_>, style: Style) -> String {
-        let mut text = self.lines(style);
-        if row.depth > 0 {
-            let line = style.glyphs().line;
-            text.push_str(if row.is_last { "  " } else { line });
-        }
-        text.push_str("  ");
-        text
+    /// What is before a note on the row that `before` was called with: its own line goes on.
+    fn below(&self, style: Style) -> String {
+        self.lines(style) + "  "
     }
 
     /// The lines of the rows above, from depth 1 on: roots have none.
@@ -325,10 +321,14 @@ pub(super) fn remarks(trace: &Trace, style: Style) -> String {
             } else {
                 (span.shifted_ms, "behind")
             };
+            let by = if by < 10_000.0 {
+                format!("{} ms", milliseconds(by))
+            } else {
+                format!("{:.0} s", (by / 1e3).min(1e12))
+            };
+            let service = &span.service;
             remarks.push(format!(
-                "The clock of {} is {} ms {direction}: corrected.",
-                span.service,
-                milliseconds(by)
+                "The clock of {service} is {by} {direction}: corrected."
             ));
         }
     }
