@@ -15,6 +15,7 @@ STEPS=(
     'stock|order|Proof: the stock is down'
     'notification|order|Proof: the customer was told'
     'analytics|totals order|Proof: analytics counts it'
+    'xray|order|The X-ray of the order'
     'unknown-user|product|An order for an unknown user'
     'invalid|user|An invalid order'
     'too-many|product|An order for more than there is'
@@ -118,6 +119,26 @@ step_analytics() {
         "$(above "$TOTAL_BEFORE" "$(field total "$BODY")")"
     check $ANALYTICS 'the revenue more than before, in cents,' 3998 \
         "$(above "$REVENUE_BEFORE" "$(cents "$(field revenue "$BODY")")")"
+}
+
+step_xray() {
+    why 'Each service remembers its part of the order. Together: what ran at the same time, and' \
+        'what waited for what.'
+    local drawn place base=${BASE_PORT:-}
+    [ -z "$COMPOSED" ] || base=${PORTS[USER]}
+    # In containers, nothing else needs cargo.
+    if ! type -P cargo >/dev/null && [ ! -x "${BIN_DIR:-.}/xray" ]; then
+        skip 'cargo builds the X-ray, and is not here'
+        return
+    fi
+    command_line "$(by_hand "scripts/xray.sh --order $ORDER_ID")"
+    pause 'What ran at the same time? Press Enter.'
+    drawn=$(BIN_DIR=$BIN_DIR BASE_PORT=$base scripts/xray.sh --order "$ORDER_ID" 2>&1)
+    say "$drawn"
+    check_has $ORDER 'the X-ray' "created  /api/orders/$ORDER_ID" "$drawn"
+    for place in $USER $PRODUCT $NOTIFICATION; do
+        check_has "$place" 'the X-ray' " ${NAMES[place]%-service} " "$drawn"
+    done
 }
 
 step_unknown_user() {

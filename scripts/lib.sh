@@ -499,8 +499,9 @@ profile_dir() {
     esac
 }
 
-# What every start builds: the services, the gateway, and product-service on the other frameworks.
-PROGRAMS=("${NAMES[@]:0:6}" framework-comparison)
+# What every start builds: the services, the gateway, product-service on the other frameworks, and
+# the X-ray.
+PROGRAMS=("${NAMES[@]:0:6}" framework-comparison xray)
 
 # Builds the programs with the names given, and sets BIN_DIR. Every script builds with this
 # function. cargo unifies the features of the packages that it selects, so with another
@@ -538,6 +539,12 @@ build() {
     done
 }
 
+# Builds the tool called $1, whose output is all that counts: cargo says only what is wrong. Builds
+# nothing if BIN_DIR is already set and has it.
+build_tool() {
+    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$1" ] || CARGO_TERM_QUIET=true build "$1" >&2
+}
+
 # Builds what a start of the services at the places given needs. Builds nothing if BIN_DIR is
 # already set and has their programs.
 build_services() {
@@ -566,7 +573,7 @@ launch() {
     (
         trap '' HUP
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
-        unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN
+        unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN GATEWAY_URL
         PORT=$(port_of "$1")
         [ "${NUMBER_OF[$1]}" = 1 ] || unset TLS_PORT
         TLS_PORT=$(tls_port "$PORT")
@@ -583,6 +590,11 @@ launch() {
                 ;;
         esac
         [ "${FIRST_OF[$1]}" != $GATEWAY ] || export ANALYTICS_SERVICE_URL=registry
+        # No service needs the gateway; analytics asks it for its spans.
+        if [ "${FIRST_OF[$1]}" = $ANALYTICS ] && any_here gateway; then
+            GATEWAY_URL=$(base_url $GATEWAY)
+            export GATEWAY_URL
+        fi
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!

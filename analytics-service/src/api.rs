@@ -8,9 +8,21 @@ use utoipa::OpenApi;
 
 use crate::App;
 use crate::model::{OrderTotals, Sample, ServiceState, Summary, Total, Window};
+use crate::trace::Trace;
+use crate::traces::{Latest, Newest, TraceId, Traces};
 
 #[derive(OpenApi)]
-#[openapi(paths(summary, users, products, orders, notifications, services, history))]
+#[openapi(paths(
+    summary,
+    users,
+    products,
+    orders,
+    notifications,
+    services,
+    history,
+    traces,
+    trace
+))]
 struct Document;
 
 /// The API, for an implementation on `framework`.
@@ -93,4 +105,36 @@ pub async fn services(app: &App) -> Result<Reply, ApiError> {
 pub fn history(app: &App, query: &str) -> Result<Reply, ApiError> {
     let window = Window::parse(query)?;
     Ok(Reply::json(200, &app.watch.history(window)))
+}
+
+/// The latest requests
+///
+/// From the latest 1,000 spans of each service; requests that look at traces are left out. Only
+/// with `LAB_MODE=on`.
+#[utoipa::path(get, path = "/api/analytics/traces", tag = "analytics", params(Newest), responses(
+    (status = 200, description = "The latest requests, newest first", body = Latest),
+    (status = 404, description = "`not_found`: no spans are recorded without `LAB_MODE=on`"),
+))]
+pub async fn traces(app: &App, query: &str) -> Result<Reply, ApiError> {
+    let newest = Newest::parse(query)?;
+    Ok(Reply::json(
+        200,
+        &recorded(app)?.latest(newest.limit()).await?,
+    ))
+}
+
+/// The X-ray of a request
+///
+/// The spans of all services, put together into a tree. Only with `LAB_MODE=on`.
+#[utoipa::path(get, path = "/api/analytics/traces/{id}", tag = "analytics",
+    params(("id" = String, Path, description = "The id of a trace, or of a request",
+        min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")),
+    responses((status = 200, description = "All that is known of it", body = Trace)))]
+pub async fn trace(app: &App, id: &TraceId) -> Result<Reply, ApiError> {
+    Ok(Reply::json(200, &recorded(app)?.find(id).await?))
+}
+
+fn recorded(app: &App) -> Result<&Traces, ApiError> {
+    let traces = app.traces.as_deref();
+    traces.ok_or_else(|| ApiError::not_found("No spans are recorded without LAB_MODE=on"))
 }

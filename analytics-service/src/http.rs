@@ -6,9 +6,10 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, ServiceConfig};
 use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
-use on_actix_web::{Answer, Failure, get};
+use on_actix_web::{Answer, Failure, Path, get};
 use tokio::net::TcpListener;
 
+use crate::traces::TraceId;
 use crate::{App, api};
 
 /// The API of analytics-service, on actix-web.
@@ -28,7 +29,9 @@ fn routes(routes: &mut ServiceConfig) {
         .route("/api/analytics/orders", get(orders))
         .route("/api/analytics/notifications", get(notifications))
         .route("/api/analytics/services", get(services))
-        .route("/api/analytics/history", get(history));
+        .route("/api/analytics/history", get(history))
+        .route("/api/analytics/traces", get(traces))
+        .route("/api/analytics/traces/{id}", get(trace));
 }
 
 // Handlers, in the order of the routes.
@@ -59,4 +62,12 @@ async fn services(app: Data<App>) -> Result<Answer, Failure> {
 
 async fn history(app: Data<App>, request: HttpRequest) -> Result<Answer, Failure> {
     Ok(Answer(api::history(&app, request.query_string())?))
+}
+
+async fn traces(app: Data<App>, request: HttpRequest) -> Result<Answer, Failure> {
+    Ok(Answer(api::traces(&app, request.query_string()).await?))
+}
+
+async fn trace(app: Data<App>, Path(id): Path<TraceId>) -> Result<Answer, Failure> {
+    Ok(Answer(api::trace(&app, &id).await?))
 }

@@ -6,7 +6,10 @@ pub mod config;
 pub mod counters;
 pub mod http;
 pub mod model;
+pub mod spans;
 pub mod store;
+pub mod trace;
+pub mod traces;
 pub mod watch;
 
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use chassis::serve::shutdown::Shutdown;
 use clients::Upstreams;
 pub use config::Config;
 use store::Totals;
+use traces::Traces;
 use watch::Watch;
 
 /// The state that all requests share. Cheap to clone.
@@ -28,6 +32,8 @@ pub struct App {
     pub service: Arc<Service>,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
+    /// Only with a lab.
+    traces: Option<Arc<Traces>>,
 }
 
 impl App {
@@ -44,8 +50,11 @@ impl App {
             config.poll_interval,
             shutdown.clone(),
         );
+        let service = Service::new(&config.service, api, dependencies, shutdown);
+        let lab = service.lab();
         Ok(Self {
-            service: Service::new(&config.service, api, dependencies, shutdown),
+            traces: lab.map(|_| Arc::new(Traces::new(config, &service))),
+            service,
             totals: Arc::new(Totals::new(polled)),
             watch: Arc::new(watch),
         })

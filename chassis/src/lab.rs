@@ -209,8 +209,9 @@ impl Lab {
         all().try_for_each(|data| data.seed())
     }
 
-    fn spans(&self, query: &str) -> Result<Reply, ApiError> {
-        let (mut of, mut after, mut limit) = (None, 0, USUAL_SPANS);
+    /// The spans that `query` asks for, as in `GET /lab/spans`.
+    pub fn spans(&self, query: &str) -> Result<Reply, ApiError> {
+        let (mut of, mut after, mut limit, mut last) = (None, 0, None, None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let wrong = |expected: &str| {
                 let value = shortened(&value);
@@ -222,10 +223,15 @@ impl Lab {
                 "after" => {
                     after = value.parse().map_err(|_| wrong("the number of a span"))?;
                 }
-                "limit" => {
+                "limit" | "last" => {
                     let number = value.parse().ok();
                     let number = number.filter(|number| Recorder::LIMITS.contains(number));
-                    limit = number.ok_or_else(|| wrong("1 to 4096"))?;
+                    let number = Some(number.ok_or_else(|| wrong("1 to 4096"))?);
+                    *(if name == "last" {
+                        &mut last
+                    } else {
+                        &mut limit
+                    }) = number;
                 }
                 _ => {}
             }
@@ -233,7 +239,8 @@ impl Lab {
         let wanted = Wanted {
             of: of.as_deref(),
             after,
-            limit,
+            last: last.is_some(),
+            limit: last.or(limit).unwrap_or(USUAL_SPANS),
         };
         Ok(Reply::json(200, &self.recorder.shown(&wanted)))
     }

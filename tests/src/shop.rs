@@ -240,6 +240,23 @@ impl Shop {
         gateway(urls.each_ref(), settings).await
     }
 
+    /// Starts one more analytics-service, with a lab, which knows this gateway of the shop.
+    pub async fn analytics_beside(&self, gateway: &Server) -> Server {
+        let url = |server: &Server| text(&server.upstream_url());
+        start!(
+            analytics_service,
+            vec![
+                ("LAB_MODE", "on".to_owned()),
+                ("USER_SERVICE_URL", url(&self.users)),
+                ("PRODUCT_SERVICE_URL", url(&self.products)),
+                ("ORDER_SERVICE_URL", url(&self.orders)),
+                ("NOTIFICATION_SERVICE_URL", url(&self.notifications)),
+                ("GATEWAY_URL", url(gateway)),
+                ("POLL_INTERVAL_MS", "60000".to_owned()),
+            ]
+        )
+    }
+
     /// Each of the five with its name.
     pub fn services(&self) -> [Named<'_>; 5] {
         let named = |name, framework, server| Named {

@@ -277,6 +277,75 @@ async fn what_is_broken_can_be_seen_and_mended() {
 }
 
 #[tokio::test]
+async fn a_request_is_drawn_by_its_id_its_order_or_as_the_latest() {
+    let shop = Shop::new().expect("five ports");
+    let silent = shop.run("xray.sh", &["--last"]).await.expect("it ends");
+    assert!(!silent.worked, "nothing runs: {}", silent.said);
+    assert!(
+        silent.said.contains("analytics-service: nothing answers"),
+        "{}",
+        silent.said
+    );
+    run(&shop, "start.sh", &[]).await;
+    let none = shop
+        .run("xray.sh", &["--order", "1"])
+        .await
+        .expect("it ends");
+    assert!(
+        !none.worked && none.said.contains("order 1"),
+        "{}",
+        none.said
+    );
+    run(&shop, "demo.sh", &["--only", "order"]).await;
+    let drawn = run(&shop, "xray.sh", &["--order", "1"]).await.said;
+    for part in [
+        "POST /api/orders  201 after ",
+        "\ncreated  /api/orders/1\n",
+        "\norder POST /api/orders ",
+        "├ user GET /api/users/{id} ",
+        "└ notification POST …/send ",
+        "━ the service works   ─ its caller waits",
+    ] {
+        assert!(drawn.contains(part), "{part}: {drawn}");
+    }
+    assert!(!drawn.contains("asked"), "all have answered: {drawn}");
+    // It was the latest request.
+    assert_eq!(run(&shop, "xray.sh", &["--last"]).await.said, drawn);
+    let id = drawn
+        .lines()
+        .find_map(|line| line.strip_prefix("request  "));
+    let id = id.and_then(|line| line.split(' ').next()).expect("an id");
+    assert_eq!(run(&shop, "xray.sh", &[id]).await.said, drawn);
+    let sequence = run(&shop, "xray.sh", &["--sequence", "--last"]).await.said;
+    for part in ["client", "notifi", "PATCH …/{id}/stock", "◀╌"] {
+        assert!(sequence.contains(part), "{part}: {sequence}");
+    }
+    // The gateway started with the shop, so that analytics-service asks it too.
+    let through = raw::get(shop.address("gateway"), "/api/users").await;
+    assert_eq!(through.expect("an answer").status, 200);
+    let drawn = run(&shop, "xray.sh", &["--last"]).await.said;
+    assert!(drawn.contains("\ngateway GET /api/users "), "{drawn}");
+    run(&shop, "stop.sh", &["user-service"]).await;
+    let drawn = run(&shop, "xray.sh", &["--last"]).await.said;
+    assert!(
+        drawn.contains("their spans are missing: user-service."),
+        "{drawn}"
+    );
+    for words in [
+        &[][..],
+        &["nobody"],
+        &["a", "b"],
+        &["--order", "x"],
+        &["a b"],
+        &["--tree"],
+    ] {
+        let refused = shop.run("xray.sh", words).await.expect("it ends");
+        assert!(!refused.worked, "{words:?}: {}", refused.said);
+        assert_eq!(refused.said.trim().lines().count(), 1, "{}", refused.said);
+    }
+}
+
+#[tokio::test]
 async fn each_step_of_the_demo_runs_alone_after_those_it_needs() {
     let shop = Shop::new().expect("five ports");
     run(&shop, "start.sh", &[]).await;
@@ -306,7 +375,7 @@ async fn the_demo_skips_a_step_and_those_that_need_it() {
     let words = ["--skip", "order", "--skip", "outage"];
     let ran = run(&shop, "demo.sh", &words).await;
     for part in [
-        "1/17  Do all services run?",
+        "1/18  Do all services run?",
         "checks passed in 7 steps",
         "- The customer orders two: skipped as asked",
         "- Proof: the stock is down: needs the step \"order\"",
@@ -317,19 +386,19 @@ async fn the_demo_skips_a_step_and_those_that_need_it() {
     let seen = run(&shop, "demo.sh", &["--step", "6"]).await.said;
     for part in [
         "First, unseen: A customer signs up",
-        "6/17  Proof",
+        "6/18  Proof",
         "in 4 steps",
     ] {
         assert!(seen.contains(part), "{part}: {seen}");
     }
-    assert!(!seen.contains("2/17"), "{seen}");
-    let last = run(&shop, "demo.sh", &["--from", "15"]).await.said;
-    assert!(last.contains("15/17") && last.contains("16/17"), "{last}");
-    assert!(!last.contains("13/17"), "nothing needs it: {last}");
+    assert!(!seen.contains("2/18"), "{seen}");
+    let last = run(&shop, "demo.sh", &["--from", "16"]).await.said;
+    assert!(last.contains("16/18") && last.contains("17/18"), "{last}");
+    assert!(!last.contains("14/18"), "nothing needs it: {last}");
     for (words, refusal) in [
         (
-            &["--step", "18"][..],
-            "--step is \"18\", expected the number of a step, 1 to 17",
+            &["--step", "19"][..],
+            "--step is \"19\", expected the number of a step, 1 to 18",
         ),
         (&["--from"], "--from is \"\", expected the number of a step"),
         (
@@ -759,12 +828,13 @@ async fn every_script_builds_from_the_same_selection_of_packages() {
         .expect("five ports")
         .with("PATH", path)
         .with("BIN_DIR", "");
-    let runs: [(&str, &[&str]); 5] = [
+    let runs: [(&str, &[&str]); 6] = [
         ("start.sh", &["user-service"]),
         ("demo.sh", &[]),
         ("contract.sh", &[]),
         ("compare.sh", &["--smoke"]),
         ("figures.sh", &["--smoke", "lines"]),
+        ("xray.sh", &["--last"]),
     ];
     for (script, words) in runs {
         let ran = shop.run(script, words).await.expect("it ends");

@@ -17,6 +17,23 @@ impl Timestamp {
     pub fn now() -> Self {
         Self(jiff::Timestamp::now())
     }
+
+    /// Whole microseconds since 1970.
+    pub fn microseconds(self) -> i64 {
+        self.0.as_microsecond()
+    }
+
+    /// The moment so many microseconds after 1970; the nearest one that a timestamp can have, if
+    /// that is beyond them.
+    pub fn at_microseconds(microseconds: i64) -> Self {
+        Self(
+            jiff::Timestamp::from_microsecond(microseconds).unwrap_or(if microseconds < 0 {
+                jiff::Timestamp::MIN
+            } else {
+                jiff::Timestamp::MAX
+            }),
+        )
+    }
 }
 
 /// A duration in milliseconds, to the microsecond.
@@ -70,5 +87,15 @@ mod tests {
                 .expect("a timestamp"),
         );
         assert_eq!(moment.to_string(), "2026-01-01T12:00:00.123Z");
+    }
+
+    #[test]
+    fn a_moment_is_a_number_of_microseconds() {
+        let moment = Timestamp("2026-01-01T12:00:00.123456Z".parse().expect("a timestamp"));
+        assert_eq!(Timestamp::at_microseconds(moment.microseconds()), moment);
+        for beyond in [i64::MIN, i64::MAX] {
+            let nearest = Timestamp::at_microseconds(beyond).microseconds();
+            assert_eq!(nearest < 0, beyond < 0);
+        }
     }
 }

@@ -8,6 +8,7 @@
 mod data;
 mod faults;
 mod spans;
+mod traces;
 
 use chassis::testkit::Server;
 use shop_tests::faults::Faults;

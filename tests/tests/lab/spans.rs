@@ -126,6 +126,7 @@ async fn spans_can_be_read_on_from_a_number() {
             server.get(subject.path).await.expect(200);
             // None of these.
             server.get("/health").await.expect(200);
+            server.get("/health/ready").await.expect(200);
         }
         let after = |count: usize| -> Vec<u64> { (before + 1..).take(count).collect() };
         faults.expect("all", numbers(&format!("?after={before}")).await, after(3));
@@ -138,6 +139,43 @@ async fn spans_can_be_read_on_from_a_number() {
             let got = server.get(&format!("/lab/spans{bad}")).await;
             faults.expect(bad, got.status, 400);
         }
+    }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn the_span_of_a_request_that_created_a_record_says_where_it_is() {
+    let world = World::start().await;
+    let shop = &world.shop;
+    let user = json!({"name": "Ada", "email": "ada@example.com"});
+    let product = json!({"name": "Kettle", "price": 1, "stock": 5});
+    let order = json!({"userId": "1", "productId": "1", "quantity": 1});
+    let notification = json!({"userId": "1", "type": "email", "message": "Hello"});
+    let mut faults = Faults::default();
+    for (server, path, body) in [
+        (&shop.users, "/api/users", user.clone()),
+        (&shop.products, "/api/products", product),
+        (&shop.orders, "/api/orders", order),
+        (&shop.notifications, "/api/notifications/send", notification),
+        (
+            &world.gateway,
+            "/api/users",
+            json!({"name": "Bo", "email": "bo@example.com"}),
+        ),
+    ] {
+        let got = server.post(path, body).await;
+        let location = got.header("location").to_owned();
+        got.expect(201);
+        // One that creates nothing, and one that is refused.
+        server.get("/api/users").await;
+        server.post(path, json!({})).await;
+        let spans = server.get("/lab/spans").await.expect(200);
+        let spans = spans.as_array().expect("a list").iter();
+        let created: Vec<_> = spans
+            .filter_map(|span| span["attributes"]["created"].as_str())
+            .map(ToOwned::to_owned)
+            .collect();
+        faults.expect(path, created.last().cloned(), Some(location));
     }
     faults.finish();
 }

@@ -83,6 +83,8 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
             ("GET /api/analytics/orders", &[200]),
             ("GET /api/analytics/services", &[200]),
             ("GET /api/analytics/history", &[200, 400]),
+            ("GET /api/analytics/traces", &[200, 400, 404]),
+            ("GET /api/analytics/traces/{}", &[200, 404]),
         ],
     }
 }
