@@ -102,8 +102,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) of: Option<&'a str>,
     /// Only those after the one with this number.
     pub(crate) after: u64,
-    /// The most: the first of them.
+    /// The most: the first of them,
     pub(crate) limit: usize,
+    /// or the newest, which come first then.
+    pub(crate) newest: bool,
 }
 
 /// A span as it is shown.
@@ -187,7 +189,7 @@ impl Recorder {
         spans.count += 1;
     }
 
-    /// The spans that are wanted, in the order in which they ended.
+    /// The spans that are wanted, in the order in which they ended, or in the reverse order.
     pub(crate) fn shown(&self, wanted: &Wanted<'_>) -> Vec<Shown<'_>> {
         let trace = wanted.of.and_then(|id| u128::from_str_radix(id, 16).ok());
         let is_wanted = |one: &Recorded| {
@@ -199,12 +201,15 @@ impl Recorder {
         let first = spans.count - spans.latest.len() as u64;
         // Copied under the lock, and made into text after it.
         let skipped = usize::try_from(wanted.after.saturating_sub(first)).unwrap_or(usize::MAX);
-        let numbered = spans.latest.iter().zip(first + 1..).skip(skipped);
-        let found: Vec<_> = numbered
-            .filter(|(one, _)| is_wanted(one))
-            .take(wanted.limit)
-            .map(|(one, number)| (one.clone(), number))
-            .collect();
+        let numbered = spans.latest.iter().enumerate().skip(skipped);
+        let numbered = numbered.filter(|(_, one)| is_wanted(one));
+        let copied = |(n, one): (usize, &Recorded)| (one.clone(), first + 1 + n as u64);
+        let found: Vec<_> = if wanted.newest {
+            let numbered = numbered.rev();
+            numbered.take(wanted.limit).map(copied).collect()
+        } else {
+            numbered.take(wanted.limit).map(copied).collect()
+        };
         drop(spans);
         let found = found.iter();
         found
@@ -270,6 +275,7 @@ mod tests {
             of: None,
             after,
             limit,
+            newest: false,
         }
     }
 
@@ -303,6 +309,14 @@ mod tests {
             [21, 22]
         );
         assert!(recorder.shown(&wanted(u64::MAX, 2)).is_empty());
+        let newest = recorder.shown(&Wanted {
+            newest: true,
+            ..wanted(20, 2)
+        });
+        assert_eq!(
+            newest.iter().map(|one| one.number).collect::<Vec<_>>(),
+            [MOST as u64 + 10, MOST as u64 + 9]
+        );
     }
 
     /// The fastest of many rounds, which nothing else disturbed. A debug build is several times
