@@ -37,7 +37,9 @@ impl Config {
             product_service: service.source(&mut env, "PRODUCT_SERVICE_URL", 8002),
             order_service: service.source(&mut env, "ORDER_SERVICE_URL", 8003),
             notification_service: service.source(&mut env, "NOTIFICATION_SERVICE_URL", 8004),
-            gateway: env.parsed("GATEWAY_URL", Source::EXPECTED, Source::parse),
+            gateway: env
+                .parsed("GATEWAY_URL", Source::EXPECTED, Source::parse)
+                .map(|source| source.registered_at(&service.registry)),
             resilience: Resilience::read(&mut env),
             poll_interval: Duration::from_millis(
                 env.number("POLL_INTERVAL_MS", 5000, 500..=60_000).into(),
