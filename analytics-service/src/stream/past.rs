@@ -9,7 +9,7 @@ use chassis::values::time::Timestamp;
 use parking_lot::Mutex;
 
 use crate::clients::Operations;
-use crate::stream::numbers::{About, Reading, edges, orders};
+use crate::stream::numbers::{About, Reading, Readings, edges, orders};
 use crate::stream::tick::PastSample;
 
 /// How far back the samples go.
@@ -38,7 +38,7 @@ struct Inner {
     /// The answers that the latest sample was made from.
     sampled: Reading,
     /// The latest answers.
-    latest: Reading,
+    latest: Readings,
 }
 
 impl Past {
@@ -57,7 +57,7 @@ impl Past {
                 polls: 0,
                 samples: VecDeque::new(),
                 sampled: Reading::new(),
-                latest: Reading::new(),
+                latest: Readings::default(),
             }),
         }
     }
@@ -78,7 +78,7 @@ impl Past {
             }
             inner.sampled.clone_from(&reading);
         }
-        inner.latest = reading;
+        inner.latest.add(reading);
     }
 
     /// The samples, oldest first, each as JSON.
@@ -86,8 +86,8 @@ impl Past {
         self.inner.lock().samples.iter().cloned().collect()
     }
 
-    /// The answers of the latest poll.
-    pub fn latest(&self) -> Reading {
+    /// The answers of the latest polls.
+    pub fn latest(&self) -> Readings {
         self.inner.lock().latest.clone()
     }
 }
@@ -119,7 +119,8 @@ impl Data for Past {
     fn clear(&self) {
         let mut inner = self.inner.lock();
         inner.samples = VecDeque::new();
-        (inner.polls, inner.sampled, inner.latest) = (0, Reading::new(), Reading::new());
+        (inner.polls, inner.sampled) = (0, Reading::new());
+        inner.latest = Readings::default();
     }
 }
 
@@ -210,8 +211,10 @@ mod tests {
     fn what_is_reset_is_forgotten() {
         let past = past(5000);
         past.add(Timestamp::now(), vec![probe(1); 6]);
-        assert_eq!((past.samples().len(), past.latest().len()), (1, 6));
+        let now = probe(2).expect("it is up");
+        assert_eq!(past.samples().len(), 1);
         past.clear();
-        assert_eq!((past.samples().len(), past.latest().len()), (0, 0));
+        assert_eq!(past.samples().len(), 0);
+        assert!(past.latest().before(0, &now).is_none());
     }
 }

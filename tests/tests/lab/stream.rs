@@ -175,10 +175,18 @@ async fn an_order_is_in_the_feed_once_and_on_its_edges() {
     let asked = request("GET", "/api/users/1", &headers, b"");
     let got = raw::exchange(watched.users.address(), &asked).await;
     got.expect("an answer").expect(200);
-    let wanted = |tick: &Value| tick["recent"] != json!([]);
-    let tick = viewer.until("a root", 2 * SOON, wanted).await;
-    assert_eq!(tick["recent"][0]["traceId"], parent[3..35], "{tick:#}");
-    assert_eq!(tick["recent"][0]["name"], "GET /api/users/{id}");
+    let is_it = |one: &&Value| one["traceId"] == parent[3..35];
+    let found = |tick: &Value| {
+        tick["recent"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(is_it)
+            .cloned()
+    };
+    let tick = viewer.until("a root", 2 * SOON, |tick| found(tick).is_some());
+    let one = found(&tick.await).expect("it is there");
+    assert_eq!(one["name"], "GET /api/users/{id}", "{one}");
 }
 
 #[tokio::test]
@@ -230,7 +238,7 @@ async fn a_service_that_dies_or_hangs_is_down_within_two_seconds_and_delays_noth
     assert_eq!(user["uptimeSeconds"], Value::Null);
     let lacks = is("order-service", "unavailable");
     let tick = viewer.until("order-service lacks it", SOON, lacks).await;
-    assert_eq!(service(&tick, "product-service")["status"], "unavailable");
+    assert_eq!(service(&tick, "product-service")["status"], "degraded");
     assert_eq!(service(&tick, "notification-service")["status"], "up");
     for without in ["gateway", "analytics-service"] {
         assert_eq!(service(&tick, without)["status"], "degraded");
@@ -238,10 +246,8 @@ async fn a_service_that_dies_or_hangs_is_down_within_two_seconds_and_delays_noth
     // analytics-service called it in vain, for its samples.
     let failing = |tick: &Value| {
         let edge = edge(tick, "analytics-service", "user-service");
-        edge["failureRate"]
-            .as_f64()
-            .max(edge["notMadeRate"].as_f64())
-            > Some(0.0)
+        let rates = ["failureRate", "notMadeRate"].map(|rate| edge[rate].as_f64());
+        rates.into_iter().any(|rate| rate > Some(0.0))
     };
     viewer.until("failures", 3 * SOON, failing).await;
 
@@ -307,8 +313,9 @@ async fn thirty_viewers_cost_the_services_as_much_as_one_and_nobody_costs_nothin
             "{count} viewers: {made} in {seconds} s"
         );
         drop(viewers);
-        // The poll of this second may still be made.
-        sleep(Duration::from_millis(1500)).await;
+        // That they have gone is seen when events are sent to them: by the gateway, and then by
+        // analytics-service.
+        sleep(Duration::from_secs(6)).await;
         let before = polls(&watched).await;
         sleep(Duration::from_secs(3)).await;
         assert_eq!(polls(&watched).await, before + 1, "they have gone");
@@ -345,6 +352,10 @@ async fn there_is_a_most_of_viewers_and_one_who_does_not_read_holds_up_nobody() 
         viewer.tick().await;
     }
     drop(unread);
+    // That they have gone is seen when events are sent to them.
+    for _ in 0..4 {
+        viewer.tick().await;
+    }
     // A HEAD ends at once, and takes no place.
     for _ in 0..130 {
         let mut connection = Connection::open(address).await;

@@ -9,22 +9,22 @@ use shop_tests::program::Program;
 use tokio::time::timeout;
 
 /// The path of the events.
-pub const STREAM: &str = "/api/analytics/stream";
+pub(crate) const STREAM: &str = "/api/analytics/stream";
 
 /// The five services and the gateway, as processes. analytics-service knows the gateway, and the
 /// gateway finds it in its registry.
-pub struct Watched {
-    pub users: Program,
-    pub products: Program,
-    pub orders: Program,
-    pub notifications: Program,
-    pub gateway: Program,
-    pub analytics: Program,
+pub(crate) struct Watched {
+    pub(crate) users: Program,
+    pub(crate) products: Program,
+    pub(crate) orders: Program,
+    pub(crate) notifications: Program,
+    pub(crate) gateway: Program,
+    pub(crate) analytics: Program,
 }
 
 impl Watched {
     /// Starts all with labs. The samples are `interval` milliseconds apart.
-    pub async fn start(interval: &str) -> Self {
+    pub(crate) async fn start(interval: &str) -> Self {
         const LAB: (&str, &str) = ("LAB_MODE", "on");
         let come_back = Program::start_to_come_back;
         let users = come_back("user-service", &[LAB]);
@@ -39,9 +39,10 @@ impl Watched {
         variables.push(of_orders);
         let behind = [("ANALYTICS_SERVICE_URL", "registry"), ("RATE_LIMIT", "off")];
         let gateway = Program::start("gateway", &[&variables[..], &behind].concat());
+        let url = gateway.url();
         variables.extend([
-            ("REGISTRY_URL", &*gateway.url()),
-            ("GATEWAY_URL", &*gateway.url()),
+            ("REGISTRY_URL", &*url),
+            ("GATEWAY_URL", &*url),
             ("POLL_INTERVAL_MS", interval),
         ]);
         let analytics = Program::start("analytics-service", &variables);
@@ -65,7 +66,7 @@ impl Watched {
     }
 
     /// Adds the data of the demo.
-    pub async fn seed(&self) {
+    pub(crate) async fn seed(&self) {
         for service in [
             &self.users,
             &self.products,
@@ -80,26 +81,26 @@ impl Watched {
 }
 
 /// A response to a GET.
-pub async fn get(address: SocketAddr, path: &str) -> chassis::testkit::Got {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> chassis::testkit::Got {
     raw::get(address, path).await.expect("an answer")
 }
 
 /// A response to a POST.
-pub async fn post(address: SocketAddr, path: &str, body: &Value) -> chassis::testkit::Got {
+pub(crate) async fn post(address: SocketAddr, path: &str, body: &Value) -> chassis::testkit::Got {
     raw::post(address, path, &[], body)
         .await
         .expect("an answer")
 }
 
 /// A client that reads events.
-pub struct Viewer {
-    pub response: reqwest::Response,
+pub(crate) struct Viewer {
+    pub(crate) response: reqwest::Response,
     rest: String,
 }
 
 impl Viewer {
     /// Begins to watch.
-    pub async fn watch(address: SocketAddr) -> Self {
+    pub(crate) async fn watch(address: SocketAddr) -> Self {
         let client = reqwest::Client::builder().no_proxy().build();
         let request = client
             .expect("a client")
@@ -114,7 +115,7 @@ impl Viewer {
     }
 
     /// The next event: its name and data. `None` at the end of the stream.
-    pub async fn next(&mut self) -> Option<(String, Value)> {
+    pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.rest.split_once("\n\n") {
                 let (name, data) = event.split_once('\n').expect("two lines");
@@ -131,7 +132,7 @@ impl Viewer {
     }
 
     /// The next tick.
-    pub async fn tick(&mut self) -> Value {
+    pub(crate) async fn tick(&mut self) -> Value {
         loop {
             let (name, data) = self.next().await.expect("more events");
             if name == "tick" {
@@ -141,7 +142,7 @@ impl Viewer {
     }
 
     /// The first tick that is as wanted, within `limit`.
-    pub async fn until(
+    pub(crate) async fn until(
         &mut self,
         what: &str,
         limit: Duration,
@@ -161,14 +162,14 @@ impl Viewer {
 }
 
 /// What a tick says about a service.
-pub fn service<'a>(tick: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn service<'a>(tick: &'a Value, name: &str) -> &'a Value {
     let services = tick["services"].as_array().expect("a list");
     let mut found = services.iter().filter(|one| one["name"] == name);
     found.next().unwrap_or_else(|| panic!("no {name}: {tick}"))
 }
 
 /// What a tick says about calls.
-pub fn edge<'a>(tick: &'a Value, from: &str, to: &str) -> &'a Value {
+pub(crate) fn edge<'a>(tick: &'a Value, from: &str, to: &str) -> &'a Value {
     let edges = tick["edges"].as_array().expect("a list");
     let mut found = edges
         .iter()
