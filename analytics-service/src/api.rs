@@ -8,21 +8,27 @@ use utoipa::OpenApi;
 
 use crate::App;
 use crate::model::{OrderTotals, Sample, ServiceState, Summary, Total, Window};
+use crate::stream::Stream;
+use crate::stream::tick::{PastSamples, Tick};
 use crate::trace::Trace;
 use crate::traces::{Latest, Newest, TraceId, Traces};
 
 #[derive(OpenApi)]
-#[openapi(paths(
-    summary,
-    users,
-    products,
-    orders,
-    notifications,
-    services,
-    history,
-    traces,
-    trace
-))]
+#[openapi(
+    paths(
+        summary,
+        users,
+        products,
+        orders,
+        notifications,
+        services,
+        history,
+        traces,
+        trace,
+        stream
+    ),
+    components(schemas(PastSamples, Tick))
+)]
 struct Document;
 
 /// The API, for an implementation on `framework`.
@@ -34,7 +40,11 @@ pub fn on(framework: &'static str) -> Api {
         description: "Totals of the shop, and the state of its services.",
     };
     let too_long = Window::parse("minutes=61").expect_err("at most 60");
-    Api::with_errors(about, Document::openapi(), &[(&["history"], too_long)])
+    let errors = [
+        (["history"].as_slice(), too_long),
+        (["stream"].as_slice(), Stream::too_many()),
+    ];
+    Api::with_errors(about, Document::openapi(), &errors)
 }
 
 /// All totals, and the services they come from
@@ -137,4 +147,18 @@ pub async fn trace(app: &App, id: &TraceId) -> Result<Reply, ApiError> {
 fn recorded(app: &App) -> Result<&Traces, ApiError> {
     let traces = app.traces.as_deref();
     traces.ok_or_else(|| ApiError::not_found("No spans are recorded without LAB_MODE=on"))
+}
+
+/// The shop as it is now, event by event
+///
+/// Server-sent events. First comes `past` with the samples of the last 15 minutes, as
+/// `PastSamples`; then `tick`, at once and each second, as `Tick`. Whoever reads slowly misses
+/// ticks. The services are polled once for all who watch, and not at all if nobody does.
+#[utoipa::path(get, path = "/api/analytics/stream", tag = "analytics",
+    responses(
+        (status = 200, description = "Events without end", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "`overloaded`: too many watch already"),
+    ))]
+pub fn stream(app: &App) -> Result<Reply, ApiError> {
+    app.stream.reply(&app.service)
 }

@@ -31,7 +31,8 @@ fn routes(routes: &mut ServiceConfig) {
         .route("/api/analytics/services", get(services))
         .route("/api/analytics/history", get(history))
         .route("/api/analytics/traces", get(traces))
-        .route("/api/analytics/traces/{id}", get(trace));
+        .route("/api/analytics/traces/{id}", get(trace))
+        .route("/api/analytics/stream", get(stream));
 }
 
 // Handlers, in the order of the routes.
@@ -70,4 +71,8 @@ async fn traces(app: Data<App>, request: HttpRequest) -> Result<Answer, Failure>
 
 async fn trace(app: Data<App>, Path(id): Path<TraceId>) -> Result<Answer, Failure> {
     Ok(Answer(api::trace(&app, &id).await?))
+}
+
+async fn stream(app: Data<App>) -> Result<Answer, Failure> {
+    Ok(Answer(api::stream(&app)?))
 }

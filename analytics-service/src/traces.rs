@@ -191,7 +191,7 @@ async fn pages(
 ) -> Option<Vec<Entry>> {
     let id = match question {
         Question::Last => {
-            let mut entries = page(&format!("last={PAGE}")).await?;
+            let mut entries = page(&format!("order=desc&limit={PAGE}")).await?;
             entries.truncate(PAGE);
             return Some(entries);
         }

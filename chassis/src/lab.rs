@@ -211,7 +211,7 @@ impl Lab {
 
     /// The spans that `query` asks for, as in `GET /lab/spans`.
     pub fn spans(&self, query: &str) -> Result<Reply, ApiError> {
-        let (mut of, mut after, mut limit, mut last) = (None, 0, None, None);
+        let (mut of, mut after, mut limit, mut newest) = (None, 0, USUAL_SPANS, false);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let wrong = |expected: &str| {
                 let value = shortened(&value);
@@ -223,15 +223,17 @@ impl Lab {
                 "after" => {
                     after = value.parse().map_err(|_| wrong("the number of a span"))?;
                 }
-                "limit" | "last" => {
+                "limit" => {
                     let number = value.parse().ok();
                     let number = number.filter(|number| Recorder::LIMITS.contains(number));
-                    let number = Some(number.ok_or_else(|| wrong("1 to 4096"))?);
-                    *(if name == "last" {
-                        &mut last
-                    } else {
-                        &mut limit
-                    }) = number;
+                    limit = number.ok_or_else(|| wrong("1 to 4096"))?;
+                }
+                "order" => {
+                    newest = match value.as_ref() {
+                        "asc" => false,
+                        "desc" => true,
+                        _ => return Err(wrong("asc or desc")),
+                    };
                 }
                 _ => {}
             }
@@ -239,8 +241,8 @@ impl Lab {
         let wanted = Wanted {
             of: of.as_deref(),
             after,
-            last: last.is_some(),
-            limit: last.or(limit).unwrap_or(USUAL_SPANS),
+            limit,
+            newest,
         };
         Ok(Reply::json(200, &self.recorder.shown(&wanted)))
     }

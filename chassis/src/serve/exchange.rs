@@ -82,10 +82,11 @@ impl Exchange {
         let route = service.route(path);
         let path = shortened(path).into_owned();
         let template = route.map(|route| route.template.as_str());
-        let counts = !route.is_some_and(Route::is_always_open);
+        // A stream ends when its client wants, so a reset must not wait for that.
+        let counts = !route.is_some_and(|route| route.is_always_open() || route.is_stream());
         let lab = service.lab().filter(|_| counts);
-        // The spans of what machines ask every few seconds, and of the calls for it, would push
-        // out those that somebody wants to see.
+        // The spans of what machines ask every few seconds, of those who watch, and of the calls
+        // for it, would push out those that somebody wants to see.
         let recorder = lab.map(|lab| Arc::clone(lab.recorder()));
         Self {
             _in_flight: lab.map(|lab| lab.in_flight().begin()),

@@ -128,10 +128,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) of: Option<&'a str>,
     /// Only those after the one with this number.
     pub(crate) after: u64,
-    /// The most.
+    /// The most: the first of them,
     pub(crate) limit: usize,
-    /// Whether these are the last of them, and not the first.
-    pub(crate) last: bool,
+    /// or the newest, which come first then.
+    pub(crate) newest: bool,
 }
 
 /// A span as it is shown.
@@ -218,7 +218,7 @@ impl Recorder {
         spans.count += 1;
     }
 
-    /// The spans that are wanted, in the order in which they ended.
+    /// The spans that are wanted, in the order in which they ended, or in the reverse order.
     pub(crate) fn shown(&self, wanted: &Wanted<'_>) -> Vec<Shown<'_>> {
         let trace = wanted.of.and_then(|id| u128::from_str_radix(id, 16).ok());
         let is_wanted = |one: &Recorded| {
@@ -230,14 +230,14 @@ impl Recorder {
         let first = spans.count - spans.latest.len() as u64;
         // Copied under the lock, and made into text after it.
         let skipped = usize::try_from(wanted.after.saturating_sub(first)).unwrap_or(usize::MAX);
-        let numbered = spans.latest.iter().zip(first + 1..).skip(skipped);
-        let found = numbered.filter(|(one, _)| is_wanted(one));
-        let copied = |(one, number): (&Recorded, u64)| (one.clone(), number);
-        let found: Vec<_> = if wanted.last {
-            let too_many = found.clone().count().saturating_sub(wanted.limit);
-            found.skip(too_many).map(copied).collect()
+        let numbered = spans.latest.iter().enumerate().skip(skipped);
+        let numbered = numbered.filter(|(_, one)| is_wanted(one));
+        let copied = |(n, one): (usize, &Recorded)| (one.clone(), first + 1 + n as u64);
+        let found: Vec<_> = if wanted.newest {
+            let numbered = numbered.rev();
+            numbered.take(wanted.limit).map(copied).collect()
         } else {
-            found.take(wanted.limit).map(copied).collect()
+            numbered.take(wanted.limit).map(copied).collect()
         };
         drop(spans);
         let found = found.iter();
@@ -309,7 +309,7 @@ mod tests {
             of: None,
             after,
             limit,
-            last: false,
+            newest: false,
         }
     }
 
@@ -344,14 +344,13 @@ mod tests {
             [21, 22]
         );
         assert!(recorder.shown(&wanted(u64::MAX, 2)).is_empty());
-        let last = Wanted {
-            last: true,
-            ..wanted(0, 2)
-        };
-        let last = recorder.shown(&last);
+        let newest = recorder.shown(&Wanted {
+            newest: true,
+            ..wanted(20, 2)
+        });
         assert_eq!(
-            last.iter().map(|one| one.number).collect::<Vec<_>>(),
-            [MOST as u64 + 9, MOST as u64 + 10]
+            newest.iter().map(|one| one.number).collect::<Vec<_>>(),
+            [MOST as u64 + 10, MOST as u64 + 9]
         );
     }
 

@@ -8,7 +8,9 @@
 mod data;
 mod faults;
 mod spans;
+mod stream;
 mod traces;
+mod viewer;
 
 use chassis::testkit::Server;
 use shop_tests::faults::Faults;
@@ -55,7 +57,7 @@ impl World {
                 },
             })
             .collect();
-        for path in ["/status", "/api/users"] {
+        for path in ["/", "/api/users"] {
             subjects.push(Subject {
                 name: "gateway",
                 framework: "hyper",
