@@ -15,7 +15,7 @@ fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . scripts/lib.sh || exit 1
 
-usage() {
+
 usage() {
     cat <<'USAGE'
 Sends customers to the running shop, who browse, order and cancel, until Ctrl-C.

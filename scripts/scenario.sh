@@ -15,7 +15,7 @@ fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . scripts/lib.sh || exit 1
 
-usage() {
+
 usage() {
     cat <<'USAGE'
 Runs scenarios: there is load on the shop, something changes, and you see what

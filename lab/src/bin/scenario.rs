@@ -127,11 +127,11 @@ fn list() -> Result<bool, String> {
 fn tell(scenario: &Scenario) {
     say(&bold(&scenario.title));
     say("");
-    say(&wrapped(&scenario.story, ""));
+    say(&wrapped("", &scenario.story, ""));
     say("");
-    say(&wrapped(&scenario.question, ""));
+    say(&wrapped("", &scenario.question, ""));
     for (number, choice) in scenario.choices.iter().enumerate() {
-        say(&wrapped(&format!("{}. {choice}", number + 1), "   "));
+        say(&wrapped(&format!("{}. ", number + 1), choice, "   "));
     }
     say("");
 }
@@ -178,7 +178,7 @@ async fn run_one(
     let progress = Progress::new(&scenario.name, choice, move |line| {
         if aloud {
             let at = format!("{:5.1} s  ", began.elapsed().as_secs_f64());
-            say(&wrapped(&format!("{at}{line}"), &" ".repeat(at.len())));
+            say(&wrapped(&at, line, &" ".repeat(at.len())));
         }
     });
     run(scenario, place, &progress, stop).await;
@@ -195,22 +195,24 @@ fn explain(scenario: &Scenario, report: &Report) {
             None => "The answer: ",
         };
         say(&bold(&wrapped(
-            &format!("{predicted}{answer}. {choice}"),
+            predicted,
+            &format!("{answer}. {choice}"),
             "",
         )));
         say("");
-        say(&wrapped(why, ""));
+        say(&wrapped("", why, ""));
         say("");
     }
     for one in &report.assertions {
         let mark = if one.holds { "ok  " } else { "FAIL" };
         say(&wrapped(
-            &format!("  {mark}  {} ({})", one.text, one.saw),
+            &format!("  {mark}  "),
+            &format!("{} ({})", one.text, one.saw),
             "        ",
         ));
     }
     if let Some(error) = &report.error {
-        say(&wrapped(error, ""));
+        say(&wrapped("", error, ""));
     }
 }
 
@@ -240,7 +242,7 @@ async fn all(place: &Place) -> Result<bool, String> {
         failed.push(name);
         say(&format!("FAIL  {name} {took:.0} s"));
         for line in &report.log {
-            say(&wrapped(&format!("        {line}"), "        "));
+            say(&wrapped("        ", line, "        "));
         }
         explain(&one, &report);
         if report.error.as_deref() == Some("It was stopped.") {
@@ -278,23 +280,22 @@ fn bold(text: &str) -> String {
     }
 }
 
-/// The words of `text` in lines that fit a terminal. The first one keeps its blanks; the others
-/// begin with `indent`.
-fn wrapped(text: &str, indent: &str) -> String {
-    let first = text.trim_start_matches('\n');
-    let blanks = first.len() - first.trim_start().len();
-    let mut lines = vec![first[..blanks].to_owned()];
-    for word in first.split_whitespace() {
+/// `first` and the words of `text`, in lines that fit a terminal. All but the first line begin with
+/// `indent`.
+fn wrapped(first: &str, text: &str, indent: &str) -> String {
+    let mut lines = vec![first.to_owned()];
+    let mut is_start = true;
+    for word in text.split_whitespace() {
         let last = lines.last_mut().expect("there is one");
-        let is_start = last.trim().is_empty();
         if !is_start && last.chars().count() + 1 + word.chars().count() > COLUMNS {
             lines.push(format!("{indent}{word}"));
-        } else {
-            if !is_start {
-                last.push(' ');
-            }
-            last.push_str(word);
+            continue;
         }
+        if !is_start {
+            last.push(' ');
+        }
+        last.push_str(word);
+        is_start = false;
     }
     lines.join("\n")
 }
