@@ -36,10 +36,21 @@ macro_rules! included {
 
 /// The scenarios of this project: their names and their files. They are part of the program, so
 /// that the gateway has them in a container too.
-pub static ALL: [(&str, &str); 3] = [
+pub static ALL: [(&str, &str); 14] = [
     included!("notification-down"),
     included!("slow-user-service"),
+    included!("flapping-product-service"),
+    included!("poisoned-response"),
+    included!("circuit-breaker"),
+    included!("retry-storm"),
+    included!("hung-with-bulkhead"),
+    included!("lost-response"),
     included!("last-five"),
+    included!("price-change"),
+    included!("stampede"),
+    included!("restart-under-load"),
+    included!("one-sick-of-three"),
+    included!("rolling-deploy"),
 ];
 
 /// The scenario of this project that is called `name`. The error is a sentence.

@@ -12,7 +12,7 @@ use super::tally::Outcome;
 use crate::client::{Client, NoResponse, Response};
 use crate::shop::Shop;
 
-/// The most orders that are remembered, to be looked at or cancelled.
+/// The most orders that are remembered, to be cancelled.
 const REMEMBERED: usize = 1000;
 
 /// How long a buyer thinks between seeing the price and ordering.
@@ -27,8 +27,6 @@ pub enum Kind {
     Order,
     /// Reads the price of product 1, thinks for half a second, and orders one piece.
     Buy,
-    /// Looks at an order.
-    Look,
     /// Cancels an order, the oldest first. Without one, looks at a product.
     Cancel,
     /// Sends a GET for this path.
@@ -44,7 +42,6 @@ impl Kind {
             Self::Browse => "browse",
             Self::Order => "order",
             Self::Buy => "buy",
-            Self::Look => "look",
             Self::Cancel => "cancel",
             Self::Get(_) => "get",
             Self::Send => "send",
@@ -94,10 +91,6 @@ impl Shopper {
                 self.order(&user, &product).await
             }
             Kind::Buy => return self.buy(pick).await,
-            Kind::Look => match self.some_order(pick) {
-                Some(id) => self.get(&format!("/api/orders/{id}")).await,
-                None => self.get("/api/orders?limit=10&order=desc").await,
-            },
             Kind::Cancel => match self.oldest_order() {
                 Some(id) => {
                     let path = format!("/api/orders/{id}/cancel");
@@ -113,12 +106,6 @@ impl Shopper {
 
     fn oldest_order(&self) -> Option<String> {
         self.orders.lock().pop_front()
-    }
-
-    fn some_order(&self, pick: u32) -> Option<String> {
-        let orders = self.orders.lock();
-        let place = (pick as usize).checked_rem(orders.len())?;
-        orders.get(place).cloned()
     }
 
     async fn browse(&self, pick: u32) -> Result<Response, NoResponse> {

@@ -31,7 +31,7 @@ pub enum Action {
     Instances(Instances),
     /// Sends a request, or so many at once.
     Send(Send),
-    /// Waits until a comparison of numbers holds.
+    /// Waits, if it says so until a comparison of numbers holds.
     Wait(Wait),
 }
 
@@ -160,8 +160,9 @@ impl TryFrom<String> for Line {
 #[serde(deny_unknown_fields)]
 pub struct Wait {
     /// What must hold; it names only `[numbers]`.
-    pub until: Formula,
-    /// How long it may take. The scenario fails if it takes longer.
+    pub until: Option<Formula>,
+    /// How long it waits. If there is something to wait for, the most that it may take; the
+    /// scenario fails if it takes longer.
     pub seconds: f64,
 }
 
@@ -193,7 +194,7 @@ impl Action {
                     (0.0..=LONGEST_WAIT).contains(seconds),
                     &format!("a wait is at most {LONGEST_WAIT} s, not {seconds}"),
                 )?;
-                let mut names = until.names().into_iter();
+                let mut names = until.iter().flat_map(Formula::names);
                 match names.find(|name| !numbers.contains_key(*name)) {
                     None => Ok(()),
                     Some(name) => Err(format!("{name} is none of the [numbers]")),
@@ -223,9 +224,10 @@ impl Action {
                     _ => format!("{times} times {method} {path}, at once"),
                 }
             }
-            Self::Wait(Wait { until, seconds }) => {
-                format!("waits until {until}, at most {seconds} s")
-            }
+            Self::Wait(Wait { until, seconds }) => match until {
+                Some(until) => format!("It waits until {until}, at most {seconds} s"),
+                None => format!("It waits {seconds} s"),
+            },
         }
     }
 }

@@ -150,8 +150,6 @@ struct GivenLoad {
     #[serde(default)]
     buy: u32,
     #[serde(default)]
-    look: u32,
-    #[serde(default)]
     cancel: u32,
     get: Option<String>,
 }
@@ -194,7 +192,7 @@ const SECONDS: RangeInclusive<f64> = 0.0..=60.0;
 const MOST_PHASES: usize = 20;
 
 /// The kinds that an assertion can name.
-const KINDS: [&str; 7] = ["browse", "order", "buy", "look", "cancel", "get", "send"];
+const KINDS: [&str; 6] = ["browse", "order", "buy", "cancel", "get", "send"];
 
 /// What is wrong with a file: where, if that is known, and what.
 type Mistake = (Option<usize>, String);
@@ -317,13 +315,12 @@ fn mix(load: GivenLoad) -> Result<(f64, Mix), String> {
         (Kind::Browse, load.browse),
         (Kind::Order, load.order),
         (Kind::Buy, load.buy),
-        (Kind::Look, load.look),
         (Kind::Cancel, load.cancel),
     ];
     let get = load.get.into_iter();
     let weights = weights.into_iter();
     let mix = Mix::new(weights.chain(get.map(|path| (Kind::Get(path), 1))));
-    let mix = mix.ok_or("the load has none of browse, order, buy, look, cancel and get")?;
+    let mix = mix.ok_or("the load has none of browse, order, buy, cancel and get")?;
     let has_path = |kind: &Kind| !matches!(kind, Kind::Get(path) if !path.starts_with('/'));
     if !mix.kinds().all(has_path) {
         return Err("get is a path, which begins with a slash".to_owned());
