@@ -78,13 +78,13 @@ fn allowed(name: &str) -> BTreeSet<&'static str> {
         "harness" | "lab" => BTreeSet::new(),
         // For its test kit alone: see `a_service_contains_nothing_of_the_tests`.
         "chassis" => BTreeSet::from(["harness"]),
-        "gateway" => BTreeSet::from(["chassis"]),
+        "gateway" => BTreeSet::from(["chassis", "lab"]),
         "bench" => tools.into_iter().chain(["gateway"]).collect(),
         "framework-comparison" => adapters.into_iter().chain(tools).chain(["bench"]).collect(),
         "shop-tests" => SERVICES
             .into_iter()
             .chain(tools)
-            .chain(["framework-comparison", "gateway"])
+            .chain(["framework-comparison", "gateway", "lab"])
             .collect(),
         "exercises" => adapters
             .into_iter()

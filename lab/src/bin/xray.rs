@@ -150,7 +150,7 @@ async fn of_order(client: &Client, shop: &Shop, id: &str) -> Result<String, Stri
     let path = format!("/api/orders/{id}");
     // After a reset, ids begin anew: the latest.
     let created = |span: &Recorded| span.attributes.created.as_deref() == Some(&path);
-    let span = spans.into_iter().rev().find(created);
+    let span = spans.into_iter().find(created);
     let span = span.ok_or_else(|| {
         format!("order-service does not remember how order {id} was placed; it keeps its latest 4,096 spans.")
     })?;
