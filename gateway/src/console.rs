@@ -27,12 +27,13 @@ macro_rules! file {
     };
 }
 /// The files: the path of each and what is in it.
-static FILES: [(&str, &str); 17] = [
+static FILES: [(&str, &str); 20] = [
     file!("index.html"),
     file!("icon.svg"),
     file!("style.css"),
     file!("app.js"),
     file!("lib/api.js"),
+    file!("lib/chart.js"),
     file!("lib/dom.js"),
     file!("lib/exchange.js"),
     file!("lib/format.js"),
@@ -40,6 +41,8 @@ static FILES: [(&str, &str); 17] = [
     file!("lib/stream.js"),
     file!("pages/charts.js"),
     file!("pages/faults.js"),
+    file!("pages/map-drawing.js"),
+    file!("pages/map-follow.js"),
     file!("pages/map.js"),
     file!("pages/scenarios.js"),
     file!("pages/services.js"),
