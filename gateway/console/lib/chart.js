@@ -13,7 +13,6 @@ const GAP = 16_000;
 const WIDTH = 400;
 const HEIGHT = 150;
 const LEFT = 52;
-const RIGHT = WIDTH - 62;
 const TOP = 10;
 const BOTTOM = HEIGHT - 22;
 
@@ -25,9 +24,11 @@ const LOOKS = ["solid", "dashed", "dotted"];
 // Makes a chart.
 //
 // `lines` is a list of { name, value }, where `value(sample)` is a number or null; `text(number)`
-// says a value; `least` is the lowest top of the scale.
+// says a value and `mark(number)` one at the axis; `least` is the lowest top of the scale.
 // `pick(moment)` is called with what the pointer is at, and with null when it leaves.
-export function chart({ title, lines, text, least, pick }) {
+export function chart({ title, lines, text, mark, least, pick }) {
+  // Several lines have their names at the right.
+  const right = WIDTH - (lines.length > 1 ? 88 : 16);
   const grid = svg("g", { class: "grid" });
   const curves = svg("g", {});
   const names = svg("g", { class: "names" });
@@ -51,7 +52,7 @@ export function chart({ title, lines, text, least, pick }) {
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * WIDTH;
-    const ago = Math.min(1, Math.max(0, (RIGHT - x) / (RIGHT - LEFT))) * SPAN;
+    const ago = Math.min(1, Math.max(0, (right - x) / (right - LEFT))) * SPAN;
     pick(end - ago);
   });
   picture.addEventListener("pointerleave", () => pick(null));
@@ -61,11 +62,11 @@ export function chart({ title, lines, text, least, pick }) {
     end = samples.at(-1).moment;
     const series = lines.map(({ value }) => samples.map((sample) => known(value(sample))));
     const top = roundTop(Math.max(least, ...series.flat().filter((one) => one !== null)));
-    const x = (moment) => RIGHT - ((end - moment) / SPAN) * (RIGHT - LEFT);
+    const x = (moment) => right - ((end - moment) / SPAN) * (right - LEFT);
     const y = (value) => BOTTOM - (value / top) * (BOTTOM - TOP);
-    drawGrid(grid, top, text);
+    drawGrid(grid, right, top, mark);
     replace(curves, series.map((list, place) => curve(list, samples, LOOKS[place], x, y)));
-    replace(names, lines.length > 1 && nameLines(lines, series, y));
+    replace(names, lines.length > 1 && nameLines(lines, series, right, y));
     const read = series.map((list) => list[at]);
     read.forEach((value, place) => setText(values[place], text(value)));
     replace(
@@ -89,18 +90,18 @@ function roundTop(most) {
   return [1, 2, 5, 10].map((factor) => factor * power).find((top) => top >= most);
 }
 
-function drawGrid(grid, top, text) {
+function drawGrid(grid, right, top, mark) {
   if (grid.dataset.top === String(top)) return;
   grid.dataset.top = top;
   const levels = [0, top / 2, top].map((value) => {
     const y = BOTTOM - (value / top) * (BOTTOM - TOP);
     return [
-      svg("line", { x1: LEFT, x2: RIGHT, y1: y, y2: y }),
-      svg("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, text(value)),
+      svg("line", { x1: LEFT, x2: right, y1: y, y2: y }),
+      svg("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, mark(value)),
     ];
   });
   const minutes = [15, 10, 5, 0].map((ago) => {
-    const x = RIGHT - ((ago * 60_000) / SPAN) * (RIGHT - LEFT);
+    const x = right - ((ago * 60_000) / SPAN) * (right - LEFT);
     const label = ago === 0 ? "now" : `−${ago} min`;
     return [
       svg("line", { x1: x, x2: x, y1: BOTTOM, y2: BOTTOM + 4 }),
@@ -126,7 +127,7 @@ function curve(values, samples, look, x, y) {
 }
 
 // The names at the ends of the lines, far enough from each other to be read.
-function nameLines(lines, series, y) {
+function nameLines(lines, series, right, y) {
   const ends = lines.map(({ name }, place) => {
     const last = series[place].findLast((value) => value !== null);
     return last === undefined ? null : { name, place, y: y(last) };
@@ -138,7 +139,7 @@ function nameLines(lines, series, y) {
     below = end.y;
   }
   return there.map(({ name, place, y: height }) => [
-    svg("line", { class: `curve ${LOOKS[place]}`, x1: RIGHT + 4, x2: RIGHT + 20, y1: height, y2: height }),
-    svg("text", { x: RIGHT + 23, y: height + 4 }, name),
+    svg("line", { class: `curve ${LOOKS[place]}`, x1: right + 4, x2: right + 20, y1: height, y2: height }),
+    svg("text", { x: right + 23, y: height + 4 }, name),
   ]);
 }

@@ -2,7 +2,7 @@
 
 import { SPAN, chart } from "../lib/chart.js";
 import { h, replace, setText } from "../lib/dom.js";
-import { money, ms, number, percent, rate, share, time } from "../lib/format.js";
+import { compact, money, ms, number, percent, rate, share, time } from "../lib/format.js";
 import { subscribe } from "../lib/stream.js";
 
 export const title = "Charts";
@@ -17,19 +17,29 @@ const VIEWS = [
 // The distance of two steps of the slider, in milliseconds: that of two samples.
 const STEP = 5_000;
 
+// How a number is written at an axis.
+const MARKS = {
+  rate: (value) => `${compact(value)}/s`,
+  percent: (value) => `${compact(value * 100)} %`,
+  ms: (value) => `${compact(value)} ms`,
+  plain: compact,
+};
+
 const LATENCY = {
   title: "Latency",
   text: ms,
+  mark: MARKS.ms,
   least: 1,
   lines: [["p50", "p50Ms"], ["p95", "p95Ms"], ["p99", "p99Ms"]],
 };
 
 // The charts of a service: the values are those of its sample.
 const OF_SERVICE = [
-  { title: "Requests", text: rate, least: 1, lines: [["requests", "requestRate"]] },
+  { title: "Requests", text: rate, mark: MARKS.rate, least: 1, lines: [["requests", "requestRate"]] },
   {
     title: "Errors (5xx)",
     text: percent,
+    mark: MARKS.percent,
     least: 0.01,
     lines: [["errors", (one) => share(one.errorRate, one.requestRate)]],
   },
@@ -41,12 +51,14 @@ const OF_CALL = [
   {
     title: "Calls",
     text: rate,
+    mark: MARKS.rate,
     least: 1,
     lines: [["calls", "callRate"], ["retries", "retryRate"], ["not made", "notMadeRate"]],
   },
   {
     title: "Failures",
     text: percent,
+    mark: MARKS.percent,
     least: 0.01,
     lines: [["failures", (one) => share(one.failureRate, one.callRate)]],
   },
@@ -57,10 +69,11 @@ const OF_ORDERS = [
   {
     title: "Orders",
     text: (value) => number(value),
+    mark: MARKS.plain,
     least: 10,
     lines: [["all", "total"], ["confirmed", "confirmed"], ["cancelled", "cancelled"]],
   },
-  { title: "Revenue", text: money, least: 100, lines: [["revenue", "revenue"]] },
+  { title: "Revenue", text: money, mark: MARKS.plain, least: 100, lines: [["revenue", "revenue"]] },
 ];
 
 // `parts` is a view, or "services" and the name of one: then its calls are shown too.
@@ -144,10 +157,11 @@ function subjectCharts({ title: name, link, charts, find }, pick) {
       value: (sample) => valueOf(find(sample), value),
     })),
   );
-  const drawn = charts.map(({ title: group, text, least }) =>
+  const drawn = charts.map(({ title: group, text, mark, least }) =>
     chart({
       title: group,
       text,
+      mark,
       least,
       pick,
       lines: columns.filter((one) => one.group === group).map(({ label, value }) => ({ name: label, value })),
