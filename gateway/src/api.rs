@@ -23,6 +23,7 @@ use crate::status::{Overview, Status};
         index,
         console_file,
         console_module,
+        console_part,
         status,
         dashboard,
         registry,
