@@ -16,7 +16,9 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use hyper::{Method, Request};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -28,7 +30,7 @@ use crate::registry::InstanceId;
 use crate::routes::{self, destination};
 use crate::security::Security;
 use crate::tls::Tls;
-use crate::{App, api, lab};
+use crate::{App, api, console, lab};
 
 /// The API of the gateway, and the paths that it forwards.
 pub static API: LazyLock<Api> = LazyLock::new(|| {
@@ -182,14 +184,24 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
         let lines = request.headers().get_all(ACCEPT).iter();
         Accept::parse(lines.map(HeaderValue::as_bytes))
     };
+    let below = |before: &str| {
+        let path = request.uri().path();
+        path.get(before.len()..).unwrap_or_default()
+    };
+    let of_console = |file: fn(&str, &HeaderMap) -> Reply| {
+        let path = below(console::PREFIX);
+        Ok(file(path, request.headers()))
+    };
     // The segment of the path in place of the parameter.
     let parameter = |before: &str| {
-        let path = request.uri().path();
-        let rest = path.get(before.len()..).unwrap_or_default();
+        let rest = below(before);
         rest.split('/').next().unwrap_or_default().to_owned()
     };
     let replied = match template {
-        "/" => Ok(api::index(app, &accept())),
+        "/" => Ok(api::index(app, &accept(), request.headers())),
+        "/console/{file}" => of_console(api::console_file),
+        "/console/{folder}/{file}" => of_console(api::console_module),
+        "/console/{folder}/{page}/{file}" => of_console(api::console_part),
         "/status" => Ok(api::status(app)),
         "/registry" => Ok(api::registry(app)),
         "/health" => Ok(service.health()),

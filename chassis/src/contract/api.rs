@@ -45,7 +45,13 @@ pub(super) const ALWAYS_OPEN: [&str; 6] = [
 ];
 
 /// The routes whose responses are part of the binary, so that none of them is copied.
-const IN_BINARY: [&str; 2] = ["/docs/{file}", "/openapi.json"];
+const IN_BINARY: [&str; 5] = [
+    "/docs/{file}",
+    "/openapi.json",
+    "/console/{file}",
+    "/console/{folder}/{file}",
+    "/console/{folder}/{page}/{file}",
+];
 
 /// How a service describes itself.
 #[derive(Clone, Copy, Debug)]
