@@ -27,7 +27,7 @@ macro_rules! file {
     };
 }
 /// The files: the path of each and what is in it.
-static FILES: [(&str, &str); 29] = [
+static FILES: [(&str, &str); 33] = [
     file!("index.html"),
     file!("icon.svg"),
     file!("style.css"),
@@ -41,10 +41,10 @@ static FILES: [(&str, &str); 29] = [
     file!("lib/place.js"),
     file!("lib/state.js"),
     file!("lib/stream.js"),
-    file!("lib/trace.js"),
     file!("lib/verdict.js"),
     file!("pages/charts.js"),
     file!("pages/faults.js"),
+    file!("pages/faults/kinds.js"),
     file!("pages/map.js"),
     file!("pages/scenarios.js"),
     file!("pages/services.js"),
@@ -57,6 +57,10 @@ static FILES: [(&str, &str); 29] = [
     file!("pages/shop/products.js"),
     file!("pages/shop/users.js"),
     file!("pages/xray.js"),
+    file!("pages/xray/latest.js"),
+    file!("pages/xray/sequence.js"),
+    file!("pages/xray/trace.js"),
+    file!("pages/xray/waterfall.js"),
 ];
 
 /// The tag of all files: if one changes, a browser loads all of them again.

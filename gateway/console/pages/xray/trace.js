@@ -2,7 +2,7 @@
 // and what is worth noticing, in words. Pure functions of the JSON of
 // `GET /api/analytics/traces/{id}`.
 
-import { ms as duration } from "./format.js";
+import { ms } from "../../lib/format.js";
 
 // The participant that sends the first request.
 export const CLIENT = "client";
@@ -132,8 +132,9 @@ export function sequence(trace) {
   (children.get(null) ?? []).forEach((span) => walk(span, null));
   // The walk is in the order of cause and effect, which sorting keeps where times are equal.
   steps.sort((one, other) => one.atMs - other.atMs);
-  const participants = new Set(steps.flatMap(({ from, to }) => [from, to]));
-  return { participants: [...participants], steps };
+  const all = new Set(steps.flatMap(({ from, to }) => [from, to]));
+  const outside = [CLIENT, UNKNOWN].filter((one) => all.delete(one));
+  return { participants: [...outside, ...all], steps };
 }
 
 // What is worth noticing in a trace, a sentence each, the most important first.
@@ -172,10 +173,10 @@ export function findings(trace) {
   }
   const longest = longestGap(spans);
   if (longest) {
-    say("gap", `The longest way is that to ${longest.service}: ${duration(longest.gapMs)} of the call pass outside of it.`);
+    say("gap", `The longest way is that to ${longest.service}: ${ms(longest.gapMs)} of the call pass outside of it.`);
   }
-  for (const [service, ms] of shifted(spans)) {
-    say("clock", `The clock of ${service} differs: its spans are moved by up to ${duration(ms)}, so that none begins before its cause.`);
+  for (const [service, most] of shifted(spans)) {
+    say("clock", `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`);
   }
   return found;
 }
@@ -211,8 +212,8 @@ function longestGap(spans) {
 function shifted(spans) {
   const most = new Map();
   for (const span of spans) {
-    const ms = Math.abs(span.shiftedMs ?? 0);
-    if (ms > (most.get(span.service) ?? 0)) most.set(span.service, ms);
+    const moved = Math.abs(span.shiftedMs ?? 0);
+    if (moved > (most.get(span.service) ?? 0)) most.set(span.service, moved);
   }
   return most;
 }
