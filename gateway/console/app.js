@@ -50,7 +50,7 @@ async function show() {
   if (visit !== visits) return;
   unmount();
   unmount = () => {};
-  const root = replace(byId("page"), h("div", { class: `page ${name}` })).firstChild;
+  const root = replace(byId("page"), h("div", { class: `page page-${name}` })).firstChild;
   setText(heading, page.title);
   document.title = `${page.title} – The shop`;
   try {

@@ -27,13 +27,14 @@ macro_rules! file {
     };
 }
 /// The files: the path of each and what is in it.
-static FILES: [(&str, &str); 33] = [
+static FILES: [(&str, &str); 38] = [
     file!("index.html"),
     file!("icon.svg"),
     file!("style.css"),
     file!("app.js"),
     file!("lib/action.js"),
     file!("lib/api.js"),
+    file!("lib/chart.js"),
     file!("lib/dom.js"),
     file!("lib/exchange.js"),
     file!("lib/fields.js"),
@@ -45,8 +46,12 @@ static FILES: [(&str, &str); 33] = [
     file!("pages/charts.js"),
     file!("pages/faults.js"),
     file!("pages/faults/kinds.js"),
+    file!("pages/map-drawing.js"),
+    file!("pages/map-follow.js"),
     file!("pages/map.js"),
     file!("pages/scenarios.js"),
+    file!("pages/scenarios/one.js"),
+    file!("pages/scenarios/result.js"),
     file!("pages/services.js"),
     file!("pages/shop.js"),
     file!("pages/shop/choice.js"),

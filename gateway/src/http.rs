@@ -16,7 +16,7 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue, LOCATION};
 use hyper::{Method, Request};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -103,7 +103,11 @@ where
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         headers.insert(REQUEST_ID, id);
     }
-    exchange.answered(response.status().as_u16());
+    let location = response.headers().get(LOCATION);
+    exchange.answered(
+        response.status().as_u16(),
+        location.map(HeaderValue::as_bytes),
+    );
     Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 

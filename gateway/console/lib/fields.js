@@ -8,12 +8,12 @@ import { fieldErrors } from "./verdict.js";
 let count = 0;
 
 // A field. `name` is that of the JSON, and `kind` says what its text becomes: "text", "number", or
-// a list of [value, text] to choose from. More `attributes` go to the input.
-export function field({ name, label, kind = "text", value = "", hint = null, attributes = {} }) {
+// a list of [value, text] to choose from. A `isShort` one needs little room.
+export function field({ name, label, kind = "text", value = "", hint = null, isShort = false }) {
   count += 1;
   const id = `field-${count}`;
   const describedBy = hint ? `${id}-hint ${id}-error` : `${id}-error`;
-  const all = { id, name, "aria-describedby": describedBy, ...attributes };
+  const all = { id, name, "aria-describedby": describedBy };
   const input = Array.isArray(kind)
     ? h("select", all, kind.map(([value, text]) => h("option", { value }, text)))
     : h("input", {
@@ -27,7 +27,7 @@ export function field({ name, label, kind = "text", value = "", hint = null, att
   const error = h("p", { class: "error", id: `${id}-error` });
   const element = h(
     "div",
-    { class: "field" },
+    { class: isShort ? "field short" : "field" },
     h("label", { for: id }, label),
     input,
     hint && h("p", { class: "hint", id: `${id}-hint` }, hint),

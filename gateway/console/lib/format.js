@@ -12,6 +12,11 @@ export function number(value, decimals = 0) {
   });
 }
 
+// A number for an axis, short: "0.5", "25", "1.5K".
+export function compact(value) {
+  return value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
+}
+
 // Events in a second: "12.3/s".
 export function rate(value) {
   return isKnown(value) ? `${number(value, 1)}/s` : UNKNOWN;

@@ -1,7 +1,7 @@
 // The words and shapes for what a service, an instance or a circuit is in, and for faults.
 
 import { h, svg } from "./dom.js";
-import { percent } from "./format.js";
+import { number } from "./format.js";
 
 // Each state has a shape of its own, so that nobody needs to see the colour. They are drawn in a
 // square of 12 by 12.
@@ -56,7 +56,7 @@ export function stateMark(state) {
 export function faultText(fault) {
   const hits = typeof fault.share === "number" && fault.share < 1;
   const route = fault.route === "*" ? "all routes" : fault.route;
-  return `${faultKind(fault)}, ${hits ? `${percent(fault.share)} of ` : ""}${route}`;
+  return `${faultKind(fault)}, ${hits ? `${number(fault.share * 100)} % of ` : ""}${route}`;
 }
 
 function faultKind(fault) {

@@ -20,7 +20,7 @@ export function mount(root) {
   const maker = breakForm(action, () => refresh());
   const page = h(
     "div",
-    { class: "columns" },
+    { class: "sides" },
     h("div", {}, maker, action.element),
     h("div", {}, active.element, wholeShop(action, () => refresh())),
   );
@@ -84,15 +84,9 @@ function breakForm(action, refresh) {
   const route = field({ name: "route", label: "Route", kind: [["*", "all routes"]] });
   const kind = field({ name: "kind", label: "What goes wrong", kind: KINDS.map(({ name, title }) => [name, title]) });
   const amount = field({ name: "amount", label: "" });
-  const share = field({ name: "share", label: "Share of the requests, in percent", kind: "number", value: "100" });
-  const seed = field({
-    name: "seed",
-    label: "Seed",
-    kind: "number",
-    value: "1",
-    hint: "The same seed hits the same requests on each machine.",
-  });
-  const seconds = field({ name: "seconds", label: "Ends after, in seconds", kind: "number", value: "600" });
+  const share = field({ name: "share", label: "Share, %", kind: "number", value: "100", isShort: true });
+  const seed = field({ name: "seed", label: "Seed", kind: "number", value: "1", isShort: true });
+  const seconds = field({ name: "seconds", label: "Seconds", kind: "number", value: "600", isShort: true });
   const watch = h("p", { class: "watch", "aria-live": "polite" });
   const fields = [service, route, kind, amount, share, seed, seconds];
 
@@ -103,7 +97,7 @@ function breakForm(action, refresh) {
       setText(amount.element.querySelector("label"), asked.label);
       amount.input.value = asked.value;
     }
-    replace(watch, h("strong", {}, "Watch: "), text);
+    replace(watch, h("strong", {}, "Watch: "), text, " ", watchLink(kind.input.value));
   };
   const showRoutes = async () => {
     const routes = await routesOf(service.input.value);
@@ -133,18 +127,24 @@ function breakForm(action, refresh) {
     const own = name.replace(`[${place}].`, "");
     return ["ms", "from", "to", "status"].includes(own) ? "amount" : own;
   };
+  const whole = form({ label: "Break something", fields, submit: "Break it", send, nameOf });
+  whole.querySelector("button").before(watch);
   return h(
     "section",
     { class: "panel", "aria-label": "Break something" },
     h("h2", {}, "Break something"),
-    form({ label: "Break something", fields, submit: "Break it", send, nameOf }),
-    watch,
+    whole,
+    h(
+      "p",
+      { class: "quiet" },
+      "The same seed hits the same requests on each machine. The counts of the other faults of the service begin again.",
+    ),
   );
 }
 
 function watchLink(kind) {
   const { place, page } = byName(kind);
-  return h("a", { href: place }, `Watch it: ${page}`);
+  return h("a", { href: place }, `See ${page}`);
 }
 
 // The active faults of all services. `show(lists)` shows a list for each of them, null for one that

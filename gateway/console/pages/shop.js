@@ -27,11 +27,11 @@ function view(resource, name, id) {
   if (!resource) return h("p", { class: "sentence" }, `The shop has nothing called ${name}.`);
   if (id !== undefined && resource.detail) return resource.detail(id);
   const records = list(resource);
-  return h("div", { class: "columns" }, resource.side(records.load), records.element);
+  return h("div", { class: "sides" }, resource.side(records.load), records.element);
 }
 
 function tabs(current) {
   const tab = ({ name, title }) =>
     h("li", {}, h("a", { href: `#/shop/${name}`, "aria-current": name === current && "page" }, title));
-  return h("nav", { class: "tabs", "aria-label": "Shop" }, h("ul", {}, RESOURCES.map(tab)));
+  return h("nav", { class: "subtabs", "aria-label": "Shop" }, h("ul", {}, RESOURCES.map(tab)));
 }

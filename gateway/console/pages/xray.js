@@ -86,7 +86,7 @@ function one(id, view, trace, load) {
       h("button", { type: "button", click: load }, "Read again"),
     ),
     notes(findings(trace)),
-    h("nav", { class: "tabs", "aria-label": "Drawing" }, h("ul", {}, VIEWS.map(tab))),
+    h("nav", { class: "subtabs", "aria-label": "Drawing" }, h("ul", {}, VIEWS.map(tab))),
     view.draw(trace),
     h("h3", {}, "In the terminal"),
     command(`scripts/xray.sh ${trace.traceId}`),

@@ -104,7 +104,7 @@ async fn a_browser_asks_each_time_and_gets_only_what_is_new() {
         ] {
             let again = ask(known.clone()).await;
             assert_eq!(again.status, 304, "{path}: {known}");
-            assert_eq!(again.body, "", "{path}: {known}");
+            assert!(again.body.is_empty(), "{path}: {known}");
             assert_eq!(again.header("cache-control"), "no-cache", "{path}: {known}");
         }
     }
@@ -169,7 +169,10 @@ fn the_files_keep_the_policy() {
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
         let code: Vec<_> = lines.collect();
-        let hosts = found(r"(?i)(https?:|[\x22'`(]//|url\(|@import)", &code.join("\n"));
+        let hosts = found(
+            r"(https?:|[\x22'`(]//|\burl\(\s*[^#\s]|@import)",
+            &code.join("\n"),
+        );
         assert!(hosts.is_empty(), "{path} names another host: {hosts:?}");
     }
 }

@@ -80,7 +80,7 @@ function detail(id) {
       "div",
       {},
       h("h2", {}, `Order ${order.id} `, status(order.status)),
-      h("div", { class: "columns even" }, panel("The order", facts(factsOf(order))), panel("Its life", life(order))),
+      h("div", { class: "sides even" }, panel("The order", facts(factsOf(order))), panel("Its life", life(order))),
     );
   }
 

@@ -49,7 +49,7 @@ export function moment(at) {
 // Names with their values.
 export function facts(all) {
   const known = all.filter(([, value]) => value !== null && value !== undefined);
-  return h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h("dl", { class: "pairs" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
 // A part of a page with a heading.

@@ -91,7 +91,7 @@ function detail(id) {
       h("h2", {}, `Product ${product.id}: ${product.name}`),
       h(
         "div",
-        { class: "columns even" },
+        { class: "sides even" },
         panel(
           "The product",
           facts([

@@ -66,7 +66,7 @@ function detail(id) {
       h("h2", {}, `User ${user.id}: ${user.name}`),
       h(
         "div",
-        { class: "columns" },
+        { class: "sides" },
         panel(
           "The user",
           facts([

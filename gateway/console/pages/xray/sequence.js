@@ -38,8 +38,9 @@ function row({ kind, atMs, from, to, text, span }, participants) {
   );
   label.style.gridColumn = isRight ? `${line(left)} / -1` : `1 / ${line(right)}`;
   label.style.textAlign = isRight ? "left" : "right";
-  const arrow = h("span", { class: `arrow ${kind} ${end >= start ? "right" : "left"} ${how}`, "aria-hidden": "true" });
-  arrow.style.gridColumn = `${line(left)} / ${left === right ? "span 1" : line(right)}`;
+  const arrow = h("span", { class: `message ${kind} ${end >= start ? "right" : "left"} ${how}`, "aria-hidden": "true" });
+  const stopsShort = kind === "notMade" || left === right;
+  arrow.style.gridColumn = `${line(left)} / ${stopsShort ? "span 1" : line(right)}`;
   return h("li", {}, h("span", { class: "unseen" }, spoken(kind, from, to)), label, arrow);
 }
 

@@ -107,7 +107,7 @@ export function sequence(trace) {
     if (span.kind === "client") {
       const callee = span.attributes.dependency;
       if (span.attributes.notMade) {
-        step("notMade", span.offsetMs, span.service, callee, result(span), span);
+        step("notMade", span.offsetMs, span.service, callee, `${callee}, ${result(span)}`, span);
         visit();
         return;
       }

@@ -91,14 +91,14 @@ function about(span) {
     ["caused by", span.parentId],
   ];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
-  return h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))));
+  return h("dl", { class: "pairs" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))));
 }
 
 function legend() {
   const sample = (kind, text) => h("li", {}, h("span", { class: `bar ${kind}`, "aria-hidden": "true" }), ` ${text}`);
   return h(
     "ul",
-    { class: "legend" },
+    { class: "key" },
     sample("server none", "a service works"),
     sample("client none", "a call, as its caller sees it"),
     h("li", {}, h("span", { class: "way", "aria-hidden": "true" }), " the way there and back"),
