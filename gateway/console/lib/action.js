@@ -69,11 +69,11 @@ export function actions() {
   return { element, send };
 }
 
-// A link to the X-ray of a request, if its response names it.
-export function xrayLink({ requestId }) {
-  return requestId
-    ? h("a", { href: `#/xray/${encodeURIComponent(requestId)}` }, "X-ray of this request")
-    : null;
+// A link to the X-ray of a request, if its response names it. The lab has no spans of its own
+// requests.
+export function xrayLink({ requestId, path }) {
+  if (!requestId || path.startsWith("/lab")) return null;
+  return h("a", { href: `#/xray/${encodeURIComponent(requestId)}` }, "X-ray of this request");
 }
 
 // What is wrong with a response that was to be shown, and how to ask again. `what` is what could

@@ -158,14 +158,14 @@ function activeFaults(action, refresh) {
 
   function show(lists) {
     latest = lists;
-    // The table is made anew only if other faults are there: so the focus stays where it is.
+    // The list is made anew only if other faults are there: so the focus stays where it is.
     const now = JSON.stringify(lists.map((list) => list?.map(faultText) ?? null));
     if (now !== shape) draw(lists);
     shape = now;
     const all = lists.flatMap((list) => list ?? []);
     cells.forEach(([left, hit], place) => {
-      setText(left, `${number(all[place].secondsLeft)} s`);
-      setText(hit, `${number(all[place].hit)} of ${number(all[place].matched)}`);
+      setText(left, `ends in ${number(all[place].secondsLeft)} s`);
+      setText(hit, `hit ${number(all[place].hit)} of ${number(all[place].matched)}`);
     });
   }
 
@@ -177,28 +177,7 @@ function activeFaults(action, refresh) {
       content,
       rows.length === 0
         ? h("p", {}, "✓ None: nothing is broken on purpose.")
-        : h(
-            "div",
-            { class: "scroll", tabindex: 0, role: "group", "aria-label": "Table of the active faults" },
-            h(
-              "table",
-              {},
-              h(
-                "thead",
-                {},
-                h(
-                  "tr",
-                  {},
-                  h("th", { scope: "col" }, "Service"),
-                  h("th", { scope: "col" }, "Fault"),
-                  h("th", { scope: "col", class: "figure" }, "Hit"),
-                  h("th", { scope: "col", class: "figure" }, "Ends in"),
-                  h("th", { scope: "col" }, "Change"),
-                ),
-              ),
-              h("tbody", {}, rows),
-            ),
-          ),
+        : h("ul", { class: "list faults" }, rows),
       silent.length > 0 && h("p", { class: "bad" }, `⚠ ${silent.join(", ")} could not be asked.`),
       h("p", {}, h("button", { type: "button", class: rows.length > 0 && "main", click: mendAll }, "Mend all")),
     );
@@ -206,18 +185,20 @@ function activeFaults(action, refresh) {
 
   function row(at, fault, place) {
     const { name } = SERVICES[at];
-    const cell = () => h("td", { class: "figure" });
-    const [hit, left] = [cell(), cell()];
+    const [hit, left] = [h("span", { class: "figure" }), h("span", { class: "figure" })];
     cells.push([left, hit]);
-    const mend = () => mendOne(at, place);
+    const text = faultText(fault);
     return h(
-      "tr",
+      "li",
       {},
-      h("td", {}, name),
-      h("td", {}, `⚠ ${faultText(fault)}`, h("span", { class: "quiet" }, ` (seed ${fault.seed})`)),
+      h("span", {}, h("strong", {}, `⚠ ${name}`), ` ${text} `, h("span", { class: "quiet" }, `(seed ${fault.seed})`)),
       hit,
       left,
-      h("td", {}, h("button", { type: "button", click: mend, "aria-label": `Mend ${name}: ${faultText(fault)}` }, "Mend")),
+      h(
+        "button",
+        { type: "button", click: () => mendOne(at, place), "aria-label": `Mend ${name}: ${text}` },
+        "Mend",
+      ),
     );
   }
 

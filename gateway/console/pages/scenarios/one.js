@@ -146,6 +146,16 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     replace(
       progress,
       isRunning && bar,
+      isRunning &&
+        h(
+          "p",
+          {},
+          "Meanwhile, watch ",
+          h("a", { href: "#/map" }, "the map"),
+          " or ",
+          h("a", { href: "#/charts" }, "the charts"),
+          ". The run goes on; its result is here when you come back.",
+        ),
       h("ol", { class: "log", "aria-label": "What has happened" }, (run.log ?? []).map((line) => h("li", {}, line))),
     );
     replace(outcome, resultOf(run, choices));
