@@ -20,7 +20,7 @@ export function verdict(result, isWhole = isObject) {
   if (ok) {
     if (status === 204 || isWhole(body)) return { state: "done", word, sentence: "" };
     const sentence = "The response says success, but it is not what was asked for: the service is broken.";
-    return { state: isRead ? "outage" : "unknown", word, sentence };
+    return { state: isRead ? "outage" : "unknown", word: `${word}, but broken`, sentence };
   }
   const sentence = `${error.replace(/\.$/, "")}.`;
   if (status === 502 || status === 504) {

@@ -27,7 +27,10 @@ export function choice({ name, label, path, text, value = "", isOptional = false
   // Reads the list again.
   chosen.load = async () => {
     const result = await request("GET", `${path}?limit=${MOST}`);
-    if (!result.ok || !isList(result.body)) return;
+    if (!result.ok || !isList(result.body)) {
+      if (isTyped) chosen.input.placeholder = "an id; the list could not be read";
+      return;
+    }
     const now = chosen.input.value;
     const ids = result.body.map(({ id }) => String(id));
     // What was typed stays.

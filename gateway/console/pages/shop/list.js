@@ -22,7 +22,7 @@ const MOST_SHOWN = 100;
 // - `path`: where the list is,
 // - `one`, `all`: what one record and many are called,
 // - `columns`: for each its `name`, `cell(record)` for what it shows, `text(record)` for what a
-//   search finds there if the cell is no text, and `isFigure` for numbers,
+//   search finds there if the cell is no text; `isFigure` for numbers, `isText` for long texts,
 // - `isNewestFirst`: how it is sorted if the address does not say it.
 //
 // Returns its element, and a function that reads it again.
@@ -149,7 +149,7 @@ export function list({ name, path, one, all, columns, isNewestFirst }) {
 
 // A table of records.
 export function tableOf(columns, records, label) {
-  const kind = ({ isFigure }) => (isFigure ? "figure" : null);
+  const kind = ({ isFigure, isText }) => (isFigure ? "figure" : isText ? "text" : null);
   const head = columns.map((column) => h("th", { scope: "col", class: kind(column) }, column.name));
   const row = (record) =>
     h("tr", {}, columns.map((column) => h("td", { class: kind(column) }, column.cell(record))));

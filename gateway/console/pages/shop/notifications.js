@@ -12,7 +12,7 @@ const PATH = "/api/notifications";
 export const COLUMNS = [
   { name: "#", cell: ({ id }) => id },
   { name: "User", cell: ({ userId }) => userLink(userId), text: ({ userId }) => `user ${userId}` },
-  { name: "Message", cell: ({ message }) => message },
+  { name: "Message", cell: ({ message }) => message, isText: true },
   { name: "Type", cell: ({ type }) => type },
   { name: "Read", cell: ({ read }) => (read ? "✓ read" : "unread") },
   { name: "Sent", cell: ({ createdAt }) => moment(createdAt), text: ({ createdAt }) => createdAt },
@@ -43,8 +43,8 @@ function buttons({ id, read }) {
     send({ method: "PATCH", path: `${path}/read`, keyed: true, done: () => `Notification ${id} is read.` });
   const remove = () => send({ method: "DELETE", path, done: ({ message }) => message });
   const button = (text, click) =>
-    h("button", { type: "button", click, "aria-label": `${text} notification ${id}` }, text);
-  return h("span", { class: "row" }, !read && button("Mark read", mark), button("Delete", remove));
+    h("button", { type: "button", class: "small", click, "aria-label": `${text} notification ${id}` }, text);
+  return h("span", { class: "small-row" }, !read && button("Mark read", mark), button("Delete", remove));
 }
 
 function side(load) {

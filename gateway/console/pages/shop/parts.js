@@ -4,7 +4,7 @@ import { outage, xrayLink } from "../../lib/action.js";
 import { request } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
-import { dateTime } from "../../lib/format.js";
+import { dateTime, time } from "../../lib/format.js";
 import { isObject } from "../../lib/verdict.js";
 
 // The shape of a word, so that nobody needs its colour.
@@ -41,9 +41,10 @@ function linkTo(name, id, text) {
   return h("a", { href: `#/shop/${name}/${encodeURIComponent(String(id))}` }, text);
 }
 
-// A moment, in a table or a text.
+// A moment, in a table or a text: of today the time, of another day the date, too.
 export function moment(at) {
-  return h("time", { datetime: String(at) }, dateTime(at));
+  const isToday = new Date(at).toDateString() === new Date().toDateString();
+  return h("time", { datetime: String(at), title: String(at) }, isToday ? time(at) : dateTime(at));
 }
 
 // Names with their values.

@@ -21,7 +21,7 @@ export const products = {
   isNewestFirst: false,
   columns: [
     { name: "Product", cell: ({ id }) => productLink(id, `#${id}`), text: ({ id }) => id },
-    { name: "Name", cell: ({ name }) => name },
+    { name: "Name", cell: ({ name }) => name, isText: true },
     { name: "Price", cell: ({ price }) => money(price), isFigure: true },
     {
       name: "In stock",

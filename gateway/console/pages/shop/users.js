@@ -21,8 +21,8 @@ export const users = {
   isNewestFirst: false,
   columns: [
     { name: "User", cell: ({ id }) => userLink(id, `#${id}`), text: ({ id }) => id },
-    { name: "Name", cell: ({ name }) => name },
-    { name: "Email", cell: ({ email }) => email },
+    { name: "Name", cell: ({ name }) => name, isText: true },
+    { name: "Email", cell: ({ email }) => email, isText: true },
     { name: "Since", cell: ({ createdAt }) => moment(createdAt), text: ({ createdAt }) => createdAt },
   ],
   side,

@@ -10,6 +10,9 @@ export const CLIENT = "client";
 // The participant for a caller that nothing is known about.
 export const UNKNOWN = "unknown caller";
 
+// How many findings are shown.
+const MOST = 15;
+
 // Why a call failed or was not made: the words of the spans, for people.
 const REASONS = {
   unreachable: "no connection",
@@ -148,7 +151,9 @@ export function findings(trace) {
   for (const service of trace.unavailable) {
     say("incomplete", `${service} could not be asked for its spans, so its part is missing.`);
   }
-  for (const [caller, callee, attempts] of retried(spans)) {
+  const again = retried(spans);
+  const repeated = new Set(again.flatMap(([, , attempts]) => attempts));
+  for (const [caller, callee, attempts] of again) {
     const results = attempts.map(result).join("; then ");
     say("retry", `${caller} called ${callee} ${attempts.length} times: ${results}.`);
   }
@@ -156,7 +161,7 @@ export function findings(trace) {
     const { dependency, circuit, notMade, attempt } = span.attributes;
     if (notMade) {
       say("notMade", `${span.service} did not call ${dependency}: ${reason(notMade)}.`);
-    } else if (trouble(span) === "failed" && span.kind === "client" && isAlone(span, spans)) {
+    } else if (trouble(span) === "failed" && span.kind === "client" && !repeated.has(span)) {
       say("failed", `The call of ${span.service} to ${dependency} failed: ${result(span)}.`);
     }
     if (circuit === "half_open" && !notMade && attempt) {
@@ -178,7 +183,8 @@ export function findings(trace) {
   for (const [service, most] of shifted(spans)) {
     say("clock", `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`);
   }
-  return found;
+  if (found.length <= MOST) return found;
+  return [...found.slice(0, MOST), { kind: "incomplete", text: `And ${found.length - MOST} more like these.` }];
 }
 
 // The calls that were made more than once: caller, callee and attempts.
@@ -197,11 +203,6 @@ function retried(spans) {
   return [...groups.values()].flat()
     .filter((attempts) => attempts.length > 1)
     .map((attempts) => [attempts[0].service, attempts[0].attributes.dependency, attempts]);
-}
-
-// Whether a call had one attempt only.
-function isAlone(span, spans) {
-  return !retried(spans).some(([, , attempts]) => attempts.includes(span));
 }
 
 function longestGap(spans) {
