@@ -549,6 +549,12 @@ build_services() {
     [ -z "$missing" ] || build "${PROGRAMS[@]}"
 }
 
+# Builds the programs with the names given, the first of which is a tool of the lab. Builds nothing
+# if BIN_DIR is already set and has the tool.
+build_tool() {
+    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$1" ] || build "$@"
+}
+
 # ------------------------------------------------------------------ starting
 
 # Places: started by the last start_shop; started by something else; not running.

@@ -21,7 +21,7 @@ Stops the services that scripts/start.sh or scripts/demo.sh started, and no othe
 
     scripts/stop.sh                  all of them
     scripts/stop.sh order-service    only the named services, with all their instances
-    scripts/stop.sh analytics-service.2    only this instance
+    scripts/stop.sh analytics-service.2    only this instance; .1 is the first one
 
 A service finishes its requests in flight first. After 12 s the script kills it and
 says so.
@@ -37,9 +37,11 @@ while [ $# -gt 0 ]; do
         (-h | --help) usage && exit 0 ;;
         (-*) misused "unknown option $1; there is --help" ;;
         (*)
-            place=$(place_of "$1") ||
+            place=$(place_of "${1%.1}") ||
                 misused "there is no service called $1; there are ${NAMES[*]}"
-            for place in $(instances_of "$place"); do
+            # Of analytics-service.1 only the first instance.
+            [ "${1%.1}" != "$1" ] || place=$(instances_of "$place")
+            for place in $place; do
                 case " $wanted " in (*" $place "*) ;; (*) wanted="$wanted $place" ;; esac
             done
             ;;

@@ -48,6 +48,9 @@ const EXPOSED: HeaderValue =
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> Result<(), RunError> {
     let app = Arc::new(app);
     let service = Arc::clone(&app.service);
+    if let Ok(address) = listener.local_addr() {
+        app.scenarios.listen_at(address);
+    }
     let (serving, limiter) = (Arc::clone(&service), app.limiter.clone());
     // Boxed where they are made: what is around them moves pointers, not kilobytes, and an idle
     // connection has no room for them.

@@ -10,14 +10,15 @@ use chassis::lab::Asked;
 use chassis::lab::data::Data;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
-use hyper::Request;
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::CONTENT_LENGTH;
 use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request};
 
 use crate::App;
 use crate::cache::store::Store;
 use crate::call::Response;
+use crate::scenarios::{self, Wish};
 
 /// What the paths of a service's lab begin with: its name follows.
 pub const PREFIX: &str = "/lab/";
@@ -62,6 +63,15 @@ pub async fn own(app: &App, request: Request<Incoming>) -> Reply {
             Err(cause) => Err(body::unreadable(cause)),
         }
     };
+    if head.uri.path().starts_with(scenarios::PREFIX) && head.method != Method::OPTIONS {
+        let answered = async {
+            let wish = Wish::of(&head.method, head.uri.path())?;
+            let has_body = matches!(wish, Wish::Run(_)) && header("content-type").is_some();
+            let body = if has_body { read.await? } else { Bytes::new() };
+            scenarios::answer(app, wish, &body)
+        };
+        return answered.await.unwrap_or_else(ApiError::reply);
+    }
     let asked = Asked::new(head.method.as_str(), head.uri.path(), head.uri.query());
     app.service.lab_reply(asked, header, read).await
 }

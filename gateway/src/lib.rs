@@ -30,6 +30,7 @@ pub mod document;
 pub mod lab;
 pub mod metrics;
 pub mod registry;
+pub mod scenarios;
 pub mod status;
 // What a layer passes on to the next one.
 pub mod call;
@@ -66,6 +67,7 @@ use paths::{Checked, Paths};
 use rate_limit::Limiter;
 use registry::Registry;
 use routes::DESTINATIONS;
+use scenarios::Scenarios;
 
 /// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -78,6 +80,7 @@ pub struct App {
     cache: Option<Arc<Store>>,
     limiter: Limiter,
     registry: Arc<Registry>,
+    scenarios: Arc<Scenarios>,
     forwarding: Forwarding,
 }
 
@@ -150,6 +153,7 @@ impl App {
             cache,
             limiter,
             registry,
+            scenarios: Arc::default(),
             forwarding,
         })
     }

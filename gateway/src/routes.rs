@@ -2,7 +2,7 @@
 
 use chassis::contract::api::Route;
 
-use crate::lab;
+use crate::{lab, scenarios};
 
 /// A service behind the gateway.
 #[derive(Debug)]
@@ -47,11 +47,12 @@ pub fn prefixes() -> impl Iterator<Item = &'static str> {
     all.copied()
 }
 
-/// The prefixes of the paths that are forwarded to the lab of a service, such as
-/// `/lab/user-service`.
+/// The prefixes of the paths of the lab besides those that every service has: what is forwarded to
+/// the lab of a service, such as `/lab/user-service`, and the scenarios.
 pub fn labs() -> impl Iterator<Item = String> {
     let all = DESTINATIONS.iter();
-    all.map(|one| format!("{}{}", lab::PREFIX, one.service))
+    let all = all.map(|one| format!("{}{}", lab::PREFIX, one.service));
+    all.chain([scenarios::PREFIX.to_owned()])
 }
 
 /// The place in [`DESTINATIONS`] of the service that answers a route. `None` for one of the gateway

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 /// A program of the shop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Member {
     /// user-service.
     User,

@@ -78,7 +78,7 @@ fn allowed(name: &str) -> BTreeSet<&'static str> {
         "harness" | "lab" => BTreeSet::new(),
         // For its test kit alone: see `a_service_contains_nothing_of_the_tests`.
         "chassis" => BTreeSet::from(["harness"]),
-        "gateway" => BTreeSet::from(["chassis"]),
+        "gateway" => BTreeSet::from(["chassis", "lab"]),
         "bench" => tools.into_iter().chain(["gateway"]).collect(),
         "framework-comparison" => adapters.into_iter().chain(tools).chain(["bench"]).collect(),
         "shop-tests" => SERVICES
