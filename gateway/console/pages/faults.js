@@ -22,7 +22,7 @@ export function mount(root) {
     "div",
     { class: "sides" },
     h("div", {}, maker, action.element),
-    h("div", {}, active.element, wholeShop(action, () => refresh())),
+    h("div", {}, active.element, wholeShop(action, () => refresh()), allKinds()),
   );
   replace(root, page);
 
@@ -142,6 +142,26 @@ function breakForm(action, refresh) {
   );
 }
 
+// What to watch for with each kind.
+function allKinds() {
+  return h(
+    "section",
+    { class: "panel", "aria-label": "What to watch for" },
+    h("h2", {}, "What to watch for"),
+    h(
+      "dl",
+      { class: "pairs" },
+      KINDS.map(({ name, title, watch }) =>
+        h("div", {}, h("dt", {}, title.split(":")[0]), h("dd", {}, sentence(watch), " ", watchLink(name))),
+      ),
+    ),
+  );
+}
+
+function sentence(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
 function watchLink(kind) {
   const { place, page } = byName(kind);
   return h("a", { href: place }, `See ${page}`);
@@ -191,7 +211,13 @@ function activeFaults(action, refresh) {
     return h(
       "li",
       {},
-      h("span", {}, h("strong", {}, `⚠ ${name}`), ` ${text} `, h("span", { class: "quiet" }, `(seed ${fault.seed})`)),
+      h(
+        "span",
+        {},
+        h("strong", {}, `⚠ ${name}`),
+        ` ${text} `,
+        fault.share < 1 && h("span", { class: "quiet" }, `(seed ${fault.seed})`),
+      ),
       hit,
       left,
       h(

@@ -15,8 +15,8 @@ export const SERVICES = [
 // The routes of the gateway: what the paths begin with that it forwards.
 const FORWARDED = SERVICES.flatMap(({ prefixes }) => prefixes);
 
-// `amount` is what has to be said besides, `more` are fields that belong to it, `watch` is what a
-// client sees, and `page` with `place` is where to see it.
+// `title` has its short name before the colon, `amount` is what has to be said besides, `more` are
+// fields that belong to it, `watch` is what a client sees, and `page` with `place` is where.
 export const KINDS = [
   {
     name: "latency",
@@ -58,14 +58,14 @@ export const KINDS = [
   },
   {
     name: "garbage",
-    title: "garbage: 200, but no JSON",
+    title: "garbage text: 200, but no JSON",
     watch: "the status says success and the content is nonsense. Callers must look at what they get: order-service answers 503.",
     page: "the shop, where the list is an outage and not empty",
     place: "#/shop",
   },
   {
     name: "garbage-json",
-    title: "garbage: 200, JSON of another shape",
+    title: "garbage JSON: 200, JSON of another shape",
     more: { kind: "garbage", body: "json" },
     watch: "the JSON is valid, but it is not what was asked for. A caller that only parses it takes it for a record.",
     page: "the shop, where the list is an outage and not empty",

@@ -139,7 +139,7 @@ export function scenario({ name, title, story, question, choices, needs, seconds
 
   function show(run) {
     isRunning = run.state === "running";
-    setText(said, isRunning ? `${run.step} …` : STATES[run.state] ?? run.state);
+    setText(said, isRunning ? `${run.step} …` : ended(run));
     const took = (Date.now() - began) / 1000;
     const bar = h("progress", { max: seconds, "aria-label": "Progress" });
     bar.value = Math.min(took, seconds);
@@ -183,7 +183,9 @@ export function scenario({ name, title, story, question, choices, needs, seconds
   };
 }
 
-const STATES = {
-  done: "✓ Done. The shop is mended.",
-  failed: "✕ The run failed, so there is no result. See the last lines of its log.",
-};
+// How a run has ended.
+function ended({ state, error }) {
+  if (state === "done") return "✓ Done, and all is mended.";
+  if (error) return `✕ The run could not go on: ${error}`;
+  return "✕ Done, but not everything held that should: see the checks below.";
+}

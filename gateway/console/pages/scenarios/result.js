@@ -12,36 +12,47 @@ const MEASURES = [
 
 // The elements for a run, as far as it is.
 export function result(run, choices) {
+  const phases = run.phases?.length > 0 ? run.phases : [run.before, run.after].filter(Boolean);
   return [
-    (run.before || run.after) && measurements(run.before, run.after),
+    phases.length > 0 && measurements(phases),
     run.answer && answer(run, choices),
     run.assertions?.length > 0 && assertions(run.assertions),
   ];
 }
 
-function measurements(before, after) {
-  const names = new Set([before, after].flatMap((one) => Object.keys(one?.counts ?? {})));
-  const rows = MEASURES.map(([name, text, show]) => row(text, before?.[name], after?.[name], show));
-  const counts = [...names].map((name) => row(name, before?.counts?.[name], after?.counts?.[name], count));
-  const heads = ["", "Before", "After", "Change"].map((text) =>
-    text ? h("th", { scope: "col", class: "figure" }, text) : h("td"),
-  );
+// A column for each phase, and how the last differs from the first.
+function measurements(phases) {
+  const names = (part) => [...new Set(phases.flatMap((phase) => Object.keys(phase[part] ?? {})))];
+  const rows = [
+    ...MEASURES.map(([name, text, show]) => row(text, phases.map((phase) => phase[name]), show)),
+    ...names("outcomes").map((name) => row(`Answers: ${name}`, phases.map((phase) => phase.outcomes[name] ?? 0), count)),
+    ...names("counts").map((name) => row(name.replaceAll("_", " "), phases.map((phase) => phase.counts?.[name]), count)),
+  ];
+  const head = (text) => h("th", { scope: "col", class: "figure" }, text);
   return h(
     "div",
     { class: "scroll", tabindex: 0, role: "group", "aria-label": "Measurements" },
     h(
       "table",
       { class: "measures" },
-      h("caption", {}, "Measured, before and after the change"),
-      h("thead", {}, h("tr", {}, heads)),
-      h("tbody", {}, rows, counts),
+      h("caption", {}, "Measured in each phase, and how the last differs from the first"),
+      h("thead", {}, h("tr", {}, h("td"), phases.map(({ phase }, at) => head(phase ?? PHASES[at])), head("Change"))),
+      h("tbody", {}, rows),
     ),
   );
 }
 
-function row(text, before, after, show) {
+const PHASES = ["before", "after"];
+
+function row(text, values, show) {
   const cell = (content) => h("td", { class: "figure" }, content);
-  return h("tr", {}, h("th", { scope: "row" }, text), cell(show(before)), cell(show(after)), cell(change(before, after)));
+  return h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, text),
+    values.map((value) => cell(show(value))),
+    cell(values.length > 1 ? change(values[0], values.at(-1)) : "–"),
+  );
 }
 
 // A count, or whatever else a scenario reads from a store.

@@ -54,7 +54,7 @@ function side(load) {
   const send = async (body) => {
     const done = (order) => [
       orderLink(order.id, `Order ${order.id}`),
-      ` is ${order.status}, for ${money(order.totalPrice)}; its notification is ${order.notification}.`,
+      ` is ${order.status}, for ${money(order.totalPrice)}. Notification: ${order.notification}.`,
     ];
     const result = await action.send({ method: "POST", path: PATH, body, keyed: true, done });
     if (result?.ok) {
