@@ -14,6 +14,9 @@ export const title = "Faults";
 // How often the services are asked for their faults if the stream is not live, in milliseconds.
 const PAUSE = 3000;
 
+// For so long after a change, the stream may still tell of before, in milliseconds.
+const BEHIND = 1500;
+
 export function mount(root) {
   const action = actions();
   const active = activeFaults(action, () => refresh());
@@ -28,27 +31,35 @@ export function mount(root) {
 
   let isLive = false;
   let isOver = false;
+  let askedAt = 0;
   async function refresh() {
+    askedAt = Date.now();
     const answers = await Promise.all(SERVICES.map(({ name }) => request("GET", labPath(name, "/faults"))));
     if (isOver) return;
     // Whether there is a lab: a gateway without one knows no such path.
     if (answers.some(({ status }) => status !== 404)) active.show(answers.map(faultsIn));
-    else replace(root, isOff(answers[0]));
+    else {
+      end();
+      replace(root, isOff(answers[0]));
+    }
+  }
+
+  function end() {
+    isOver = true;
+    clearInterval(timer);
+    unsubscribe();
   }
 
   refresh();
   const timer = setInterval(() => !isLive && refresh(), PAUSE);
   const unsubscribe = subscribe(({ live, tick }) => {
-    isLive = live && tick.services.some(({ faults }) => faults !== null);
-    if (!isLive) return;
-    const known = new Map(tick.services.map(({ name, faults }) => [name, faults]));
-    active.show(SERVICES.map(({ name }) => known.get(name) ?? null));
+    const known = new Map((tick?.services ?? []).map(({ name, faults }) => [name, faults]));
+    // A stream that does not know the gateway is of no use here.
+    isLive = live && SERVICES.every(({ name }) => known.has(name));
+    if (!isLive || Date.now() - askedAt < BEHIND) return;
+    active.show(SERVICES.map(({ name }) => known.get(name)));
   });
-  return () => {
-    isOver = true;
-    clearInterval(timer);
-    unsubscribe();
-  };
+  return end;
 }
 
 // The faults in a response; null if it has none because the service could not be asked.
