@@ -16,7 +16,22 @@ const STARTED = "console.scenario";
 
 // The element of a scenario, whose run is at `path`, and what ends it.
 export function scenario({ name, title, story, question, choices, needs, seconds }, path) {
-  const progress = h("div", { class: "progress" });
+  const bar = h("progress", { max: seconds, "aria-label": "Progress" });
+  const meanwhile = h(
+    "div",
+    { class: "progress", hidden: true },
+    bar,
+    h(
+      "p",
+      {},
+      "Meanwhile, watch ",
+      h("a", { href: "#/map" }, "the map"),
+      " or ",
+      h("a", { href: "#/charts" }, "the charts"),
+      ". The run goes on; its result is here when you come back.",
+    ),
+  );
+  const log = h("ol", { class: "log", "aria-label": "What has happened" });
   const said = h("p", { role: "status" });
   const outcome = h("div");
   const more = h("div");
@@ -25,18 +40,22 @@ export function scenario({ name, title, story, question, choices, needs, seconds
   let isOver = false;
   let isRunning = false;
   let began = 0;
+  // What is in `outcome`.
+  let shown = "";
 
   const options = choices.map((text, index) => {
     const number = index + 1;
     const input = h("input", { type: "radio", name: "choice", value: number, change: () => setText(said, "") });
     return h("label", { class: "choice" }, input, h("span", {}, `${number}. ${text}`));
   });
-  const buttons = h("p", { class: "row" });
+  const run = h("button", { type: "submit", class: "main" }, "Run it");
+  const stop = h("button", { type: "button", hidden: true, click: end }, "Stop and mend");
+  const takes = h("span", { class: "quiet" }, `takes about ${duration(seconds)}`);
   const prediction = h(
     "form",
     { submit: start },
     h("fieldset", {}, h("legend", {}, question), options),
-    buttons,
+    !needs && h("p", { class: "row" }, run, stop, takes),
   );
   const element = h(
     "article",
@@ -46,7 +65,8 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     prediction,
     needs && terminal(),
     said,
-    progress,
+    meanwhile,
+    log,
     outcome,
     more,
     !needs && h("details", {}, h("summary", {}, "The same in the terminal"), command(shell)),
@@ -63,15 +83,13 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     ];
   }
 
-  function showButtons() {
-    if (needs) return;
-    const run = h("button", { type: "submit", class: "main" }, isRunning ? "Running …" : "Run it");
-    const stop = h("button", { type: "button", click: end }, "Stop and mend");
-    replace(
-      buttons,
-      run,
-      isRunning ? stop : h("span", { class: "quiet" }, `takes about ${duration(seconds)}`),
-    );
+  // Nothing is made anew while it runs, so that the focus stays where it is.
+  function setRunning(now) {
+    isRunning = now;
+    setText(run, now ? "Running …" : "Run it");
+    stop.hidden = !now;
+    takes.hidden = now;
+    meanwhile.hidden = !now;
   }
 
   function chosen() {
@@ -88,12 +106,12 @@ export function scenario({ name, title, story, question, choices, needs, seconds
       prediction.querySelector("input").focus();
       return;
     }
-    isRunning = true;
+    setRunning(true);
     began = Date.now();
     replace(outcome);
-    replace(progress);
+    replace(log);
+    shown = "";
     setText(said, "Starting …");
-    showButtons();
     const result = await request("POST", path, { body: { choice } });
     replace(more, exchange(result));
     if (result.ok) {
@@ -101,8 +119,7 @@ export function scenario({ name, title, story, question, choices, needs, seconds
       show(result.body);
       follow();
     } else {
-      isRunning = false;
-      showButtons();
+      setRunning(false);
       setText(said, `✕ ${verdict(result).sentence}`);
     }
   }
@@ -112,10 +129,8 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     replace(more, exchange(result));
     if (!result.ok) setText(said, `✕ It could not be stopped. ${verdict(result).sentence}`);
     else {
-      isRunning = false;
+      setRunning(false);
       clearTimeout(timer);
-      showButtons();
-      replace(progress);
       setText(said, "Stopped. What it broke is mended.");
     }
   }
@@ -130,36 +145,21 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     if (isOver || !isRunning) return;
     if (result.ok && typeof result.body?.state === "string") show(result.body);
     else if (result.status === 404) {
-      isRunning = false;
-      showButtons();
+      setRunning(false);
       setText(said, "The run is gone: it was stopped, or the gateway was started again.");
     } else setText(said, `⚠ Not known how it goes. ${verdict(result).sentence}`);
     follow();
   }
 
-  function show(run) {
-    isRunning = run.state === "running";
-    setText(said, isRunning ? `${run.step} …` : ended(run));
-    const took = (Date.now() - began) / 1000;
-    const bar = h("progress", { max: seconds, "aria-label": "Progress" });
-    bar.value = Math.min(took, seconds);
-    replace(
-      progress,
-      isRunning && bar,
-      isRunning &&
-        h(
-          "p",
-          {},
-          "Meanwhile, watch ",
-          h("a", { href: "#/map" }, "the map"),
-          " or ",
-          h("a", { href: "#/charts" }, "the charts"),
-          ". The run goes on; its result is here when you come back.",
-        ),
-      h("ol", { class: "log", "aria-label": "What has happened" }, (run.log ?? []).map((line) => h("li", {}, line))),
-    );
-    replace(outcome, resultOf(run, choices));
-    showButtons();
+  function show(report) {
+    setRunning(report.state === "running");
+    setText(said, isRunning ? report.step : ended(report));
+    bar.value = Math.min((Date.now() - began) / 1000, seconds);
+    const lines = report.log ?? [];
+    log.append(...lines.slice(log.childElementCount).map((line) => h("li", {}, line)));
+    const now = JSON.stringify([report.phases, report.answer, report.assertions]);
+    if (now !== shown) replace(outcome, resultOf(report, choices));
+    shown = now;
   }
 
   // A run that goes on, or the result of the last one.
@@ -172,7 +172,6 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     follow();
   }
 
-  showButtons();
   if (sessionStorage.getItem(STARTED) === name) resume();
   return {
     element,
