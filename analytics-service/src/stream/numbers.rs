@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chassis::contract::health::UpDown;
 
-use crate::clients::Probe;
+use crate::clients::{Probe, THIS};
 use crate::model::{ServiceSample, thousandths};
-use crate::stream::tick::{Edge, Orders, ServiceNumbers, Status};
+use crate::stream::tick::{Edge, Orders, ServiceNow, Status};
 
 /// The span of a rate. Over less, a shop with a few requests would flicker.
 const SPAN: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub type Reading = Vec<Option<Arc<Probe>>>;
 /// The latest readings.
 ///
 /// Their bound: a reading is six probes of some 2 KB.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Readings(VecDeque<Reading>);
 
 impl Readings {
@@ -86,10 +86,10 @@ impl About {
     }
 
     /// Its numbers. `now` is its answer, if any; rates are since `before`.
-    pub fn numbers(&self, now: Option<&Probe>, before: Option<&Probe>) -> ServiceNumbers {
+    pub fn numbers(&self, now: Option<&Probe>, before: Option<&Probe>) -> ServiceNow {
         let sample = ServiceSample::new(self.name, now, before);
         let counters = now.and_then(|now| now.counters.as_ref().ok());
-        ServiceNumbers {
+        ServiceNow {
             name: self.name,
             status: match sample.status {
                 UpDown::Up => Status::Up,
@@ -105,19 +105,22 @@ impl About {
             p50_ms: sample.p50_ms,
             p95_ms: sample.p95_ms,
             p99_ms: sample.p99_ms,
-            in_flight: counters.and_then(|counters| in_flight(counters.in_flight?)),
+            in_flight: counters.and_then(|counters| in_flight(counters.in_flight?, self.name)),
+            faults: None,
+            instances: None,
         }
     }
 }
 
-/// The requests in flight, without the one that asked.
+/// The requests in flight, without the one that asked. This service asks itself without one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a count of requests is whole, small and not negative"
 )]
-fn in_flight(gauge: f64) -> Option<u32> {
-    (gauge < f64::from(u32::MAX)).then_some((gauge as u32).saturating_sub(1))
+fn in_flight(gauge: f64, name: &str) -> Option<u32> {
+    let own = u32::from(name != THIS);
+    (gauge < f64::from(u32::MAX)).then_some((gauge as u32).saturating_sub(own))
 }
 
 /// The calls of `from` to the others. Rates are since `before`.

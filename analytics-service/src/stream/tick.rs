@@ -19,8 +19,8 @@ pub struct PastSamples {
 pub struct PastSample {
     /// When it was.
     pub at: Timestamp,
-    /// The services. `status` is `up` or `down`.
-    pub services: Vec<ServiceNumbers>,
+    /// The services, without faults and instances. `status` is `up` or `down`.
+    pub services: Vec<ServiceNow>,
     /// The calls of each service to others.
     pub edges: Vec<Edge>,
     /// The orders; null if order-service is down.
@@ -44,24 +44,14 @@ pub struct Tick {
     pub recent: Vec<Recent>,
 }
 
-/// A service now.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ServiceNow {
-    /// Its numbers.
-    #[serde(flatten)]
-    pub numbers: ServiceNumbers,
-    /// Its faults, as `GET /lab/faults` shows them; null without the lab, or if they are not
-    /// known.
-    #[schema(value_type = Option<Vec<Object>>)]
-    pub faults: Option<Vec<Value>>,
-    /// Its instances, as the gateway sees them; null if that is not known.
-    pub instances: Option<Vec<InstanceNow>>,
-}
-
-/// The numbers of a service.
+/// A service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ServiceNumbers {
+#[expect(
+    clippy::option_option,
+    reason = "absent, and null, are two things in JSON"
+)]
+pub struct ServiceNow {
     /// Its name.
     #[schema(examples("user-service"))]
     pub name: &'static str,
@@ -101,6 +91,15 @@ pub struct ServiceNumbers {
     /// Requests in flight, with those of viewers of this stream.
     #[schema(examples(1))]
     pub in_flight: Option<u32>,
+    /// Its faults, as `GET /lab/faults` shows them; null without the lab, or if they are not
+    /// known. Absent in the past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>, required = false)]
+    pub faults: Option<Option<Vec<Value>>>,
+    /// Its instances, as the gateway sees them; null if that is not known. Absent in the past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<InstanceNow>>, required = false)]
+    pub instances: Option<Option<Vec<InstanceNow>>>,
 }
 
 /// What a service is good for.

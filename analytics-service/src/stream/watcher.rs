@@ -56,8 +56,7 @@ impl Watcher {
             service.known.latest_span = None;
         }
         self.roots = Roots::default();
-        self.readings = Readings::default();
-        self.readings.add(self.past.latest());
+        self.readings = self.past.latest();
     }
 
     /// Looks at all services at once. The tick as JSON.
@@ -89,13 +88,13 @@ impl Watcher {
                 service.learn(look);
             }
             let instances = instances(behind.as_deref(), service.about.name);
-            let mut numbers = service.about.numbers(now, before);
+            let numbers = service.about.numbers(now, before);
             let readiness = look.and_then(|look| look.readiness);
-            numbers.status = status(look.is_some(), readiness, instances.as_deref());
             services.push(ServiceNow {
-                numbers,
-                faults,
-                instances,
+                status: status(look.is_some(), readiness, instances.as_deref()),
+                faults: Some(faults),
+                instances: Some(instances),
+                ..numbers
             });
         }
         judge(&mut services);
@@ -169,15 +168,14 @@ fn status(
 /// The gateway and this service can do without each of the others. So they are degraded while one
 /// of those does not answer.
 fn judge(services: &mut [ServiceNow]) {
-    let of_the_four = |one: &&ServiceNow| ![GATEWAY, THIS].contains(&one.numbers.name);
+    let of_the_four = |one: &&ServiceNow| ![GATEWAY, THIS].contains(&one.name);
     let mut four = services.iter().filter(of_the_four);
-    if four.all(|one| one.numbers.status != Status::Down) {
+    if four.all(|one| one.status != Status::Down) {
         return;
     }
     for service in services {
-        let numbers = &mut service.numbers;
-        if [GATEWAY, THIS].contains(&numbers.name) && numbers.status == Status::Up {
-            numbers.status = Status::Degraded;
+        if [GATEWAY, THIS].contains(&service.name) && service.status == Status::Up {
+            service.status = Status::Degraded;
         }
     }
 }
