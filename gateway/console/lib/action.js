@@ -51,7 +51,7 @@ export function actions() {
   function waiting(method, path) {
     element.hidden = false;
     element.dataset.state = "waiting";
-    replace(said, h("strong", { class: "verdict" }, "… waiting"), ` for the response to ${method} ${path}`);
+    replace(said, h("strong", { class: "verdict" }, "… waiting:"), ` ${method} ${path} has no response yet`);
   }
 
   function show(action, result) {
@@ -61,7 +61,7 @@ export function actions() {
     element.dataset.state = state;
     replace(
       said,
-      h("strong", { class: "verdict" }, `${WORDS[state]} ${word}`),
+      h("strong", { class: "verdict" }, `${WORDS[state]}: ${word}`),
       " ",
       state === "done" ? (action.done?.(result.body) ?? "") : sentence,
       isReplayed && " This is the first response once more: the service did nothing.",
@@ -100,7 +100,7 @@ export function outage(result, what, retry, isWhole) {
     h(
       "p",
       {},
-      h("strong", { class: "verdict" }, `${WORDS[state]} ${word}`),
+      h("strong", { class: "verdict" }, `${WORDS[state]}: ${word}`),
       ` ${what} could not be read, so it is not known whether there are any. ${sentence}`,
     ),
     h("p", { class: "row" }, h("button", { type: "button", click: retry }, "Ask again"), xrayLink(result)),

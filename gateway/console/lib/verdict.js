@@ -13,7 +13,7 @@ export function verdict(result, isWhole = isObject) {
   const { method, ok, status, body, error } = result;
   const isRead = method === "GET";
   if (status === 0) {
-    const sentence = `${error}. ${isRead ? "" : "It may have been done."}`;
+    const sentence = isRead ? ended(error) : `${ended(error)} It may have been done.`;
     return { state: isRead ? "outage" : "unknown", word: "no response", sentence };
   }
   const word = String(status);
@@ -22,7 +22,7 @@ export function verdict(result, isWhole = isObject) {
     const sentence = "The response says success, but it is not what was asked for: the service is broken.";
     return { state: isRead ? "outage" : "unknown", word: `${word}, but broken`, sentence };
   }
-  const sentence = `${error.replace(/\.$/, "")}.`;
+  const sentence = ended(error);
   if (status === 502 || status === 504) {
     if (isRead) return { state: "outage", word, sentence };
     return { state: "unknown", word, sentence: `${sentence} It may have been done: repeat it, or look.` };
@@ -32,6 +32,11 @@ export function verdict(result, isWhole = isObject) {
     return { state: "outage", word, sentence: wait ? `${sentence} Wait ${wait} s.` : sentence };
   }
   return { state: "refused", word, sentence };
+}
+
+// A sentence with its end.
+function ended(sentence) {
+  return /[.?!]$/.test(sentence) ? sentence : `${sentence}.`;
 }
 
 // What is wrong with each field, by its name. In a list, the name begins with the place: "[0].ms".

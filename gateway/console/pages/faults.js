@@ -207,7 +207,7 @@ function activeFaults(action, refresh) {
     replace(
       content,
       rows.length === 0
-        ? h("p", {}, "✓ None: nothing is broken on purpose.")
+        ? h("p", {}, silent.length > 0 ? "None that is known." : "✓ None: nothing is broken on purpose.")
         : h("ul", { class: "list faults" }, rows),
       silent.length > 0 && h("p", { class: "bad" }, `⚠ ${silent.join(", ")} could not be asked.`),
       h("p", {}, h("button", { type: "button", class: rows.length > 0 && "main", click: mendAll }, "Mend all")),
