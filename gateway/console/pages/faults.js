@@ -40,7 +40,7 @@ export function mount(root) {
     if (answers.some(({ status }) => status !== 404)) active.show(answers.map(faultsIn));
     else {
       end();
-      replace(root, isOff(answers[0]));
+      replace(root, isOff());
     }
   }
 
@@ -67,11 +67,11 @@ function faultsIn({ ok, body }) {
   return ok && Array.isArray(body) ? body : null;
 }
 
-function isOff({ error }) {
+function isOff() {
   return h(
     "div",
     { class: "sentence", role: "alert" },
-    h("p", {}, `The lab is off, so nothing can be broken here. ${error ?? ""}`),
+    h("p", {}, "The lab is off, so nothing can be broken here."),
     h(
       "p",
       {},

@@ -23,7 +23,7 @@ export function mount(root) {
   async function load() {
     const result = await request("GET", PATH);
     if (isOver) return;
-    if (result.status === 404) replace(content, isOff(result));
+    if (result.status === 404) replace(content, isOff());
     else if (!result.ok || !isList(result.body)) replace(content, outage(result, "The scenarios", load, isList));
     else if (name === undefined) replace(content, list(result.body), exchange(result));
     else unmount = one(content, result.body, name);
@@ -40,11 +40,11 @@ function isList(body) {
   return Array.isArray(body) && body.every((one) => typeof one?.name === "string");
 }
 
-function isOff({ error }) {
+function isOff() {
   return h(
     "p",
     { class: "sentence", role: "alert" },
-    `There are no scenarios here. ${error}. They need the lab: start the shop with `,
+    "There are no scenarios here, because the lab is off. Start the shop with ",
     h("code", {}, "LAB_MODE=on"),
     ", as ",
     h("code", {}, "scripts/start.sh"),
