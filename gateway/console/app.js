@@ -28,7 +28,9 @@ let unmount = () => {};
 let visits = 0;
 
 function route() {
-  const [name, ...parts] = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
+  // What follows a question mark belongs to the page: lib/place.js.
+  const [path] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...parts] = path.split("/").filter(Boolean).map(decoded);
   return { name: name ?? "map", parts };
 }
 

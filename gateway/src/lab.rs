@@ -15,8 +15,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::CONTENT_LENGTH;
 use hyper::http::uri::PathAndQuery;
-use percent_encoding::percent_decode_str;
 use hyper::{Method, Request};
+use percent_encoding::percent_decode_str;
 
 use crate::App;
 use crate::cache::store::Store;
