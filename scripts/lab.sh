@@ -25,7 +25,7 @@ Runs the shop in containers: five services and the gateway on one network, each 
 docs/lab.md has exercises for it.
 
     scripts/lab.sh up                       builds and starts it, and waits until it is healthy
-    scripts/lab.sh up --observability       with Prometheus, and Jaeger to receive the spans
+    scripts/lab.sh up --observability       with Prometheus, Grafana, and Jaeger for the spans
     scripts/lab.sh up --no-build            with the images of the last build; needs no internet
     scripts/lab.sh status                   each container, its health, and whether it is ready
     scripts/lab.sh logs [service]           the last log lines; --follow continues until Ctrl-C
@@ -98,6 +98,7 @@ up() {
     say "All six healthy in $BOLD$((SECONDS - began)) s$PLAIN."
     if [ -n "${COMPOSE_PROFILES:-}" ]; then
         say "Prometheus:  http://127.0.0.1:$(port_of PROMETHEUS_PORT 9090)/alerts"
+        say "Grafana:     http://127.0.0.1:$(port_of GRAFANA_PORT 3000)"
         say "Jaeger:      http://127.0.0.1:$(port_of JAEGER_PORT 16686)"
     fi
     say 'Exercises:   docs/lab.md'
