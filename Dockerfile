@@ -35,6 +35,7 @@ COPY tests/Cargo.toml tests/
 COPY bench/Cargo.toml bench/
 COPY exercises/Cargo.toml exercises/
 COPY harness/Cargo.toml harness/
+COPY lab/Cargo.toml lab/
 # Empty crates with the same dependencies. Their manifests must not name programs, tests and
 # examples that do not exist, so those sections are removed.
 RUN for manifest in */Cargo.toml */*/Cargo.toml; do \
@@ -58,6 +59,7 @@ COPY order-service order-service
 COPY notification-service notification-service
 COPY analytics-service analytics-service
 COPY gateway gateway
+COPY lab lab
 # cargo compares file times, and the files of another checkout may be older than the cache. So
 # files that differ from those of the cache get a new time.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -586,7 +586,7 @@ launch() {
     (
         trap '' HUP
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
-        unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN
+        unset SERVICE_NAME REGISTRY_URL REGISTRY_TOKEN GATEWAY_URL
         PORT=$(port_of "$1")
         [ "${NUMBER_OF[$1]}" = 1 ] || unset TLS_PORT
         TLS_PORT=$(tls_port "$PORT")
@@ -603,6 +603,11 @@ launch() {
                 ;;
         esac
         [ "${FIRST_OF[$1]}" != $GATEWAY ] || export ANALYTICS_SERVICE_URL=registry
+        # No service needs the gateway; analytics asks it for its spans.
+        if [ "${FIRST_OF[$1]}" = $ANALYTICS ] && any_here gateway; then
+            GATEWAY_URL=$(base_url $GATEWAY)
+            export GATEWAY_URL
+        fi
         exec "${program[@]}"
     ) </dev/null >>"$log" 2>&1 &
     LAUNCHED[$1]=$!

@@ -8,9 +8,23 @@ use utoipa::OpenApi;
 
 use crate::App;
 use crate::model::{OrderTotals, Sample, ServiceState, Summary, Total, Window};
+use crate::stream::Stream;
+use crate::stream::tick::{PastSamples, Tick};
 
 #[derive(OpenApi)]
-#[openapi(paths(summary, users, products, orders, notifications, services, history))]
+#[openapi(
+    paths(
+        summary,
+        users,
+        products,
+        orders,
+        notifications,
+        services,
+        history,
+        stream
+    ),
+    components(schemas(PastSamples, Tick))
+)]
 struct Document;
 
 /// The API, for an implementation on `framework`.
@@ -22,7 +36,11 @@ pub fn on(framework: &'static str) -> Api {
         description: "Totals of the shop, and the state of its services.",
     };
     let too_long = Window::parse("minutes=61").expect_err("at most 60");
-    Api::with_errors(about, Document::openapi(), &[(&["history"], too_long)])
+    let errors = [
+        (["history"].as_slice(), too_long),
+        (["stream"].as_slice(), Stream::too_many()),
+    ];
+    Api::with_errors(about, Document::openapi(), &errors)
 }
 
 /// All totals, and the services they come from
@@ -93,4 +111,18 @@ pub async fn services(app: &App) -> Result<Reply, ApiError> {
 pub fn history(app: &App, query: &str) -> Result<Reply, ApiError> {
     let window = Window::parse(query)?;
     Ok(Reply::json(200, &app.watch.history(window)))
+}
+
+/// The shop as it is now, event by event
+///
+/// Server-sent events. First comes `past` with the samples of the last 15 minutes, as
+/// `PastSamples`; then `tick`, at once and each second, as `Tick`. Whoever reads slowly misses
+/// ticks. The services are polled once for all who watch, and not at all if nobody does.
+#[utoipa::path(get, path = "/api/analytics/stream", tag = "analytics",
+    responses(
+        (status = 200, description = "Events without end", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "`overloaded`: too many watch already"),
+    ))]
+pub fn stream(app: &App) -> Result<Reply, ApiError> {
+    app.stream.reply(&app.service)
 }

@@ -1,14 +1,23 @@
 //! Clients for the services that analytics-service polls. No call gets more expensive as
 //! the shop fills up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use chassis::contract::accept::Accept;
+use chassis::contract::reply::{Body, Reply};
 use chassis::env::Parameter;
+use chassis::lab::Asked;
 use chassis::serve::run::RunError;
+use chassis::serve::service::Service;
 use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::error::CallError;
+use chassis::upstream::instances::choice::Balance;
 use chassis::upstream::instances::source::Source;
+use chassis::upstream::resilience::Resilience;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -19,6 +28,25 @@ use crate::model::OrderStats;
 const MAX_TEXT: usize = 100;
 /// The format of `/metrics` that this service reads.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
+
+/// The name of the gateway.
+pub const GATEWAY: &str = "gateway";
+
+/// The name of this service.
+pub const THIS: &str = "analytics-service";
+
+/// How those who watch the shop call its services. One connection that has died in the meantime
+/// says nothing about the service, so there is a second attempt at once.
+const WATCHING: Resilience = Resilience {
+    timeout: Duration::from_millis(500),
+    deadline: Duration::from_millis(800),
+    retries: 1,
+    retry_budget: 100,
+    backoff: Duration::from_millis(10),
+    circuit: None,
+    bulkhead: None,
+    balance: Balance::RoundRobin,
+};
 
 /// The clients for the four services. They share a connection pool.
 #[derive(Clone, Debug)]
@@ -33,6 +61,10 @@ pub struct Upstreams {
     pub notifications: List,
     /// The health and metrics of operations: user, product, order, notification.
     pub operations: [Operations; 4],
+    /// The same for those who watch the shop: the gateway first, if it is known, then the four.
+    /// These calls have no circuit breaker, which would hide for a while that a service is back,
+    /// and no metrics, in which they would look like traffic of the shop.
+    pub watched: Vec<Operations>,
 }
 
 impl Upstreams {
@@ -45,10 +77,23 @@ impl Upstreams {
         let orders = upstream("order-service", &config.order_service);
         let notifications = upstream("notification-service", &config.notification_service);
         let operations = |upstream: &Upstream, source: &Source| Operations {
-            upstream: upstream.clone(),
+            place: Place::There(upstream.clone()),
             url: source.shown(),
         };
+        let gateway = config.gateway.as_ref();
+        let watched = gateway.map(|gateway| (GATEWAY, gateway)).into_iter();
+        let watched = watched.chain([
+            (users.name(), &config.user_service),
+            (products.name(), &config.product_service),
+            (orders.name(), &config.order_service),
+            (notifications.name(), &config.notification_service),
+        ]);
+        let watched = watched.map(|(name, source)| {
+            let upstream = Upstream::new(name, source, http.clone(), WATCHING);
+            operations(&upstream, source)
+        });
         Ok(Self {
+            watched: watched.collect(),
             operations: [
                 operations(&users, &config.user_service),
                 operations(&products, &config.product_service),
@@ -60,6 +105,11 @@ impl Upstreams {
             orders: Orders(orders),
             notifications: List(notifications, "/api/notifications?limit=1"),
         })
+    }
+
+    /// The gateway, for those who watch the shop, if it is known.
+    pub fn gateway(&self) -> Option<&Operations> {
+        self.watched.first().filter(|first| first.name() == GATEWAY)
     }
 
     /// The upstream of each.
@@ -105,11 +155,19 @@ impl Orders {
     }
 }
 
-/// The client for the operations of a service: `/health` and `/metrics`.
+/// The client for the operations of a service, such as `/health` and `/metrics`.
 #[derive(Clone, Debug)]
 pub struct Operations {
-    upstream: Upstream,
+    place: Place,
     url: String,
+}
+
+/// Where a service is.
+#[derive(Clone, Debug)]
+enum Place {
+    There(Upstream),
+    /// This service itself, which needs no connection to know about itself.
+    Here(Arc<Service>),
 }
 
 /// The health and metrics of a service at one moment.
@@ -154,9 +212,18 @@ struct Health {
 }
 
 impl Operations {
+    /// Those of this service itself, which listens at `url`.
+    pub fn here(service: Arc<Service>, url: String) -> Self {
+        let place = Place::Here(service);
+        Self { place, url }
+    }
+
     /// The name of the service.
     pub fn name(&self) -> &'static str {
-        self.upstream.name()
+        match &self.place {
+            Place::There(upstream) => upstream.name(),
+            Place::Here(_) => THIS,
+        }
     }
 
     /// Where it is found, as in the configuration.
@@ -164,32 +231,89 @@ impl Operations {
         &self.url
     }
 
-    /// Requests `/health`, then `/metrics`, both within `limit`. `None` if `/health` fails, or
-    /// if another service answers.
-    pub async fn probe(&self, limit: Duration) -> Option<Probe> {
+    /// The same, with all calls until `deadline`.
+    pub fn before(&self, deadline: Instant) -> Self {
+        let place = match &self.place {
+            Place::There(upstream) => Place::There(upstream.before(deadline.into_std())),
+            here @ Place::Here(_) => here.clone(),
+        };
+        let url = self.url.clone();
+        Self { place, url }
+    }
+
+    /// Requests `/health` within `alive`, then `/metrics` within `limit`, both from now on. `None`
+    /// if `/health` fails, or if another service answers.
+    pub async fn probe(&self, alive: Duration, limit: Duration) -> Option<Probe> {
         let started = Instant::now();
-        let deadline = started + limit;
-        let upstream = self.upstream.before(deadline.into_std());
-        let health: Health = upstream.get("/health").json().await.ok()?;
+        let health: Health = self.before(started + alive).json("/health").await.ok()?;
         let latency = started.elapsed();
-        upstream.check_name(&health.service).ok()?;
+        let this = self.before(started + limit);
+        if let Place::There(upstream) = &self.place {
+            upstream.check_name(&health.service).ok()?;
+        }
         let short = |text: &String| text.len() <= MAX_TEXT;
         Some(Probe {
             latency,
             framework: health.framework.filter(short),
             version: health.version.filter(short),
             uptime_seconds: health.uptime_seconds,
-            counters: counters(&upstream).await,
+            counters: this.counters().await,
             at: Instant::now(),
         })
     }
+
+    /// Requests `path` and reads the response as JSON.
+    pub async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        match &self.place {
+            Place::There(upstream) => upstream.get(path).json().await,
+            Place::Here(service) => {
+                let reply = match path {
+                    "/health" => service.health(),
+                    path => lab_here(service, path).await,
+                };
+                let text = text_of(reply)?;
+                serde_json::from_str(&text)
+                    .map_err(|cause| CallError::Unusable(format!("not the JSON expected: {cause}")))
+            }
+        }
+    }
+
+    /// The counters of a service, or why they are unknown.
+    async fn counters(&self) -> Result<Counters, String> {
+        // Its last line marks its end, so a part of it is not mistaken for the whole.
+        let text = match &self.place {
+            Place::There(upstream) => upstream.get("/metrics").accepting(OPENMETRICS).text().await,
+            Place::Here(service) => {
+                let accept = Accept::parse([OPENMETRICS.as_bytes()]);
+                text_of(service.metrics_text(&accept))
+            }
+        };
+        let text = text.map_err(|error| format!("/metrics: {error}"))?;
+        Counters::parse(&text).map_err(|error| error.to_string())
+    }
 }
 
-/// The counters of a service, or why they are unknown.
-async fn counters(upstream: &Upstream) -> Result<Counters, String> {
-    // Its last line marks its end, so a part of it is not mistaken for the whole.
-    let metrics = upstream.get("/metrics").accepting(OPENMETRICS);
-    let text = metrics.text().await;
-    let text = text.map_err(|error| format!("/metrics: {error}"))?;
-    Counters::parse(&text).map_err(|error| error.to_string())
+/// The reply of the lab of this service to a GET.
+async fn lab_here(service: &Service, path_and_query: &str) -> Reply {
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    let asked = Asked::new("GET", path, query);
+    service
+        .lab_reply(asked, |_| None, async { Ok(Bytes::new()) })
+        .await
+}
+
+/// The text of a reply of this service itself.
+fn text_of(reply: Reply) -> Result<String, CallError> {
+    let Body::Bytes(bytes) = reply.body else {
+        return Err(CallError::Unusable("a stream".to_owned()));
+    };
+    if reply.status != 200 {
+        let status = reply.status;
+        return Err(CallError::Unusable(format!("the status is {status}")));
+    }
+    String::from_utf8(bytes.into())
+        .map_err(|cause| CallError::Unusable(format!("not UTF-8: {cause}")))
 }

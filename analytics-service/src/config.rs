@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::env::{ConfigError, Env};
+use chassis::env::{ConfigError, Env, Parameter as _};
 use chassis::serve::config::ServiceConfig;
 use chassis::upstream::instances::source::Source;
 use chassis::upstream::resilience::Resilience;
@@ -20,6 +20,8 @@ pub struct Config {
     pub order_service: Source,
     /// Where notification-service is found.
     pub notification_service: Source,
+    /// Where the gateway is found, if there is one.
+    pub gateway: Option<Source>,
     /// The settings for calls to them.
     pub resilience: Resilience,
     /// The interval between samples of the history.
@@ -35,6 +37,9 @@ impl Config {
             product_service: service.source(&mut env, "PRODUCT_SERVICE_URL", 8002),
             order_service: service.source(&mut env, "ORDER_SERVICE_URL", 8003),
             notification_service: service.source(&mut env, "NOTIFICATION_SERVICE_URL", 8004),
+            gateway: env
+                .parsed("GATEWAY_URL", Source::EXPECTED, Source::parse)
+                .map(|source| source.registered_at(&service.registry)),
             resilience: Resilience::read(&mut env),
             poll_interval: Duration::from_millis(
                 env.number("POLL_INTERVAL_MS", 5000, 500..=60_000).into(),

@@ -1,19 +1,39 @@
 //! The counters of a service, read from its `/metrics`, and the increase between two
 //! readings.
 
+pub mod calls;
+pub mod histogram;
+mod line;
+
 use std::fmt;
 
-/// Routes that machines request: this service, Prometheus, the container platform. Their
-/// requests do not count as traffic of the shop.
-const OPERATIONS: [&str; 3] = ["/health", "/health/ready", "/metrics"];
+use calls::{AllCalls, Calls, CallsIncrease};
+use histogram::Histogram;
+use line::Line;
 
-// The series that are read.
+/// Routes that machines request: this service, Prometheus, the container platform, the instances
+/// that register. Their requests do not count as traffic of the shop. Nor does a stream, which
+/// lasts as long as somebody watches, nor what is below `/lab/`.
+const OPERATIONS: [&str; 7] = [
+    "/health",
+    "/health/ready",
+    "/metrics",
+    "/status",
+    "/registry",
+    "/registry/{service}/{instance}",
+    "/api/analytics/stream",
+];
+
+/// What the routes of the lab begin with.
+const LAB: &str = "/lab/";
+
+// The series that are read, besides those of calls.
 const REQUESTS: &str = "http_requests_total";
 const DURATIONS: &str = "http_request_duration_seconds_bucket";
+const IN_FLIGHT: &str = "http_requests_in_flight";
 const MEMORY: &str = "process_resident_memory_bytes";
-
-/// The most buckets of a histogram. Those of the shop have 15.
-const MAX_BUCKETS: usize = 64;
+const ORDERS: &str = "orders";
+const REVENUE: &str = "orders_revenue";
 
 /// What a service has counted since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,17 +41,25 @@ pub struct Counters {
     requests: f64,
     /// The requests that were answered with a 5xx.
     errors: f64,
-    /// In ascending bound.
-    buckets: Vec<Bucket>,
+    durations: Histogram,
+    /// The requests in flight, if reported.
+    pub in_flight: Option<f64>,
     /// Its current memory, in bytes, if reported.
     pub resident_memory: Option<u64>,
+    /// What order-service says about its orders.
+    pub orders: Orders,
+    calls: AllCalls,
 }
 
-/// How many requests took `bound` seconds or less.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Bucket {
-    bound: f64,
-    count: f64,
+/// The orders of the shop, each number if it is reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Orders {
+    /// The confirmed ones.
+    pub confirmed: Option<f64>,
+    /// The cancelled ones.
+    pub cancelled: Option<f64>,
+    /// The sum of the confirmed ones.
+    pub revenue: Option<f64>,
 }
 
 /// The text is not the metrics of a service of the shop.
@@ -51,7 +79,7 @@ pub struct Increase {
     pub requests: f64,
     /// The requests that were answered with a 5xx.
     pub errors: f64,
-    buckets: Vec<Bucket>,
+    durations: Histogram,
 }
 
 impl Counters {
@@ -68,9 +96,6 @@ impl Counters {
                 .add(line)
                 .ok_or_else(|| NotMetrics(beginning(line)))?;
         }
-        counters
-            .buckets
-            .sort_by(|one, other| one.bound.total_cmp(&other.bound));
         Ok(counters)
     }
 
@@ -80,58 +105,54 @@ impl Counters {
         clippy::cast_sign_loss,
         reason = "a count of bytes is whole and not negative"
     )]
-    fn add(&mut self, line: &str) -> Option<()> {
-        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
-        if ![REQUESTS, DURATIONS, MEMORY].contains(&name) {
+    fn add(&mut self, text: &str) -> Option<()> {
+        let (name, rest) = text.split_at(text.find(['{', ' ']).unwrap_or(text.len()));
+        let is_own = [REQUESTS, DURATIONS, IN_FLIGHT, MEMORY, ORDERS, REVENUE].contains(&name);
+        if !is_own && !AllCalls::has(name) {
             return Some(());
         }
-        let sample = Sample::parse(rest)?;
-        let by_machines = OPERATIONS.contains(&sample.route);
+        let line = Line::parse(rest)?;
+        let by_machines = OPERATIONS.contains(&line.route) || line.route.starts_with(LAB);
         match name {
-            MEMORY => self.resident_memory = Some(sample.value as u64),
-            _ if by_machines => {}
-            DURATIONS => self.add_bucket(&sample)?,
-            _ => {
-                self.requests += sample.value;
-                if sample.status.starts_with('5') {
-                    self.errors += sample.value;
+            IN_FLIGHT => self.in_flight = Some(line.value),
+            MEMORY => self.resident_memory = Some(line.value as u64),
+            REVENUE => self.orders.revenue = Some(line.value),
+            ORDERS => match line.status {
+                "confirmed" => self.orders.confirmed = Some(line.value),
+                "cancelled" => self.orders.cancelled = Some(line.value),
+                _ => {}
+            },
+            REQUESTS | DURATIONS if by_machines => {}
+            DURATIONS => self.durations.add(line.le, line.value)?,
+            REQUESTS => {
+                self.requests += line.value;
+                if line.status.starts_with('5') {
+                    self.errors += line.value;
                 }
             }
+            _ => self.calls.add(name, &line)?,
         }
         Some(())
     }
 
-    fn add_bucket(&mut self, sample: &Sample<'_>) -> Option<()> {
-        let bound: f64 = sample.le.parse().ok().filter(|bound| *bound > 0.0)?;
-        let count = sample.value;
-        let same = |bucket: &Bucket| bucket.bound.total_cmp(&bound).is_eq();
-        match self.buckets.iter().position(same) {
-            Some(n) => self.buckets[n].count += count,
-            None if self.buckets.len() == MAX_BUCKETS => return None,
-            None => self.buckets.push(Bucket { bound, count }),
-        }
-        Some(())
+    /// The calls to each other service, in the order of their names in the shop.
+    pub fn calls(&self) -> impl Iterator<Item = &Calls> {
+        self.calls.iter()
     }
 
     /// The increase since `before`; `None` if a counter went down, as it does after a
     /// restart.
     pub fn since(&self, before: &Self) -> Option<Increase> {
-        let requests = increase(before.requests, self.requests)?;
-        let errors = increase(before.errors, self.errors)?;
-        let buckets = self.buckets.iter().map(|now| {
-            let before = before
-                .buckets
-                .iter()
-                .find(|before| before.bound.total_cmp(&now.bound).is_eq())
-                .map_or(0.0, |before| before.count);
-            let count = increase(before, now.count)?;
-            Some(Bucket { count, ..*now })
-        });
         Some(Increase {
-            requests,
-            errors,
-            buckets: buckets.collect::<Option<_>>()?,
+            requests: increase(before.requests, self.requests)?,
+            errors: increase(before.errors, self.errors)?,
+            durations: self.durations.since(&before.durations)?,
         })
+    }
+
+    /// The increase of the calls to the service `to` since `before`; `None` after a restart.
+    pub fn calls_since(&self, before: &Self, to: &str) -> Option<CallsIncrease> {
+        self.calls.since(&before.calls, to)
     }
 }
 
@@ -140,84 +161,15 @@ fn increase(before: f64, now: f64) -> Option<f64> {
 }
 
 impl Increase {
-    /// The quantile `q` of the durations, in seconds, computed like `histogram_quantile` in
-    /// Prometheus: requests are assumed to be spread evenly over their bucket, and none to
-    /// be slower than the last bound. `None` if there were no requests.
+    /// The quantile `q` of the durations, in seconds; `None` if there were no requests.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        let all = self
-            .buckets
-            .last()
-            .filter(|last| last.bound.is_infinite() && last.count > 0.0)?;
-        let rank = q * all.count;
-        let (mut start, mut below) = (0.0, 0.0);
-        for Bucket { bound, count } in &self.buckets {
-            if *count >= rank && *count > below {
-                return Some(if bound.is_finite() {
-                    start + (bound - start) * (rank - below) / (count - below)
-                } else {
-                    start
-                });
-            }
-            (start, below) = (*bound, count.max(below));
-        }
-        None
+        self.durations.quantile(q)
     }
 }
 
 /// The beginning of a line, for the log.
 fn beginning(line: &str) -> String {
     format!("{:?}", line.chars().take(100).collect::<String>())
-}
-
-/// A line of metrics after its name: the labels that are needed, and the value.
-struct Sample<'a> {
-    route: &'a str,
-    status: &'a str,
-    le: &'a str,
-    value: f64,
-}
-
-impl<'a> Sample<'a> {
-    /// Reads `{label="value",…} value`; a time or an exemplar may follow.
-    fn parse(line: &'a str) -> Option<Self> {
-        let (mut route, mut status, mut le) = ("", "", "");
-        let mut rest = line;
-        if let Some(labels) = line.strip_prefix('{') {
-            rest = labels;
-            while !rest.starts_with('}') {
-                let (label, quoted) = rest.split_once("=\"")?;
-                let (value, after) = quoted.split_at(closing_quote(quoted)?);
-                match label {
-                    "route" => route = value,
-                    "status" => status = value,
-                    "le" => le = value,
-                    _ => {}
-                }
-                let after = &after[1..];
-                rest = after.strip_prefix(',').unwrap_or(after);
-            }
-            rest = &rest[1..];
-        }
-        let value = rest.split_ascii_whitespace().next()?.parse().ok();
-        let value = value.filter(|value: &f64| value.is_finite() && *value >= 0.0)?;
-        Some(Self {
-            route,
-            status,
-            le,
-            value,
-        })
-    }
-}
-
-/// The position of the quote that ends a label's value. Escapes are skipped, not decoded:
-/// no label that is needed has any.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.bytes().position(|byte| {
-        let closing = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        closing
-    })
 }
 
 #[cfg(test)]
@@ -306,12 +258,15 @@ http_requests_total{service="s",method="GET",route="/api/users",status="503"} 2
 http_requests_total{service="s",method="GET",route="/health",status="200"} 100
 http_requests_total{service="s",method="GET",route="/health/ready",status="503"} 100
 http_requests_total{service="s",method="GET",route="/metrics",status="200"} 100
+http_requests_total{service="s",method="GET",route="/lab/faults",status="200"} 100
+http_requests_total{service="s",method="GET",route="/status",status="200"} 100
+http_requests_total{service="s",method="GET",route="/api/analytics/stream",status="200"} 100
 http_request_duration_seconds_bucket{service="s",method="GET",route="/metrics",status="200",le="+Inf"} 100
 another_total{label="}\\\" # \"{"} 5
 process_resident_memory_bytes{service="s"} 12345678"#,
         );
         assert_eq!((counted.requests, counted.errors), (7.0, 2.0));
-        assert_eq!(counted.buckets, vec![]);
+        assert_eq!(counted.durations, Histogram::default());
         assert_eq!(counted.resident_memory, Some(12_345_678));
     }
 

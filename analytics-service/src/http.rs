@@ -28,7 +28,8 @@ fn routes(routes: &mut ServiceConfig) {
         .route("/api/analytics/orders", get(orders))
         .route("/api/analytics/notifications", get(notifications))
         .route("/api/analytics/services", get(services))
-        .route("/api/analytics/history", get(history));
+        .route("/api/analytics/history", get(history))
+        .route("/api/analytics/stream", get(stream));
 }
 
 // Handlers, in the order of the routes.
@@ -59,4 +60,8 @@ async fn services(app: Data<App>) -> Result<Answer, Failure> {
 
 async fn history(app: Data<App>, request: HttpRequest) -> Result<Answer, Failure> {
     Ok(Answer(api::history(&app, request.query_string())?))
+}
+
+async fn stream(app: Data<App>) -> Result<Answer, Failure> {
+    Ok(Answer(api::stream(&app)?))
 }

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod http;
 pub mod model;
 pub mod store;
+pub mod stream;
 pub mod watch;
 
 use std::sync::Arc;
@@ -16,10 +17,12 @@ use chassis::serve::run::RunError;
 use chassis::serve::service::{Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 
-use clients::Upstreams;
+use clients::{Operations, Upstreams};
 pub use config::Config;
 use store::Totals;
-use watch::Watch;
+use stream::Stream;
+use stream::past::Past;
+use watch::{Others, Watch};
 
 /// The state that all requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -28,6 +31,7 @@ pub struct App {
     pub service: Arc<Service>,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
+    stream: Arc<Stream>,
 }
 
 impl App {
@@ -39,15 +43,30 @@ impl App {
     pub fn new(config: &Config, api: &'static Api, shutdown: Shutdown) -> Result<Self, RunError> {
         let polled = Upstreams::connect(config)?;
         let dependencies = polled.clone().upstreams().map(Dependency::optional).into();
+        let service = Service::new(&config.service, api, dependencies, shutdown.clone());
+        let url = format!("http://{}", config.service.listen);
+        let here = Operations::here(Arc::clone(&service), url);
+        let others = Others {
+            gateway: polled.gateway().cloned(),
+            here: here.clone(),
+        };
+        let watched: Vec<_> = polled.watched.iter().cloned().chain([here]).collect();
+        let past = Arc::new(Past::new(&watched, config.poll_interval));
         let watch = Watch::new(
             polled.operations.clone(),
+            others,
+            Arc::clone(&past),
             config.poll_interval,
             shutdown.clone(),
         );
+        let (totals, watch) = (Arc::new(Totals::new(polled)), Arc::new(watch));
+        let stream = Stream::start(watched, Arc::clone(&past), config.service.lab, shutdown);
+        service.give_to_lab([totals.clone(), watch.clone(), past]);
         Ok(Self {
-            service: Service::new(&config.service, api, dependencies, shutdown),
-            totals: Arc::new(Totals::new(polled)),
-            watch: Arc::new(watch),
+            service,
+            totals,
+            watch,
+            stream,
         })
     }
 }

@@ -312,11 +312,12 @@ impl ServiceSample {
     }
 }
 
+/// A measurement as it is shown.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a measurement has fewer than seven digits"
 )]
-fn thousandths(value: f64) -> f32 {
+pub fn thousandths(value: f64) -> f32 {
     ((value * 1e3).round() / 1e3) as f32
 }
 

@@ -2,8 +2,11 @@
 //! for it.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chassis::contract::health::UpDown;
+use chassis::lab::data::Data;
 use chassis::upstream::error::CallError;
 use chassis::upstream::shared_poll::{PollDied, SharedPoll};
 use chassis::values::time::Timestamp;
@@ -25,6 +28,8 @@ pub struct Totals {
 struct Watched<T> {
     service: &'static str,
     poll: SharedPoll<Reading<T>>,
+    /// How often the lab has reset this: a poll forgets what was known before the last time.
+    resets: Arc<AtomicU64>,
 }
 
 impl Totals {
@@ -87,6 +92,16 @@ impl Totals {
     }
 }
 
+/// Forgets the last known totals.
+impl Data for Totals {
+    fn clear(&self) {
+        self.users.forget();
+        self.products.forget();
+        self.orders.forget();
+        self.notifications.forget();
+    }
+}
+
 impl Watched<u64> {
     fn list(list: List) -> Self {
         Self::new(list.service(), move || list.clone().total())
@@ -98,7 +113,13 @@ impl<T: Copy + Send + 'static> Watched<T> {
     where
         F: Future<Output = Result<T, CallError>> + Send + 'static,
     {
-        let poll = SharedPoll::new(Reading::UNKNOWN, move |before: Reading<T>| {
+        let (resets, mut seen) = (Arc::<AtomicU64>::default(), 0);
+        let count = Arc::clone(&resets);
+        let poll = SharedPoll::new(Reading::UNKNOWN, move |mut before: Reading<T>| {
+            let resets = count.load(Ordering::Relaxed);
+            if resets != seen {
+                (seen, before) = (resets, Reading::UNKNOWN);
+            }
             let (begun, asked) = (Timestamp::now(), ask());
             async move {
                 let answer = asked.await;
@@ -106,7 +127,15 @@ impl<T: Copy + Send + 'static> Watched<T> {
                 before.after(begun, answer.ok())
             }
         });
-        Self { service, poll }
+        Self {
+            service,
+            poll,
+            resets,
+        }
+    }
+
+    fn forget(&self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
     }
 }
 

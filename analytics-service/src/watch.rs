@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::contract::health::UpDown;
+use chassis::lab::data::Data;
 use chassis::serve::shutdown::Shutdown;
 use chassis::telemetry::context::Context;
 use chassis::upstream::shared_poll::{PollDied, SharedPoll};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::clients::{Operations, Probe};
 use crate::model::{Sample, ServiceSample, ServiceState, Window};
+use crate::stream::past::Past;
 
 /// How long samples are kept.
 const KEPT: Duration = Duration::from_hours(1);
@@ -37,20 +39,30 @@ const LATEST: usize = 4;
 /// The samples of the four services, and the tasks that poll them.
 #[derive(Debug)]
 pub struct Watch {
+    interval: Duration,
     records: Arc<Mutex<Records>>,
     polls: SharedPoll<Vec<ServiceState>>,
 }
 
 impl Watch {
-    /// Polls `services` every `interval`, first after one interval, until the shutdown.
+    /// Polls `services` every `interval`, first after one interval, until the shutdown. `past`
+    /// gets the answers as well, and those of its `others`.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime: the polls run on it.
-    pub fn new(services: [Operations; 4], interval: Duration, shutdown: Shutdown) -> Self {
+    pub fn new(
+        services: [Operations; 4],
+        others: Others,
+        past: Arc<Past>,
+        interval: Duration,
+        shutdown: Shutdown,
+    ) -> Self {
         let records = Arc::new(Mutex::new(Records::new(interval)));
         let poller = Arc::new(Poller {
             services,
+            others,
+            past,
             records: Arc::clone(&records),
         });
         let sampling = Arc::clone(&poller).sample_every(interval);
@@ -61,7 +73,11 @@ impl Watch {
             }
         });
         let polls = SharedPoll::new(Vec::new(), move |_| Arc::clone(&poller).poll());
-        Self { records, polls }
+        Self {
+            interval,
+            records,
+            polls,
+        }
     }
 
     /// The current state of the four. Concurrent requests share a poll.
@@ -75,15 +91,33 @@ impl Watch {
     }
 }
 
+/// Forgets the samples.
+impl Data for Watch {
+    fn clear(&self) {
+        *self.records.lock() = Records::new(self.interval);
+    }
+}
+
+/// The services besides the four that those who watch the shop see.
+#[derive(Debug)]
+pub struct Others {
+    /// The gateway, if it is known.
+    pub gateway: Option<Operations>,
+    /// This service.
+    pub here: Operations,
+}
+
 /// Polls the four and records the results.
 #[derive(Debug)]
 struct Poller {
     services: [Operations; 4],
+    others: Others,
+    past: Arc<Past>,
     records: Arc<Mutex<Records>>,
 }
 
 /// The answers of the four; `None` for a service that is down.
-type Probes = [Option<Probe>; 4];
+type Probes = [Option<Arc<Probe>>; 4];
 
 impl Poller {
     async fn sample_every(self: Arc<Self>, interval: Duration) {
@@ -95,7 +129,10 @@ impl Poller {
             ticks.tick().await;
             let timestamp = Timestamp::now();
             let poll = async {
-                let probes = self.probe(limit).await;
+                let (probes, others) = tokio::join!(self.probe(limit), self.others.probe(limit));
+                let (gateway, here) = others;
+                let all = gateway.into_iter().chain(probes.clone()).chain([here]);
+                self.past.add(timestamp, all.collect());
                 self.records.lock().add(timestamp, &self.services, probes);
             };
             // All calls of a poll have one request id, also in the logs of the four.
@@ -111,9 +148,23 @@ impl Poller {
 
     /// Probes all four concurrently.
     async fn probe(&self, limit: Duration) -> Probes {
-        let probes = self.services.iter().map(|one| one.probe(limit));
+        let probes = self.services.iter().map(|one| one.probe(limit, limit));
         let mut answers = join_all(probes).await.into_iter();
-        [(); 4].map(|()| answers.next().flatten())
+        [(); 4].map(|()| answers.next().flatten().map(Arc::new))
+    }
+}
+
+impl Others {
+    /// Probes the gateway, if it is known, and this service.
+    async fn probe(&self, limit: Duration) -> (Option<Option<Arc<Probe>>>, Option<Arc<Probe>>) {
+        let gateway = async {
+            match &self.gateway {
+                Some(gateway) => Some(gateway.probe(limit, limit).await.map(Arc::new)),
+                None => None,
+            }
+        };
+        let (gateway, here) = tokio::join!(gateway, self.here.probe(limit, limit));
+        (gateway, here.map(Arc::new))
     }
 }
 
@@ -156,7 +207,7 @@ impl Records {
     fn add(&mut self, timestamp: Timestamp, services: &[Operations; 4], probes: Probes) {
         self.learn(services, &probes);
         let services = std::array::from_fn(|n| {
-            let now = probes[n].as_ref();
+            let now = probes[n].as_deref();
             let before = now.and_then(|now| self.before(n, now, Duration::ZERO));
             ServiceSample::new(services[n].name(), now, before)
         });
@@ -176,7 +227,7 @@ impl Records {
         let last = || self.samples.iter().rev().take(polls);
         let states = services.iter().zip(probes).enumerate();
         let states = states.map(|(n, (service, probe))| {
-            let probe = probe.as_ref();
+            let probe = probe.as_deref();
             let before = probe.and_then(|now| self.before(n, now, LEAST_SPAN));
             let now = ServiceSample::new(service.name(), probe, before);
             let answered = last()
@@ -205,7 +256,11 @@ impl Records {
 
     /// The newest answer of service `n` that is at least `span` older than `now`.
     fn before(&self, n: usize, now: &Probe, span: Duration) -> Option<&Probe> {
-        let mut answers = self.latest.iter().rev().filter_map(|poll| poll[n].as_ref());
+        let mut answers = self
+            .latest
+            .iter()
+            .rev()
+            .filter_map(|poll| poll[n].as_deref());
         answers.find(|before| now.at.duration_since(before.at) >= span)
     }
 

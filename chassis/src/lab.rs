@@ -210,7 +210,7 @@ impl Lab {
     }
 
     fn spans(&self, query: &str) -> Result<Reply, ApiError> {
-        let (mut of, mut after, mut limit) = (None, 0, USUAL_SPANS);
+        let (mut of, mut after, mut limit, mut newest) = (None, 0, USUAL_SPANS, false);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let wrong = |expected: &str| {
                 let value = shortened(&value);
@@ -227,6 +227,13 @@ impl Lab {
                     let number = number.filter(|number| Recorder::LIMITS.contains(number));
                     limit = number.ok_or_else(|| wrong("1 to 4096"))?;
                 }
+                "order" => {
+                    newest = match value.as_ref() {
+                        "asc" => false,
+                        "desc" => true,
+                        _ => return Err(wrong("asc or desc")),
+                    };
+                }
                 _ => {}
             }
         }
@@ -234,6 +241,7 @@ impl Lab {
             of: of.as_deref(),
             after,
             limit,
+            newest,
         };
         Ok(Reply::json(200, &self.recorder.shown(&wanted)))
     }

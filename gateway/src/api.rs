@@ -8,16 +8,27 @@ use chassis::contract::error::ApiError;
 use chassis::contract::reply::Reply;
 use chassis::upstream::registry::{Listing, Registered};
 use chassis::values::id::Id;
+use hyper::header::HeaderMap;
 use utoipa::OpenApi;
 
 use crate::App;
+use crate::console;
 use crate::dashboard::Dashboard;
 use crate::registry::{InstanceId, RegistrationBody};
 use crate::status::{Overview, Status};
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(index, status, dashboard, registry, register, deregister),
+    paths(
+        index,
+        console_file,
+        console_module,
+        status,
+        dashboard,
+        registry,
+        register,
+        deregister
+    ),
     components(schemas(Id))
 )]
 struct Document;
@@ -56,21 +67,53 @@ pub fn on(framework: &'static str) -> Api {
 
 /// What is here
 ///
-/// The services behind the gateway: their paths, their docs, and whether they answer. A page of
-/// links for a browser, JSON for all others.
+/// The services behind the gateway: their paths, their docs, and whether they answer. The console
+/// for a browser, JSON for all others.
 #[utoipa::path(get, path = "/", tag = "operations",
-    responses((status = 200, description = "The gateway and the services", content(
-        (Overview = "application/json"), (String = "text/html"),
-    ))))]
-pub fn index(app: &App, accept: &Accept) -> Reply {
+    responses(
+        (status = 200, description = "The gateway and the services", content(
+            (Overview = "application/json"), (String = "text/html"),
+        )),
+        (status = 304, description = "The browser has the console already"),
+    ))]
+pub fn index(app: &App, accept: &Accept, request: &HeaderMap) -> Reply {
     const JSON: &str = "application/json";
     const HTML: &str = "text/html; charset=utf-8";
-    let overview = Overview::new(&Status::now(app));
     let reply = match accept.prefers(&[JSON, HTML]) {
-        JSON => Reply::json(200, &overview),
-        _ => Reply::ok(HTML, overview.page().into_bytes()),
+        JSON => Reply::json(200, &Overview::new(&Status::now(app))),
+        _ => console::page(request),
     };
     reply.with_header("vary", "Accept")
+}
+
+/// A file of the console
+#[utoipa::path(get, path = "/console/{file}", tag = "console",
+    params(("file" = String, Path, description = "`app.js`, `style.css`, …")),
+    responses(
+        (status = 200, description = "The file", content(
+            (String = "text/javascript"), (String = "text/css"),
+            (String = "image/svg+xml"), (String = "text/html"),
+        )),
+        (status = 304, description = "The browser has it already"),
+        (status = 404, description = "`not_found`: the console has no such file"),
+    ))]
+pub fn console_file(path: &str, request: &HeaderMap) -> Reply {
+    console::file(path, request)
+}
+
+/// A module of the console
+#[utoipa::path(get, path = "/console/{folder}/{file}", tag = "console",
+    params(
+        ("folder" = String, Path, description = "`lib` or `pages`"),
+        ("file" = String, Path, description = "`api.js`, `map.js`, …"),
+    ),
+    responses(
+        (status = 200, description = "The module", content((String = "text/javascript"))),
+        (status = 304, description = "The browser has it already"),
+        (status = 404, description = "`not_found`: the console has no such file"),
+    ))]
+pub fn console_module(path: &str, request: &HeaderMap) -> Reply {
+    console::file(path, request)
 }
 
 /// The instances of the services

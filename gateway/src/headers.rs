@@ -11,7 +11,8 @@ use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    IF_NONE_MATCH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, StatusCode, Uri, Version};
@@ -236,6 +237,14 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Whether a header that is a list has this item.
 pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|one| one.eq_ignore_ascii_case(token))
+}
+
+/// Whether `If-None-Match` names this tag. Compared without the mark of weak tags
+/// ([RFC 9110, 13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)).
+pub(crate) fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
+    let own = tag.trim_start_matches("W/");
+    let mut named = tokens(headers, &IF_NONE_MATCH);
+    named.any(|one| one == "*" || one.trim_start_matches("W/") == own)
 }
 
 /// The items of a header that is a list.

@@ -16,7 +16,7 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue, LOCATION};
 use hyper::{Method, Request};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ use crate::registry::InstanceId;
 use crate::routes::{self, destination};
 use crate::security::Security;
 use crate::tls::Tls;
-use crate::{App, api, lab};
+use crate::{App, api, console, lab};
 
 /// The API of the gateway, and the paths that it forwards.
 pub static API: LazyLock<Api> = LazyLock::new(|| {
@@ -103,7 +103,11 @@ where
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         headers.insert(REQUEST_ID, id);
     }
-    exchange.answered(response.status().as_u16());
+    let location = response.headers().get(LOCATION);
+    exchange.answered(
+        response.status().as_u16(),
+        location.map(HeaderValue::as_bytes),
+    );
     Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 
@@ -166,14 +170,22 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
         let lines = request.headers().get_all(ACCEPT).iter();
         Accept::parse(lines.map(HeaderValue::as_bytes))
     };
+    let below = |before: &str| {
+        let path = request.uri().path();
+        path.get(before.len()..).unwrap_or_default()
+    };
     // The segment of the path in place of the parameter.
     let parameter = |before: &str| {
-        let path = request.uri().path();
-        let rest = path.get(before.len()..).unwrap_or_default();
+        let rest = below(before);
         rest.split('/').next().unwrap_or_default().to_owned()
     };
     let replied = match template {
-        "/" => Ok(api::index(app, &accept())),
+        "/" => Ok(api::index(app, &accept(), request.headers())),
+        "/console/{file}" => Ok(api::console_file(below(console::PREFIX), request.headers())),
+        "/console/{folder}/{file}" => Ok(api::console_module(
+            below(console::PREFIX),
+            request.headers(),
+        )),
         "/status" => Ok(api::status(app)),
         "/registry" => Ok(api::registry(app)),
         "/health" => Ok(service.health()),

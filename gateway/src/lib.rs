@@ -24,6 +24,7 @@ pub mod forward;
 
 // The routes of the gateway itself.
 pub mod api;
+pub mod console;
 pub mod dashboard;
 pub mod document;
 pub mod lab;

@@ -21,7 +21,7 @@ pub const HEADERS: [(&str, &str); 3] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
-/// The policy of every page: it loads only what the gateway has, runs only scripts that are files,
+/// The policy of every page but the console: it loads only what the gateway has, runs only scripts that are files,
 /// and is in no frame. Inline styles are allowed, because Swagger UI has some; its images are part
 /// of its styles.
 const PAGE: HeaderValue = HeaderValue::from_static(
@@ -29,6 +29,12 @@ const PAGE: HeaderValue = HeaderValue::from_static(
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'",
 );
+
+/// The policy of the console: nothing inline either, and no text becomes markup, because the
+/// browser refuses what would make it that.
+pub const CONSOLE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// A browser that got a response within TLS connects to this host only with TLS, for a year.
 /// Otherwise somebody in between could turn `https` into `http`.

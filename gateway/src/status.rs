@@ -1,7 +1,5 @@
 //! What the gateway knows about the services.
 
-use std::fmt::Write as _;
-
 use chassis::contract::health::{CircuitState, UpDown};
 use chassis::upstream::instances::{InstanceState, State};
 use serde::Serialize;
@@ -109,31 +107,5 @@ impl Overview {
             version: env!("CARGO_PKG_VERSION"),
             services: services.collect(),
         }
-    }
-
-    /// As a page for a browser.
-    pub fn page(&self) -> String {
-        let mut rows = String::new();
-        for service in &self.services {
-            let links = service.routes.iter().map(|route| {
-                // Relative, so that they work behind a path prefix.
-                let relative = route.trim_start_matches('/');
-                format!("<a href=\"{relative}\"><code>{route}</code></a>")
-            });
-            let links: Vec<_> = links.collect();
-            let state = match service.state {
-                UpDown::Up => "up",
-                UpDown::Down => "down",
-            };
-            // Writing to a string never fails.
-            let _ = writeln!(
-                rows,
-                "<tr><th scope=\"row\">{}</th><td>{state}</td><td>{}</td><td><a href=\"{}\">docs</a></td></tr>",
-                service.name,
-                links.join(" "),
-                service.docs
-            );
-        }
-        include_str!("index.html").replace("{services}", &rows)
     }
 }

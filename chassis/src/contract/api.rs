@@ -43,7 +43,12 @@ pub(super) const ALWAYS_OPEN: [&str; 5] = [
 ];
 
 /// The routes whose responses are part of the binary, so that none of them is copied.
-const IN_BINARY: [&str; 2] = ["/docs/{file}", "/openapi.json"];
+const IN_BINARY: [&str; 4] = [
+    "/docs/{file}",
+    "/openapi.json",
+    "/console/{file}",
+    "/console/{folder}/{file}",
+];
 
 /// How a service describes itself.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,8 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ use crate::contract::response_memory::{RESPONDING, Responding};
 use crate::serve::connections::Holder;
 use crate::serve::service::Service;
 use crate::telemetry::context::Context;
-use crate::telemetry::recorder::{Begun, What};
+use crate::telemetry::recorder::{Begun, Created, What};
 use crate::telemetry::spans;
 use crate::values::text::shortened;
 use crate::values::time::milliseconds;
@@ -57,6 +57,8 @@ pub struct Exchange {
     begun: Option<Begun>,
     /// The status of the response; 0 while there is none.
     status: AtomicU16,
+    /// The record that the request created, if its span is kept.
+    created: OnceLock<Created>,
     /// The connection, which keeps the in-flight permit.
     holder: Arc<Holder>,
     /// What a reset of the lab waits for.
@@ -92,6 +94,7 @@ impl Exchange {
             started: Instant::now(),
             begun: service.lab().map(|_| Begun::now()),
             status: AtomicU16::new(0),
+            created: OnceLock::new(),
             holder: Holder::current(),
             service: Arc::clone(service),
         }
@@ -163,9 +166,16 @@ impl Exchange {
         self.context.clone().enter(|| error.reply())
     }
 
-    /// The head of the response is ready.
-    pub fn answered(&self, status: u16) {
+    /// The head of the response is ready. `location` is what is in its header `Location`.
+    pub fn answered(&self, status: u16, location: Option<&[u8]>) {
         self.status.store(status, Ordering::Relaxed);
+        if self.begun.is_some()
+            && status == 201
+            && let Some(created) = location.and_then(Created::at)
+        {
+            // A response has one head.
+            let _ = self.created.set(created);
+        }
     }
 
     /// Keeps the span for the lab. Those of the lab itself, and of health and metrics, would
@@ -178,6 +188,7 @@ impl Exchange {
             let what = What::Server {
                 method: self.method,
                 route: self.route.map(|route| route.template.as_str()),
+                created: self.created.get().copied(),
             };
             recorder.record(&self.context, ids, begun, Some(status), what);
         }

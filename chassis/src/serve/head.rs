@@ -327,7 +327,7 @@ pub(super) fn refuse(service: &Arc<Service>, bytes: &[u8], error: ApiError) -> V
     let method = request.method.unwrap_or_default();
     let exchange = Exchange::begin(service, method, path, header);
     let reply = exchange.context().clone().enter(|| error.reply());
-    exchange.answered(reply.status);
+    exchange.answered(reply.status, None);
     let id = exchange.context().request_id();
     written(&reply, id, service.headers(), method == "HEAD")
 }

@@ -156,7 +156,7 @@ fn refuse<B>(
     let (method, path) = (request.method().as_str(), request.uri().path());
     let exchange = Exchange::begin(service, method, path, header);
     let reply = exchange.context().clone().enter(|| error.reply());
-    exchange.answered(reply.status);
+    exchange.answered(reply.status, None);
     let id = exchange.context().request_id().to_owned();
     let body = match reply.body {
         reply::Body::Bytes(bytes) => bytes,

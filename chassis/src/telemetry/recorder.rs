@@ -1,6 +1,6 @@
 //! The latest spans of a service, for the lab: whether or not spans are exported.
 //!
-//! The memory for all of them is taken at the start. Recording one copies some 250 bytes under a
+//! The memory for all of them is taken at the start. Recording one copies some 300 bytes under a
 //! lock that nobody holds for longer than that.
 
 use std::collections::VecDeque;
@@ -20,6 +20,9 @@ const MOST: usize = 4096;
 
 /// The longest id of a request.
 const ID_LENGTH: usize = 128;
+
+/// The longest path of a record that is kept: `/api/notifications/` and the longest id.
+const PATH_LENGTH: usize = 39;
 
 /// The latest spans of a service.
 #[derive(Debug)]
@@ -58,9 +61,32 @@ pub(crate) enum What {
         method: &'static str,
         /// Its route; `None` if no route matches.
         route: Option<&'static str>,
+        /// The record that it created, if it did.
+        created: Option<Created>,
     },
     /// An attempt of a call to another service.
     Client(Attempt),
+}
+
+/// The path of a record that a request created, without memory of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Created {
+    path: [u8; PATH_LENGTH],
+    length: u8,
+}
+
+impl Created {
+    /// The path in a `Location`; `None` for one that no record of the shop has.
+    pub(crate) fn at(location: &[u8]) -> Option<Self> {
+        let length = u8::try_from(location.len()).ok()?;
+        let mut path = [0; PATH_LENGTH];
+        path.get_mut(..location.len())?.copy_from_slice(location);
+        Some(Self { path, length })
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.path[..usize::from(self.length)]).into_owned()
+    }
 }
 
 /// An attempt of a call to another service.
@@ -102,8 +128,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) of: Option<&'a str>,
     /// Only those after the one with this number.
     pub(crate) after: u64,
-    /// The most: the first of them.
+    /// The most: the first of them,
     pub(crate) limit: usize,
+    /// or the newest, which come first then.
+    pub(crate) newest: bool,
 }
 
 /// A span as it is shown.
@@ -129,6 +157,9 @@ pub(crate) struct Shown<'a> {
 struct Attributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'static str>,
+    /// The path of the record that a request created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dependency: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,7 +218,7 @@ impl Recorder {
         spans.count += 1;
     }
 
-    /// The spans that are wanted, in the order in which they ended.
+    /// The spans that are wanted, in the order in which they ended, or in the reverse order.
     pub(crate) fn shown(&self, wanted: &Wanted<'_>) -> Vec<Shown<'_>> {
         let trace = wanted.of.and_then(|id| u128::from_str_radix(id, 16).ok());
         let is_wanted = |one: &Recorded| {
@@ -199,12 +230,15 @@ impl Recorder {
         let first = spans.count - spans.latest.len() as u64;
         // Copied under the lock, and made into text after it.
         let skipped = usize::try_from(wanted.after.saturating_sub(first)).unwrap_or(usize::MAX);
-        let numbered = spans.latest.iter().zip(first + 1..).skip(skipped);
-        let found: Vec<_> = numbered
-            .filter(|(one, _)| is_wanted(one))
-            .take(wanted.limit)
-            .map(|(one, number)| (one.clone(), number))
-            .collect();
+        let numbered = spans.latest.iter().enumerate().skip(skipped);
+        let numbered = numbered.filter(|(_, one)| is_wanted(one));
+        let copied = |(n, one): (usize, &Recorded)| (one.clone(), first + 1 + n as u64);
+        let found: Vec<_> = if wanted.newest {
+            let numbered = numbered.rev();
+            numbered.take(wanted.limit).map(copied).collect()
+        } else {
+            numbered.take(wanted.limit).map(copied).collect()
+        };
         drop(spans);
         let found = found.iter();
         found
@@ -223,11 +257,16 @@ impl Recorded {
 
     fn shown<'a>(&self, number: u64, service: &'a str) -> Shown<'a> {
         let (name, kind, attributes) = match self.what {
-            What::Server { method, route } => (
+            What::Server {
+                method,
+                route,
+                created,
+            } => (
                 route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
                 "server",
                 Attributes {
                     route,
+                    created: created.map(|created| created.shown()),
                     ..Attributes::default()
                 },
             ),
@@ -270,6 +309,7 @@ mod tests {
             of: None,
             after,
             limit,
+            newest: false,
         }
     }
 
@@ -277,6 +317,7 @@ mod tests {
         let what = What::Server {
             method: "GET",
             route: Some("/api/things"),
+            created: Created::at(b"/api/things/7"),
         };
         recorder.record(context, (7, None), Begun::now(), Some(200), what);
     }
@@ -303,6 +344,29 @@ mod tests {
             [21, 22]
         );
         assert!(recorder.shown(&wanted(u64::MAX, 2)).is_empty());
+        let newest = recorder.shown(&Wanted {
+            newest: true,
+            ..wanted(20, 2)
+        });
+        assert_eq!(
+            newest.iter().map(|one| one.number).collect::<Vec<_>>(),
+            [MOST as u64 + 10, MOST as u64 + 9]
+        );
+    }
+
+    #[test]
+    fn the_path_of_a_created_record_is_kept_up_to_a_length() {
+        let longest = format!("/api/notifications/{}", u64::MAX);
+        for (location, kept) in [
+            ("/api/orders/7", Some("/api/orders/7")),
+            (&longest, Some(&longest)),
+            (&format!("{longest}0"), None),
+            (&"x".repeat(1000), None),
+        ] {
+            let created = Created::at(location.as_bytes());
+            let shown = created.map(|created| created.shown());
+            assert_eq!(shown.as_deref(), kept, "{location}");
+        }
     }
 
     /// The fastest of many rounds, which nothing else disturbed. A debug build is several times

@@ -4,7 +4,7 @@ use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
@@ -52,7 +52,11 @@ pub(crate) async fn exchange(
             .headers_mut()
             .insert(HeaderName::from_static(REQUEST_ID), id);
     }
-    exchange.answered(response.status().as_u16());
+    let location = response.headers().get(LOCATION);
+    exchange.answered(
+        response.status().as_u16(),
+        location.map(HeaderValue::as_bytes),
+    );
     match result {
         Ok(response) => Ok(response.map_body(|_, body| guarded(body, exchange, None))),
         Err(response) => {

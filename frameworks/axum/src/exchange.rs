@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
+use axum::http::header::LOCATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis::serve::exchange::{Exchange, STANDARD_HEADERS};
@@ -48,7 +49,11 @@ pub(crate) async fn exchange(
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.answered(response.status().as_u16());
+    let location = response.headers().get(LOCATION);
+    exchange.answered(
+        response.status().as_u16(),
+        location.map(HeaderValue::as_bytes),
+    );
     response.map(|body| Body::new(Guarded::new(body, exchange)))
 }
 // ANCHOR_END: exchange

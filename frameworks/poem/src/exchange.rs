@@ -9,6 +9,7 @@ use chassis::values::headers::REQUEST_ID;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use poem::error::{MethodNotAllowedError, NotFoundError};
+use poem::http::header::LOCATION;
 use poem::http::{HeaderValue, Method};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
@@ -63,7 +64,11 @@ pub(crate) async fn exchange(
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.answered(response.status().as_u16());
+    let location = response.headers().get(LOCATION);
+    exchange.answered(
+        response.status().as_u16(),
+        location.map(HeaderValue::as_bytes),
+    );
     let body = BoxBody::from(response.take_body());
     response.set_body(BoxBody::new(Guarded::new(body, exchange)));
     Ok(response)

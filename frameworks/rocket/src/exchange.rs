@@ -44,7 +44,8 @@ impl Fairing for Rules {
             response.set_raw_header(name, value);
         }
         response.set_raw_header(REQUEST_ID, exchange.context().request_id());
-        exchange.answered(response.status().code);
+        let location = response.headers().get_one("location");
+        exchange.answered(response.status().code, location.map(str::as_bytes));
         // Nobody reads the rest of the body. hyper must know that before it sends the head.
         drop(arrived(request).body.lock().take());
     }

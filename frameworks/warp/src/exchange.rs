@@ -11,6 +11,7 @@ use chassis::values::headers::REQUEST_ID;
 use hyper::body::{Body, Incoming};
 use tower::ServiceExt;
 use warp::Reply as _;
+use warp::http::header::LOCATION;
 use warp::http::{HeaderValue, Request};
 use warp::reply::Response;
 
@@ -73,7 +74,11 @@ where
     if let Ok(id) = HeaderValue::from_str(exchange.context().request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    exchange.answered(response.status().as_u16());
+    let location = response.headers().get(LOCATION);
+    exchange.answered(
+        response.status().as_u16(),
+        location.map(HeaderValue::as_bytes),
+    );
     Ok(response.map(|body| Guarded::new(body, exchange)))
 }
 // ANCHOR_END: exchange

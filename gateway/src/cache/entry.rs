@@ -12,13 +12,13 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Frame};
 use hyper::header::{
     AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue, IF_NONE_MATCH, SET_COOKIE, VARY,
+    HeaderValue, SET_COOKIE, VARY,
 };
 use tokio::time::timeout_at;
 
 use crate::call::Response;
 use crate::forward::is_event_stream;
-use crate::headers::{has_token, remove_hop_by_hop};
+use crate::headers::{has_token, names_tag, remove_hop_by_hop};
 
 /// How long the body of a response may take to arrive as a whole. One that takes longer is passed
 /// on as it arrives.
@@ -131,7 +131,8 @@ impl Entry {
 
     /// The response to a request with these headers: 304 if the client has it already.
     pub fn answer(&self, request: &HeaderMap) -> Response {
-        let is_known = self.is_known_to(request);
+        let tag = self.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
+        let is_known = tag.is_some_and(|tag| names_tag(request, tag));
         let body = if is_known {
             Bytes::new()
         } else {
@@ -148,25 +149,6 @@ impl Entry {
         response.headers_mut().insert(AGE, age.into());
         response
     }
-
-    /// Whether `If-None-Match` names it. Compared without the mark of weak tags
-    /// ([RFC 9110, 13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)).
-    fn is_known_to(&self, request: &HeaderMap) -> bool {
-        let Some(own) = self.headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else {
-            return false;
-        };
-        let own = bare(own);
-        let lines = request.get_all(IF_NONE_MATCH).iter();
-        let mut tags = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','));
-        tags.any(|tag| tag.trim() == "*" || bare(tag) == own)
-    }
-}
-
-/// A tag without the mark of weak tags.
-fn bare(tag: &str) -> &str {
-    tag.trim().trim_start_matches("W/")
 }
 
 /// Whether a response is the same for all clients.

@@ -3,6 +3,7 @@
 
 mod cache;
 mod compression;
+mod console;
 mod document;
 mod failures;
 mod floods;

@@ -86,8 +86,9 @@ fn each_service_has_variables_that_it_reads_and_the_urls_of_its_upstreams() {
                 Err(format!("{name} is not a variable that it reads")),
             );
         }
-        // The default would be an upstream on 127.0.0.1.
-        for name in asked.iter().filter(|name| name.ends_with("_SERVICE_URL")) {
+        // The default would be an upstream on 127.0.0.1, or none.
+        let is_url = |name: &&String| name.ends_with("_SERVICE_URL") || *name == "GATEWAY_URL";
+        for name in asked.iter().filter(is_url) {
             let url = variables.get(name).map_or("nothing", String::as_str);
             match behind(&manifests, url) {
                 Ok(called) => drop(told.insert((service, called))),

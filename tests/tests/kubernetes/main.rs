@@ -34,10 +34,13 @@ const PROGRAMS: [&str; 6] = [
 /// Those without records in memory, which can have more than one replica.
 const STATELESS: [&str; 2] = ["analytics-service", "gateway"];
 
-/// Caller and upstream: the arrows of the diagram, and those of the gateway to the five.
+/// Caller and upstream: the arrows of the diagram, those of the gateway to the five, and the one
+/// of analytics, which asks the gateway too.
 fn arrows() -> BTreeSet<(&'static str, &'static str)> {
     let of_gateway = SERVICES.map(|service| ("gateway", service));
-    CALLS.into_iter().chain(of_gateway).collect()
+    let to_gateway = [("analytics-service", "gateway")];
+    let calls = CALLS.into_iter().chain(of_gateway);
+    calls.chain(to_gateway).collect()
 }
 
 /// The memory of an idle service (bytes).

@@ -66,6 +66,9 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
             ("DELETE /api/notifications/{}", &[200, 404]),
         ],
         "gateway" => vec![
+            ("GET /", &[200, 304]),
+            ("GET /console/{}", &[200, 304, 404]),
+            ("GET /console/{}/{}", &[200, 304, 404]),
             ("GET /status", &[200]),
             ("GET /registry", &[200]),
             (

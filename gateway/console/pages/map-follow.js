@@ -1,0 +1,191 @@
+// Follows one order over the map: its trace tells which calls were made and when, and their lines
+// light up in the same order, much slower than it was.
+
+import { h, replace } from "../lib/dom.js";
+import { request } from "../lib/api.js";
+import { exchange } from "../lib/exchange.js";
+import { ms } from "../lib/format.js";
+
+// How long the whole way takes on the map, in milliseconds.
+const PLAYED = 4_000;
+
+// A call lights up at least so long.
+const LEAST = 350;
+
+// Spans arrive shortly after the response: how often and in which distance to look for them.
+const LOOKS = 12;
+const PAUSE = 250;
+
+export function followPanel(map) {
+  const outcome = h("div", { role: "status" });
+  const detail = h("div", {});
+  const buttons = [
+    h("button", { type: "button", class: "main", click: () => run(placeOrder) }, "Place an order and follow it"),
+    h("button", { type: "button", click: () => run(newestOrder) }, "Follow the newest order"),
+  ];
+  let player = null;
+  let isStopped = false;
+
+  async function run(find) {
+    player?.stop();
+    buttons.forEach((button) => (button.disabled = true));
+    replace(outcome, h("p", { class: "quiet" }, "Asking …"));
+    replace(detail);
+    const found = await find();
+    const trace = found.id ? await traceOf(found.id) : null;
+    buttons.forEach((button) => (button.disabled = false));
+    if (isStopped) return;
+    const shown = found.exchanges.map(exchange);
+    if (!trace?.body) {
+      const why = found.error ?? trace.error;
+      replace(outcome, h("p", { class: "sentence" }, why));
+      replace(detail, shown);
+      return;
+    }
+    const steps = stepsOf(trace.body.spans);
+    player = play(map, steps, trace.body.durationMs);
+    replace(outcome, h("p", {}, `${found.said} It took ${ms(trace.body.durationMs)}; the map shows it slower.`));
+    replace(detail, steps.element, xrayLink(found.id), shown);
+  }
+
+  return {
+    element: h(
+      "section",
+      { class: "panel follow" },
+      h("h2", {}, "Follow one order"),
+      h("div", { class: "row" }, buttons),
+      outcome,
+      detail,
+    ),
+    stop() {
+      isStopped = true;
+      player?.stop();
+    },
+  };
+}
+
+function xrayLink(id) {
+  return h("p", {}, h("a", { href: `#/xray/${encodeURIComponent(id)}` }, "X-ray of this order"));
+}
+
+// Places an order of one piece: the first product with stock, for the first user.
+async function placeOrder() {
+  const [users, products] = await Promise.all([
+    request("GET", "/api/users?limit=1"),
+    request("GET", "/api/products?limit=100"),
+  ]);
+  const failed = [users, products].find((one) => !one.ok);
+  if (failed) return { exchanges: [failed], error: failed.error };
+  const user = users.body?.[0];
+  const product = products.body?.find((one) => one.stock > 0);
+  if (!user || !product) {
+    const missing = user ? "product in stock" : "user";
+    return { exchanges: [], error: `There is no ${missing}: fill the shop on the page Faults, with Seed.` };
+  }
+  const body = { userId: user.id, productId: product.id, quantity: 1 };
+  const placed = await request("POST", "/api/orders", { body });
+  const what = placed.ok ? `Order ${placed.body?.id} is placed.` : `The order failed: ${placed.error}.`;
+  return { exchanges: [placed], id: placed.requestId, said: what, error: placed.error };
+}
+
+async function newestOrder() {
+  const traces = await request("GET", "/api/analytics/traces?limit=100");
+  if (!traces.ok) return { exchanges: [traces], error: traces.error };
+  const newest = traces.body?.traces?.find((one) => /^POST \/api\/orders$/.test(one.name));
+  if (!newest) {
+    return { exchanges: [], error: "There is no order among the latest 100 requests: place one." };
+  }
+  return { exchanges: [], id: newest.requestId ?? newest.traceId, said: `An order, answered with ${newest.status}.` };
+}
+
+// The trace, once all of its spans have arrived: as soon as two looks see the same.
+async function traceOf(id) {
+  let last = null;
+  for (let look = 0; look < LOOKS; look += 1) {
+    const now = await request("GET", `/api/analytics/traces/${encodeURIComponent(id)}`);
+    if (now.ok && last?.ok && now.body.spans.length === last.body.spans.length) return now;
+    last = now;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+  return last;
+}
+
+// What happened between two services, in the order in which it began.
+function stepsOf(spans) {
+  const byId = new Map(spans.map((span) => [span.spanId, span]));
+  const steps = spans.map((span) => {
+    const { attributes = {}, offsetMs, durationMs, status } = span;
+    const step = { offsetMs, durationMs, status, notMade: attributes.notMade, attempt: attributes.attempt };
+    if (span.kind === "client") return { ...step, from: span.service, to: attributes.dependency };
+    const parent = byId.get(span.parentId);
+    // The gateway has no span of its own for what it forwards.
+    if (parent?.kind === "server") return { ...step, from: parent.service, to: span.service };
+    return null;
+  });
+  return steps.filter((step) => step?.to && step.to !== step.from).sort((a, b) => a.offsetMs - b.offsetMs);
+}
+
+function play(map, steps, wholeMs) {
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const slower = PLAYED / Math.max(wholeMs, 1);
+  const rows = steps.map((step) => h("li", {}, stepText(step)));
+  steps.element = h("ol", { class: "steps" }, rows);
+  const lines = steps.map((step) => map.line(step.from, step.to));
+  const times = steps.map(({ offsetMs, durationMs }) => {
+    const start = offsetMs * slower;
+    return [start, Math.max(start + LEAST, (offsetMs + durationMs) * slower)];
+  });
+  let frame = 0;
+  const mark = (place, look, isOn) => {
+    lines[place]?.classList.toggle(look, isOn);
+    rows[place].classList.toggle(look, isOn);
+  };
+  const clear = () => steps.forEach((_, place) => ["hot", "passed"].forEach((look) => mark(place, look, false)));
+  const draw = (at) => {
+    const running = [];
+    steps.forEach((_, place) => {
+      const [start, end] = times[place];
+      const isRunning = at >= start && at < end;
+      if (isRunning) running.push(place);
+      mark(place, "hot", isRunning);
+      mark(place, "passed", at >= end);
+    });
+    moveBall(map.ball, lines, times, running.at(-1), at);
+    return running.length > 0 || times.some(([start]) => at < start);
+  };
+  if (isStill) {
+    draw(Infinity);
+  } else {
+    const began = performance.now();
+    const next = () => {
+      frame = draw(performance.now() - began) ? requestAnimationFrame(next) : 0;
+    };
+    frame = requestAnimationFrame(next);
+  }
+  return {
+    stop() {
+      cancelAnimationFrame(frame);
+      map.ball.style.display = "none";
+      clear();
+    },
+  };
+}
+
+// Moves the ball along the line of the call that began last: there, and back with the response.
+function moveBall(ball, lines, times, place, at) {
+  const line = place === undefined ? null : lines[place];
+  ball.style.display = line ? "" : "none";
+  if (!line) return;
+  const [start, end] = times[place];
+  const way = (at - start) / (end - start);
+  const length = line.getTotalLength() * (way < 0.5 ? 2 * way : 2 - 2 * way);
+  const { x, y } = line.getPointAtLength(length);
+  ball.setAttribute("cx", x);
+  ball.setAttribute("cy", y);
+}
+
+function stepText({ from, to, offsetMs, durationMs, status, notMade, attempt }) {
+  const again = attempt > 1 ? ` (attempt ${attempt})` : "";
+  const end = notMade ? `not made: ${notMade}` : `${status || "no answer"}, ${ms(durationMs)}`;
+  return `${from} → ${to}${again}: ${end}, after ${ms(offsetMs)}`;
+}
