@@ -162,6 +162,9 @@ report() {
     if [ -n "${TLS:-}${TLS_CERT:-}" ] && [ -f "$certificate" ] && pid_of $GATEWAY >/dev/null; then
         say "HTTPS:   curl --cacert $certificate https://localhost:$port/health"
     fi
+    if pid_of $GATEWAY >/dev/null; then
+        say "Console: $(base_url $GATEWAY)    ${DIM}open it in a browser$PLAIN"
+    fi
     say 'API:     add /docs to a URL above, and open it in a browser'
     say "Logs:    $RUN_DIR/<service>.log    ${DIM}tail -f $RUN_DIR/*.log$PLAIN"
     say "Health:  $(by_hand scripts/health.sh)"

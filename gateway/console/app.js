@@ -5,6 +5,7 @@
 // the name of the page: ["orders", "7"] for #/shop/orders/7.
 
 import { h, replace, setText } from "./lib/dom.js";
+import { time } from "./lib/format.js";
 import { faultText, stateWord } from "./lib/state.js";
 import { subscribe } from "./lib/stream.js";
 
@@ -27,7 +28,9 @@ let unmount = () => {};
 let visits = 0;
 
 function route() {
-  const [name, ...parts] = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
+  // What follows a question mark belongs to the page: lib/place.js.
+  const [path] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...parts] = path.split("/").filter(Boolean).map(decoded);
   return { name: name ?? "map", parts };
 }
 
@@ -99,10 +102,11 @@ function navigation() {
 }
 
 // Whether what one sees is true now.
-function showLive({ live, reason }) {
+function showLive({ live, reason, tick }) {
   const pill = byId("live");
+  const since = tick ? ` since ${time(tick.at)}` : "";
   pill.classList.toggle("bad", !live);
-  setText(pill, live ? "● live" : `✕ not live: ${reason}`);
+  setText(pill, live ? "● live" : `✕ not live${since}: ${reason}`);
   document.body.classList.toggle("stale", !live);
 }
 
@@ -130,8 +134,8 @@ function showFaults({ tick }) {
 let known = new Map();
 
 // Says which service has changed its state.
-function announce({ live, tick }) {
-  if (!live) return;
+function announce({ tick }) {
+  if (!tick) return;
   const states = new Map(tick.services.map(({ name, status }) => [name, status]));
   const changes = [...states].filter(([name, now]) => known.has(name) && known.get(name) !== now);
   known = states;

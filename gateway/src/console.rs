@@ -27,27 +27,45 @@ macro_rules! file {
     };
 }
 /// The files: the path of each and what is in it.
-static FILES: [(&str, &str); 20] = [
+static FILES: [(&str, &str); 38] = [
     file!("index.html"),
     file!("icon.svg"),
     file!("style.css"),
     file!("app.js"),
+    file!("lib/action.js"),
     file!("lib/api.js"),
     file!("lib/chart.js"),
     file!("lib/dom.js"),
     file!("lib/exchange.js"),
+    file!("lib/fields.js"),
     file!("lib/format.js"),
+    file!("lib/place.js"),
     file!("lib/state.js"),
     file!("lib/stream.js"),
+    file!("lib/verdict.js"),
     file!("pages/charts.js"),
     file!("pages/faults.js"),
+    file!("pages/faults/kinds.js"),
     file!("pages/map-drawing.js"),
     file!("pages/map-follow.js"),
     file!("pages/map.js"),
     file!("pages/scenarios.js"),
+    file!("pages/scenarios/one.js"),
+    file!("pages/scenarios/result.js"),
     file!("pages/services.js"),
     file!("pages/shop.js"),
+    file!("pages/shop/choice.js"),
+    file!("pages/shop/list.js"),
+    file!("pages/shop/notifications.js"),
+    file!("pages/shop/orders.js"),
+    file!("pages/shop/parts.js"),
+    file!("pages/shop/products.js"),
+    file!("pages/shop/users.js"),
     file!("pages/xray.js"),
+    file!("pages/xray/latest.js"),
+    file!("pages/xray/sequence.js"),
+    file!("pages/xray/trace.js"),
+    file!("pages/xray/waterfall.js"),
 ];
 
 /// The tag of all files: if one changes, a browser loads all of them again.

@@ -81,7 +81,7 @@ function withoutGlobs(url) {
 
 // A word for the shell.
 function quoted(text) {
-  if (/^[A-Za-z0-9_./:=@%+,-]+$/.test(text)) return text;
+  if (/^[A-Za-z0-9/][A-Za-z0-9_./:=@%+,-]*$/.test(text)) return text;
   // What a terminal would obey, or would show in another order than it is.
   const invisible = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/u;
   if (!invisible.test(text)) return `'${text.replaceAll("'", `'\\''`)}'`;

@@ -30,7 +30,9 @@ export function exchange(result) {
     text([`${method} ${path}`, ...lines(sent.headers), "", pretty(sent.body)]),
     h("h3", {}, "Response"),
     text([outcome, ...lines(result.headers), "", pretty(result.text)]),
+    // The lab has no spans of its own requests.
     result.requestId &&
+      !path.startsWith("/lab") &&
       h(
         "p",
         {},

@@ -21,8 +21,8 @@ const PAUSE = 1_000;
 const state = {
   // Whether ticks arrive.
   live: false,
-  // Why they do not, as a sentence; null if they do.
-  reason: "Connecting to the stream",
+  // Why they do not, in a few words; null if they do.
+  reason: "connecting",
   // The latest tick, and when it arrived; it stays when the stream breaks.
   tick: null,
   // Samples of the last 15 minutes, one each five seconds, the oldest first.
@@ -59,17 +59,19 @@ function publish() {
 async function follow() {
   for (;;) {
     const began = performance.now();
-    const reason = await readOnce();
+    const { reason, down } = await readOnce();
     state.live = false;
     state.reason = reason;
+    if (down && state.tick) state.tick = withDown(state.tick, down);
     publish();
     await sleep(Math.max(0, PAUSE - (performance.now() - began)));
   }
 }
 
-// Reads the stream until it breaks, and returns why it did.
+// Reads the stream until it breaks. Returns the `reason`, and which service is `down` if that is known.
 async function readOnce() {
   const connection = new AbortController();
+  let response = null;
   let timer = 0;
   const expectMore = () => {
     clearTimeout(timer);
@@ -77,7 +79,7 @@ async function readOnce() {
   };
   try {
     expectMore();
-    const response = await fetch(address("/api/analytics/stream"), {
+    response = await fetch(address("/api/analytics/stream"), {
       headers: { Accept: "text/event-stream" },
       cache: "no-store",
       signal: connection.signal,
@@ -88,10 +90,11 @@ async function readOnce() {
       expectMore();
       take(event);
     }
-    return "The stream ended";
+    return { reason: "the stream ended" };
   } catch (error) {
-    if (error.name === "AbortError") return `Nothing arrived for ${SILENCE / 1000} s`;
-    return "The gateway or analytics-service cannot be reached";
+    if (error.name === "AbortError") return { reason: `nothing arrived for ${SILENCE / 1000} s` };
+    if (response) return { reason: "the stream broke" };
+    return { reason: "the gateway cannot be reached", down: "gateway" };
   } finally {
     clearTimeout(timer);
     connection.abort();
@@ -99,9 +102,17 @@ async function readOnce() {
 }
 
 async function refusal(response) {
+  const who = "analytics-service";
+  if ([502, 503, 504].includes(response.status)) return { reason: `${who} does not answer`, down: who };
   const body = await response.json().catch(() => null);
-  const said = typeof body?.error === "string" ? `: ${body.error}` : "";
-  return `The stream is refused with ${response.status}${said}`;
+  return { reason: body?.error ?? `the stream is refused with ${response.status}` };
+}
+
+// The last tick, with a service that is down by now: nobody else can say that it is.
+function withDown(tick, name) {
+  const gone = { status: "down", requestRate: null, errorRate: null, p50Ms: null, p95Ms: null, p99Ms: null };
+  const services = tick.services.map((one) => (one.name === name ? { ...one, ...gone } : one));
+  return { ...tick, services };
 }
 
 // The events of a stream: { name, data }.

@@ -84,11 +84,17 @@ export function mount(root, [view = "services", name]) {
   replace(root, tabs(view, name), clock.element, waiting, subjects);
   const shown = new Map();
   let samples = [];
+  let drawn = 0;
 
+  // All charts for a new sample; in between, those that can be seen.
   function draw() {
     if (samples.length === 0 || document.hidden) return;
     const at = clock.update(samples);
-    for (const subject of shown.values()) subject.update(samples, at);
+    const isNew = samples.at(-1).moment - drawn >= STEP;
+    if (isNew) drawn = samples.at(-1).moment;
+    for (const subject of shown.values()) {
+      if (isNew || isInView(subject.element)) subject.update(samples, at);
+    }
   }
 
   function addNew(tick) {
@@ -96,6 +102,7 @@ export function mount(root, [view = "services", name]) {
       if (shown.has(key)) continue;
       shown.set(key, subjectCharts(subject, clock.pick));
       subjects.append(shown.get(key).element);
+      drawn = 0;
     }
   }
 
@@ -108,6 +115,11 @@ export function mount(root, [view = "services", name]) {
     addNew(tick);
     draw();
   });
+}
+
+function isInView(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
 }
 
 function tabs(view, name) {

@@ -1,8 +1,263 @@
-import { h, replace } from "../lib/dom.js";
+// Faults: break and mend services and routes, empty and fill the shop.
+
+import { actions } from "../lib/action.js";
+import { request } from "../lib/api.js";
+import { h, replace, setText } from "../lib/dom.js";
+import { field, form } from "../lib/fields.js";
+import { number } from "../lib/format.js";
+import { faultText } from "../lib/state.js";
+import { subscribe } from "../lib/stream.js";
+import { KINDS, SERVICES, byName, faultOf, labPath, routesOf } from "./faults/kinds.js";
 
 export const title = "Faults";
 
-export function mount(root, parts) {
-  replace(root, h("p", {}, `This page is being built. ${parts.join(" / ")}`));
-  return () => {};
+// How often the services are asked for their faults if the stream is not live, in milliseconds.
+const PAUSE = 3000;
+
+export function mount(root) {
+  const action = actions();
+  const active = activeFaults(action, () => refresh());
+  const maker = breakForm(action, () => refresh());
+  const page = h(
+    "div",
+    { class: "sides" },
+    h("div", {}, maker, action.element),
+    h("div", {}, active.element, wholeShop(action, () => refresh())),
+  );
+  replace(root, page);
+
+  let isLive = false;
+  let isOver = false;
+  async function refresh() {
+    const answers = await Promise.all(SERVICES.map(({ name }) => request("GET", labPath(name, "/faults"))));
+    if (isOver) return;
+    // Whether there is a lab: a gateway without one knows no such path.
+    if (answers.some(({ status }) => status !== 404)) active.show(answers.map(faultsIn));
+    else replace(root, isOff(answers[0]));
+  }
+
+  refresh();
+  const timer = setInterval(() => !isLive && refresh(), PAUSE);
+  const unsubscribe = subscribe(({ live, tick }) => {
+    isLive = live && tick.services.some(({ faults }) => faults !== null);
+    if (!isLive) return;
+    const known = new Map(tick.services.map(({ name, faults }) => [name, faults]));
+    active.show(SERVICES.map(({ name }) => known.get(name) ?? null));
+  });
+  return () => {
+    isOver = true;
+    clearInterval(timer);
+    unsubscribe();
+  };
+}
+
+// The faults in a response; null if it has none because the service could not be asked.
+function faultsIn({ ok, body }) {
+  return ok && Array.isArray(body) ? body : null;
+}
+
+function isOff({ error }) {
+  return h(
+    "div",
+    { class: "sentence", role: "alert" },
+    h("p", {}, `The lab is off, so nothing can be broken here. ${error ?? ""}`),
+    h(
+      "p",
+      {},
+      "Start the shop with ",
+      h("code", {}, "LAB_MODE=on"),
+      ", as ",
+      h("code", {}, "scripts/start.sh"),
+      " and the lab in containers do. Never do so where strangers reach the port.",
+    ),
+  );
+}
+
+// The form that breaks something.
+function breakForm(action, refresh) {
+  const service = field({
+    name: "service",
+    label: "Service",
+    kind: SERVICES.map(({ name }) => [name, name]),
+    value: "user-service",
+  });
+  const route = field({ name: "route", label: "Route", kind: [["*", "all routes"]] });
+  const kind = field({ name: "kind", label: "What goes wrong", kind: KINDS.map(({ name, title }) => [name, title]) });
+  const amount = field({ name: "amount", label: "" });
+  const share = field({ name: "share", label: "Share, %", kind: "number", value: "100", isShort: true });
+  const seed = field({ name: "seed", label: "Seed", kind: "number", value: "1", isShort: true });
+  const seconds = field({ name: "seconds", label: "Seconds", kind: "number", value: "600", isShort: true });
+  const watch = h("p", { class: "watch", "aria-live": "polite" });
+  const fields = [service, route, kind, amount, share, seed, seconds];
+
+  const showKind = () => {
+    const { amount: asked, watch: text } = byName(kind.input.value);
+    amount.element.hidden = !asked;
+    if (asked) {
+      setText(amount.element.querySelector("label"), asked.label);
+      amount.input.value = asked.value;
+    }
+    replace(watch, h("strong", {}, "Watch: "), text, " ", watchLink(kind.input.value));
+  };
+  const showRoutes = async () => {
+    const routes = await routesOf(service.input.value);
+    replace(route.input, h("option", { value: "*" }, "all routes"), routes.map((one) => h("option", { value: one }, one)));
+  };
+  kind.input.addEventListener("change", showKind);
+  service.input.addEventListener("change", showRoutes);
+  showKind();
+  showRoutes();
+
+  // The place of the new fault in the list that is sent: its errors have it in their names.
+  let place = 0;
+  const send = async (given) => {
+    const path = labPath(given.service, "/faults");
+    const old = await request("GET", path);
+    // PUT replaces all: those that are there are sent again, with the time that they have left.
+    const kept = (faultsIn(old) ?? []).map((one) => ({ ...one, seconds: Math.max(1, one.secondsLeft) }));
+    place = kept.length;
+    const body = [...kept, faultOf(given)];
+    const done = (list) => [`${given.service} is broken: ${faultText(list.at(-1))}. `, watchLink(given.kind)];
+    const result = await action.send({ method: "PUT", path, body, done, isWhole: Array.isArray });
+    refresh();
+    return result;
+  };
+  // "[0].ms" is about the field of the amount.
+  const nameOf = (name) => {
+    const own = name.replace(`[${place}].`, "");
+    return ["ms", "from", "to", "status"].includes(own) ? "amount" : own;
+  };
+  const whole = form({ label: "Break something", fields, submit: "Break it", send, nameOf });
+  whole.querySelector("button").before(watch);
+  return h(
+    "section",
+    { class: "panel", "aria-label": "Break something" },
+    h("h2", {}, "Break something"),
+    whole,
+    h(
+      "p",
+      { class: "quiet" },
+      "The same seed hits the same requests on each machine. The counts of the other faults of the service begin again.",
+    ),
+  );
+}
+
+function watchLink(kind) {
+  const { place, page } = byName(kind);
+  return h("a", { href: place }, `See ${page}`);
+}
+
+// The active faults of all services. `show(lists)` shows a list for each of them, null for one that
+// could not be asked.
+function activeFaults(action, refresh) {
+  const content = h("div");
+  const element = h("section", { class: "panel", "aria-label": "Active faults" }, h("h2", {}, "Active faults"), content);
+  let shape = "";
+  let cells = [];
+  let latest = [];
+
+  function show(lists) {
+    latest = lists;
+    // The list is made anew only if other faults are there: so the focus stays where it is.
+    const now = JSON.stringify(lists.map((list) => list?.map(faultText) ?? null));
+    if (now !== shape) draw(lists);
+    shape = now;
+    const all = lists.flatMap((list) => list ?? []);
+    cells.forEach(([left, hit], place) => {
+      setText(left, `ends in ${number(all[place].secondsLeft)} s`);
+      setText(hit, `hit ${number(all[place].hit)} of ${number(all[place].matched)}`);
+    });
+  }
+
+  function draw(lists) {
+    cells = [];
+    const rows = lists.flatMap((list, at) => (list ?? []).map((fault, place) => row(at, fault, place)));
+    const silent = SERVICES.filter((_, at) => lists[at] === null).map(({ name }) => name);
+    replace(
+      content,
+      rows.length === 0
+        ? h("p", {}, "✓ None: nothing is broken on purpose.")
+        : h("ul", { class: "list faults" }, rows),
+      silent.length > 0 && h("p", { class: "bad" }, `⚠ ${silent.join(", ")} could not be asked.`),
+      h("p", {}, h("button", { type: "button", class: rows.length > 0 && "main", click: mendAll }, "Mend all")),
+    );
+  }
+
+  function row(at, fault, place) {
+    const { name } = SERVICES[at];
+    const [hit, left] = [h("span", { class: "figure" }), h("span", { class: "figure" })];
+    cells.push([left, hit]);
+    const text = faultText(fault);
+    return h(
+      "li",
+      {},
+      h("span", {}, h("strong", {}, `⚠ ${name}`), ` ${text} `, h("span", { class: "quiet" }, `(seed ${fault.seed})`)),
+      hit,
+      left,
+      h(
+        "button",
+        { type: "button", click: () => mendOne(at, place), "aria-label": `Mend ${name}: ${text}` },
+        "Mend",
+      ),
+    );
+  }
+
+  async function mendOne(at, place) {
+    const { name } = SERVICES[at];
+    const path = labPath(name, "/faults");
+    const rest = latest[at].filter((_, other) => other !== place);
+    const done = () => `That fault of ${name} is mended.`;
+    if (rest.length === 0) {
+      await action.send({ method: "DELETE", path, done, isWhole: Array.isArray });
+    } else {
+      const body = rest.map((one) => ({ ...one, seconds: Math.max(1, one.secondsLeft) }));
+      await action.send({ method: "PUT", path, body, done, isWhole: Array.isArray });
+    }
+    refresh();
+  }
+
+  async function mendAll() {
+    await forAll(action, "DELETE", "/faults", "No fault is active any more", Array.isArray);
+    refresh();
+  }
+
+  show(SERVICES.map(() => []));
+  return { element, show };
+}
+
+// What acts on all services.
+function wholeShop(action, refresh) {
+  const reset = () =>
+    forAll(action, "POST", "/reset", "All services are as they were when they started: no records, no faults").then(refresh);
+  const seed = () => forAll(action, "POST", "/seed", "The shop has the data of the demo: 3 users, 3 products, 3 orders");
+  return h(
+    "section",
+    { class: "panel", "aria-label": "The whole shop" },
+    h("h2", {}, "The whole shop"),
+    h(
+      "p",
+      { class: "row" },
+      h("button", { type: "button", click: reset }, "Reset: empty the shop"),
+      h("button", { type: "button", click: seed }, "Seed: the data of the demo"),
+    ),
+    h("p", { class: "quiet" }, "Seed works on an empty shop only, so that all ids agree: reset it first."),
+    h(
+      "p",
+      { class: "quiet" },
+      "The lab itself is never broken. But a fault of the gateway on all routes hits this page, too: do not load it again before it is mended, or mend it with ",
+      h("code", {}, "scripts/break.sh mend"),
+      ".",
+    ),
+  );
+}
+
+// Sends the same to all services, one after another, and shows the last response, or the first that
+// is an error.
+async function forAll(action, method, path, text, isWhole) {
+  for (const { name } of SERVICES) {
+    const isLast = name === SERVICES.at(-1).name;
+    const done = () => (isLast ? `${text}.` : `${name} is done; now the next …`);
+    const result = await action.send({ method, path: labPath(name, path), done, isWhole });
+    if (!result?.ok) return;
+  }
 }

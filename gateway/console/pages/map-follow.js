@@ -113,13 +113,17 @@ async function traceOf(id) {
 // What happened between two services, in the order in which it began.
 function stepsOf(spans) {
   const byId = new Map(spans.map((span) => [span.spanId, span]));
+  const served = new Map(spans.filter((span) => span.kind === "server").map((span) => [span.parentId, span]));
   const steps = spans.map((span) => {
     const { attributes = {}, offsetMs, durationMs, status } = span;
     const step = { offsetMs, durationMs, status, notMade: attributes.notMade, attempt: attributes.attempt };
-    if (span.kind === "client") return { ...step, from: span.service, to: attributes.dependency };
+    if (span.kind === "client") {
+      const name = served.get(span.spanId)?.name;
+      return { ...step, name, from: span.service, to: attributes.dependency };
+    }
     const parent = byId.get(span.parentId);
     // The gateway has no span of its own for what it forwards.
-    if (parent?.kind === "server") return { ...step, from: parent.service, to: span.service };
+    if (parent?.kind === "server") return { ...step, name: span.name, from: parent.service, to: span.service };
     return null;
   });
   return steps.filter((step) => step?.to && step.to !== step.from).sort((a, b) => a.offsetMs - b.offsetMs);
@@ -136,22 +140,19 @@ function play(map, steps, wholeMs) {
     return [start, Math.max(start + LEAST, (offsetMs + durationMs) * slower)];
   });
   let frame = 0;
-  const mark = (place, look, isOn) => {
-    lines[place]?.classList.toggle(look, isOn);
-    rows[place].classList.toggle(look, isOn);
+  // A line may be that of several calls.
+  const mark = (look, places) => {
+    const marked = new Set(places.map((place) => lines[place]));
+    for (const line of lines) line?.classList.toggle(look, marked.has(line));
+    rows.forEach((row, place) => row.classList.toggle(look, places.includes(place)));
   };
-  const clear = () => steps.forEach((_, place) => ["hot", "passed"].forEach((look) => mark(place, look, false)));
   const draw = (at) => {
-    const running = [];
-    steps.forEach((_, place) => {
-      const [start, end] = times[place];
-      const isRunning = at >= start && at < end;
-      if (isRunning) running.push(place);
-      mark(place, "hot", isRunning);
-      mark(place, "passed", at >= end);
-    });
+    const places = [...steps.keys()];
+    const running = places.filter((place) => at >= times[place][0] && at < times[place][1]);
+    mark("hot", running);
+    mark("passed", places.filter((place) => at >= times[place][1]));
     moveBall(map.ball, lines, times, running.at(-1), at);
-    return running.length > 0 || times.some(([start]) => at < start);
+    return times.some(([, end]) => at < end);
   };
   if (isStill) {
     draw(Infinity);
@@ -166,7 +167,8 @@ function play(map, steps, wholeMs) {
     stop() {
       cancelAnimationFrame(frame);
       map.ball.style.display = "none";
-      clear();
+      mark("hot", []);
+      mark("passed", []);
     },
   };
 }
@@ -184,8 +186,9 @@ function moveBall(ball, lines, times, place, at) {
   ball.setAttribute("cy", y);
 }
 
-function stepText({ from, to, offsetMs, durationMs, status, notMade, attempt }) {
+function stepText({ name, from, to, offsetMs, durationMs, status, notMade, attempt }) {
+  const what = name ? ` ${name}` : "";
   const again = attempt > 1 ? ` (attempt ${attempt})` : "";
   const end = notMade ? `not made: ${notMade}` : `${status || "no answer"}, ${ms(durationMs)}`;
-  return `${from} → ${to}${again}: ${end}, after ${ms(offsetMs)}`;
+  return `${from} → ${to}${what}${again}: ${end}, after ${ms(offsetMs)}`;
 }

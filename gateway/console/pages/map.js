@@ -43,7 +43,7 @@ export function mount(root) {
 }
 
 function ordersText(orders) {
-  if (!orders) return "Orders: not known, because order-service does not answer.";
+  if (!orders) return "Orders: not known yet, or order-service does not answer.";
   const { total, cancelled, revenue } = orders;
   return `Orders: ${number(total)}, of which ${number(cancelled)} cancelled. Revenue: ${money(revenue)}.`;
 }

@@ -1,0 +1,102 @@
+// Actions: one request that changes something, what came of it, and the same request once more.
+
+import { request } from "./api.js";
+import { h, replace } from "./dom.js";
+import { exchange } from "./exchange.js";
+import { isObject, verdict } from "./verdict.js";
+
+const WORDS = {
+  done: "✓ done",
+  refused: "✕ refused",
+  outage: "⚠ outage",
+  unknown: "? not known",
+};
+
+// A place that shows the latest action. `send` sends one and returns its result; `element` goes
+// into the page.
+export function actions() {
+  const said = h("p", { role: "status" });
+  const more = h("div");
+  const element = h("div", { class: "result", hidden: true }, said, more);
+  let isBusy = false;
+
+  // Sends `method path` with `body`. A `keyed` one gets an Idempotency-Key, and can be repeated.
+  // `done(body)` returns what to say about a success: texts and links. `isWhole` checks its body.
+  async function send({ method, path, body, keyed = false, done, isWhole }) {
+    const headers = keyed ? { "Idempotency-Key": newKey() } : {};
+    return sendAgain({ method, path, body, headers, keyed, done, isWhole });
+  }
+
+  async function sendAgain(action) {
+    // A second click while the first is on its way is an accident.
+    if (isBusy) return null;
+    isBusy = true;
+    element.setAttribute("aria-busy", "true");
+    const { method, path, body, headers } = action;
+    const result = await request(method, path, { body, headers });
+    isBusy = false;
+    element.removeAttribute("aria-busy");
+    show(action, result);
+    return result;
+  }
+
+  function show(action, result) {
+    const { state, word, sentence } = verdict(result, action.isWhole ?? isObject);
+    const isReplayed = result.headers["idempotency-replayed"] === "true";
+    element.hidden = false;
+    element.dataset.state = state;
+    replace(
+      said,
+      h("strong", { class: "verdict" }, `${WORDS[state]} ${word}`),
+      " ",
+      state === "done" ? (action.done?.(result.body) ?? "") : sentence,
+      isReplayed && " This is the first response once more: the service did nothing.",
+    );
+    replace(
+      more,
+      h("p", { class: "row" }, xrayLink(result), action.keyed && repeat(action)),
+      exchange(result),
+    );
+  }
+
+  function repeat(action) {
+    return [
+      h("button", { type: "button", click: () => sendAgain(action) }, "Repeat the same request"),
+      h("span", { class: "quiet" }, "with the same Idempotency-Key: nothing happens twice"),
+    ];
+  }
+
+  return { element, send };
+}
+
+// A link to the X-ray of a request, if its response names it. The lab has no spans of its own
+// requests.
+export function xrayLink({ requestId, path }) {
+  if (!requestId || path.startsWith("/lab")) return null;
+  return h("a", { href: `#/xray/${encodeURIComponent(requestId)}` }, "X-ray of this request");
+}
+
+// What is wrong with a response that was to be shown, and how to ask again. `what` is what could
+// not be read: "The orders".
+export function outage(result, what, retry, isWhole) {
+  const { state, word, sentence } = verdict(result, isWhole);
+  return h(
+    "div",
+    { class: "result", role: "alert", "data-state": state },
+    h(
+      "p",
+      {},
+      h("strong", { class: "verdict" }, `${WORDS[state]} ${word}`),
+      ` ${what} could not be read, so it is not known whether there are any. ${sentence}`,
+    ),
+    h("p", { class: "row" }, h("button", { type: "button", click: retry }, "Ask again"), xrayLink(result)),
+    exchange(result),
+  );
+}
+
+// A key that nobody has used, also on a page that is no secure context.
+function newKey() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = Array.from(crypto.getRandomValues(new Uint8Array(16)));
+  return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

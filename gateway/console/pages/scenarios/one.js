@@ -1,0 +1,189 @@
+// One scenario: its story, the prediction, the run and its result.
+
+import { request } from "../../lib/api.js";
+import { h, replace, setText } from "../../lib/dom.js";
+import { command, exchange } from "../../lib/exchange.js";
+import { duration } from "../../lib/format.js";
+import { verdict } from "../../lib/verdict.js";
+import { result as resultOf } from "./result.js";
+
+// How often the run is asked for, in milliseconds.
+const PAUSE = 500;
+
+// The run that this tab has started last: it can be shown again after a reload. What never ran is
+// not asked for.
+const STARTED = "console.scenario";
+
+// The element of a scenario, whose run is at `path`, and what ends it.
+export function scenario({ name, title, story, question, choices, needs, seconds }, path) {
+  const progress = h("div", { class: "progress" });
+  const said = h("p", { role: "status" });
+  const outcome = h("div");
+  const more = h("div");
+  const shell = `scripts/scenario.sh run ${name} --predict`;
+  let timer = 0;
+  let isOver = false;
+  let isRunning = false;
+  let began = 0;
+
+  const options = choices.map((text, index) => {
+    const number = index + 1;
+    const input = h("input", { type: "radio", name: "choice", value: number, change: () => setText(said, "") });
+    return h("label", { class: "choice" }, input, h("span", {}, `${number}. ${text}`));
+  });
+  const buttons = h("p", { class: "row" });
+  const prediction = h(
+    "form",
+    { submit: start },
+    h("fieldset", {}, h("legend", {}, question), options),
+    buttons,
+  );
+  const element = h(
+    "article",
+    { class: "scenario" },
+    h("h2", {}, title),
+    String(story).trim().split(/\n\s*\n/).map((paragraph) => h("p", {}, paragraph)),
+    prediction,
+    needs && terminal(),
+    said,
+    progress,
+    outcome,
+    more,
+    !needs && h("details", {}, h("summary", {}, "The same in the terminal"), command(shell)),
+  );
+
+  function terminal() {
+    return [
+      h(
+        "p",
+        { class: "sentence" },
+        "This one stops and starts processes, which a page cannot. Run it where the shop was started:",
+      ),
+      command(shell),
+    ];
+  }
+
+  function showButtons() {
+    if (needs) return;
+    const run = h("button", { type: "submit", class: "main" }, isRunning ? "Running …" : "Run it");
+    const stop = h("button", { type: "button", click: end }, "Stop and mend");
+    replace(
+      buttons,
+      run,
+      isRunning ? stop : h("span", { class: "quiet" }, `takes about ${duration(seconds)}`),
+    );
+  }
+
+  function chosen() {
+    const checked = prediction.querySelector("input:checked");
+    return checked ? Number(checked.value) : null;
+  }
+
+  async function start(event) {
+    event.preventDefault();
+    if (isRunning) return;
+    const choice = chosen();
+    if (choice === null) {
+      setText(said, "Predict first: choose one of the answers.");
+      prediction.querySelector("input").focus();
+      return;
+    }
+    isRunning = true;
+    began = Date.now();
+    replace(outcome);
+    replace(progress);
+    setText(said, "Starting …");
+    showButtons();
+    const result = await request("POST", path, { body: { choice } });
+    replace(more, exchange(result));
+    if (result.ok) {
+      sessionStorage.setItem(STARTED, name);
+      show(result.body);
+      follow();
+    } else {
+      isRunning = false;
+      showButtons();
+      setText(said, `✕ ${verdict(result).sentence}`);
+    }
+  }
+
+  async function end() {
+    const result = await request("DELETE", path);
+    replace(more, exchange(result));
+    if (!result.ok) setText(said, `✕ It could not be stopped. ${verdict(result).sentence}`);
+    else {
+      isRunning = false;
+      clearTimeout(timer);
+      showButtons();
+      replace(progress);
+      setText(said, "Stopped. What it broke is mended.");
+    }
+  }
+
+  function follow() {
+    clearTimeout(timer);
+    if (!isOver && isRunning) timer = setTimeout(look, PAUSE);
+  }
+
+  async function look() {
+    const result = await request("GET", path);
+    if (isOver || !isRunning) return;
+    if (result.ok && typeof result.body?.state === "string") show(result.body);
+    else if (result.status === 404) {
+      isRunning = false;
+      showButtons();
+      setText(said, "The run is gone: it was stopped, or the gateway was started again.");
+    } else setText(said, `⚠ Not known how it goes. ${verdict(result).sentence}`);
+    follow();
+  }
+
+  function show(run) {
+    isRunning = run.state === "running";
+    setText(said, isRunning ? `${run.step} …` : STATES[run.state] ?? run.state);
+    const took = (Date.now() - began) / 1000;
+    const bar = h("progress", { max: seconds, "aria-label": "Progress" });
+    bar.value = Math.min(took, seconds);
+    replace(
+      progress,
+      isRunning && bar,
+      isRunning &&
+        h(
+          "p",
+          {},
+          "Meanwhile, watch ",
+          h("a", { href: "#/map" }, "the map"),
+          " or ",
+          h("a", { href: "#/charts" }, "the charts"),
+          ". The run goes on; its result is here when you come back.",
+        ),
+      h("ol", { class: "log", "aria-label": "What has happened" }, (run.log ?? []).map((line) => h("li", {}, line))),
+    );
+    replace(outcome, resultOf(run, choices));
+    showButtons();
+  }
+
+  // A run that goes on, or the result of the last one.
+  async function resume() {
+    const result = await request("GET", path);
+    if (isOver || isRunning || !result.ok || typeof result.body?.state !== "string") return;
+    began = Date.now();
+    if (result.body.choice) options[result.body.choice - 1]?.querySelector("input").click();
+    show(result.body);
+    follow();
+  }
+
+  showButtons();
+  if (sessionStorage.getItem(STARTED) === name) resume();
+  return {
+    element,
+    unmount() {
+      isOver = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+const STATES = {
+  done: "✓ Done. The shop is mended.",
+  failed: "✕ The run failed, so there is no result. See the last lines of its log.",
+};

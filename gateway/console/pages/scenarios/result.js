@@ -1,0 +1,92 @@
+// The result of a run: measurements, the answer, and whether it is still true.
+
+import { h } from "../../lib/dom.js";
+import { ms, number, percent, rate } from "../../lib/format.js";
+
+const MEASURES = [
+  ["requestRate", "Requests", rate],
+  ["errorShare", "Errors", percent],
+  ["p50Ms", "Half are faster than", ms],
+  ["p99Ms", "99 % are faster than", ms],
+];
+
+// The elements for a run, as far as it is.
+export function result(run, choices) {
+  return [
+    (run.before || run.after) && measurements(run.before, run.after),
+    run.answer && answer(run, choices),
+    run.assertions?.length > 0 && assertions(run.assertions),
+  ];
+}
+
+function measurements(before, after) {
+  const names = new Set([before, after].flatMap((one) => Object.keys(one?.counts ?? {})));
+  const rows = MEASURES.map(([name, text, show]) => row(text, before?.[name], after?.[name], show));
+  const counts = [...names].map((name) => row(name, before?.counts?.[name], after?.counts?.[name], count));
+  const heads = ["", "Before", "After", "Change"].map((text) =>
+    text ? h("th", { scope: "col", class: "figure" }, text) : h("td"),
+  );
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": "Measurements" },
+    h(
+      "table",
+      { class: "measures" },
+      h("caption", {}, "Measured, before and after the change"),
+      h("thead", {}, h("tr", {}, heads)),
+      h("tbody", {}, rows, counts),
+    ),
+  );
+}
+
+function row(text, before, after, show) {
+  const cell = (content) => h("td", { class: "figure" }, content);
+  return h("tr", {}, h("th", { scope: "row" }, text), cell(show(before)), cell(show(after)), cell(change(before, after)));
+}
+
+// A count, or whatever else a scenario reads from a store.
+function count(value) {
+  return typeof value === "number" ? number(value, Number.isInteger(value) ? 0 : 2) : String(value ?? "–");
+}
+
+// How a number has changed: "▲ × 3.2", "▲ 2 from 0", "same".
+function change(before, after) {
+  if (typeof before !== "number" || typeof after !== "number") return "–";
+  if (before === after) return "same";
+  const sign = after > before ? "▲" : "▼";
+  if (before <= 0 || after <= 0) return after > before ? `${sign} from 0` : `${sign} to 0`;
+  const factor = after > before ? after / before : before / after;
+  if (factor < 1.1) return "about the same";
+  return after > before ? `${sign} × ${number(factor, 1)}` : `${sign} ÷ ${number(factor, 1)}`;
+}
+
+function answer({ choice, answer, why }, choices) {
+  const isRight = choice === answer;
+  const said = choice
+    ? isRight
+      ? "✓ You were right."
+      : `✕ You predicted ${choice}: ${choices[choice - 1]}.`
+    : "The answer:";
+  return h(
+    "section",
+    { class: "result", "data-state": choice && !isRight ? "refused" : "done", "aria-label": "The answer" },
+    h("p", {}, h("strong", { class: "verdict" }, said), ` It is ${answer}: ${choices[answer - 1]}`),
+    String(why ?? "").trim().split(/\n\s*\n/).map((paragraph) => h("p", {}, paragraph)),
+  );
+}
+
+function assertions(all) {
+  const one = ({ text, holds, saw }) =>
+    h(
+      "li",
+      {},
+      h("span", { class: holds ? "status good" : "status bad" }, holds ? "✓ holds" : "✕ does not hold"),
+      h("span", {}, text, h("span", { class: "quiet" }, ` (saw ${saw})`)),
+    );
+  return h(
+    "section",
+    { "aria-label": "What was checked" },
+    h("h3", {}, "What was checked in this run"),
+    h("ul", { class: "list checks" }, all.map(one)),
+  );
+}

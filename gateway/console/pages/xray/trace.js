@@ -1,0 +1,224 @@
+// What a trace says, without drawing it: the rows of a waterfall, the steps of a sequence diagram,
+// and what is worth noticing, in words. Pure functions of the JSON of
+// `GET /api/analytics/traces/{id}`.
+
+import { ms } from "../../lib/format.js";
+
+// The participant that sends the first request.
+export const CLIENT = "client";
+
+// The participant for a caller that nothing is known about.
+export const UNKNOWN = "unknown caller";
+
+// How many findings are shown.
+const MOST = 15;
+
+// Why a call failed or was not made: the words of the spans, for people.
+const REASONS = {
+  unreachable: "no connection",
+  timed_out: "timed out",
+  broken: "the connection broke",
+  failed: "it answered with an error",
+  refused: "refused",
+  turned_away: "turned away",
+  unusable: "the answer was unusable",
+  circuit_open: "the circuit is open",
+  bulkhead_full: "too many calls to it were in flight already",
+};
+
+// A reason of a span in words.
+export function reason(word) {
+  return REASONS[word] ?? String(word).replaceAll("_", " ");
+}
+
+// Whether a span went wrong, as `none`, `refused` (4xx), `failed` or `notMade`.
+export function trouble(span) {
+  if (span.attributes.notMade) return "notMade";
+  if (span.status >= 500 || (span.attributes.failure && span.attributes.failure !== "refused")) {
+    return "failed";
+  }
+  // A server span without a status sent no response.
+  if (span.kind === "server" && !span.status) return "failed";
+  return span.status >= 400 || span.attributes.failure ? "refused" : "none";
+}
+
+// What came of a span, in a few words: its status, or why there is none.
+export function result(span) {
+  const { failure, notMade } = span.attributes;
+  if (notMade) return `not made: ${reason(notMade)}`;
+  if (failure && !span.status) return reason(failure);
+  if (span.status) return failure ? `${span.status}, ${reason(failure)}` : String(span.status);
+  return "no response";
+}
+
+// How long the whole trace takes, in milliseconds: never 0, so that one can divide by it.
+export function total(trace) {
+  const ends = trace.spans.map((span) => span.offsetMs + span.durationMs);
+  return Math.max(trace.durationMs ?? 0, ...ends, 0.001);
+}
+
+// The rows of a waterfall, in the order of the spans. `from` and `width` are shares of the whole
+// time, 0 to 1; `way` is the time of the call around this span of the callee, which the network
+// and queues took.
+export function waterfall(trace) {
+  const whole = total(trace);
+  const byId = new Map(trace.spans.map((span) => [span.spanId, span]));
+  return trace.spans.map((span) => {
+    const parent = byId.get(span.parentId);
+    const isCallee = span.kind === "server" && parent?.kind === "client";
+    return {
+      span,
+      from: share(span.offsetMs, whole),
+      width: share(span.durationMs, whole),
+      way: isCallee && span.gapMs !== null
+        ? { from: share(parent.offsetMs, whole), width: share(parent.durationMs, whole) }
+        : null,
+    };
+  });
+}
+
+function share(part, whole) {
+  return Math.min(Math.max(part / whole, 0), 1);
+}
+
+// The times to label on an axis that is `whole` milliseconds long: round ones, up to six.
+export function ticks(whole) {
+  const rough = whole / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough);
+  const count = Math.floor(whole / step + 1e-9);
+  return Array.from({ length: count + 1 }, (_, index) => index * step);
+}
+
+// A sequence diagram: its participants from left to right, and its steps in time. A step goes
+// `from` one participant `to` another; `kind` is `request`, `response`, `lost` (the caller gave
+// up), `notMade`, or `late` (a callee ended its work when nobody waited any more).
+export function sequence(trace) {
+  const children = new Map();
+  const byId = new Map(trace.spans.map((span) => [span.spanId, span]));
+  for (const span of trace.spans) {
+    const parent = byId.has(span.parentId) ? span.parentId : null;
+    if (!children.has(parent)) children.set(parent, []);
+    children.get(parent).push(span);
+  }
+  const steps = [];
+  const step = (kind, atMs, from, to, text, span) => steps.push({ kind, atMs, from, to, text, span });
+  const walk = (span, parent) => {
+    const below = children.get(span.spanId) ?? [];
+    const end = span.offsetMs + span.durationMs;
+    const visit = () => below.forEach((child) => walk(child, span));
+    if (span.kind === "client") {
+      const callee = span.attributes.dependency;
+      if (span.attributes.notMade) {
+        step("notMade", span.offsetMs, span.service, callee, `${callee}, ${result(span)}`, span);
+        visit();
+        return;
+      }
+      const name = below.find((child) => child.kind === "server")?.name ?? "call";
+      const again = span.attributes.attempt > 1 ? ` (attempt ${span.attributes.attempt})` : "";
+      step("request", span.offsetMs, span.service, callee, name + again, span);
+      visit();
+      step(span.status ? "response" : "lost", end, callee, span.service, result(span), span);
+    } else if (parent?.kind === "client") {
+      visit();
+      const waited = parent.offsetMs + parent.durationMs;
+      if (!parent.status && end > waited) {
+        step("late", end, span.service, span.service, `${result(span)}, but nobody waits`, span);
+      }
+    } else {
+      const caller = span.parentMissing ? UNKNOWN : CLIENT;
+      step("request", span.offsetMs, caller, span.service, span.name, span);
+      visit();
+      step(span.status ? "response" : "lost", end, span.service, caller, result(span), span);
+    }
+  };
+  (children.get(null) ?? []).forEach((span) => walk(span, null));
+  // The walk is in the order of cause and effect, which sorting keeps where times are equal.
+  steps.sort((one, other) => one.atMs - other.atMs);
+  const all = new Set(steps.flatMap(({ from, to }) => [from, to]));
+  const outside = [CLIENT, UNKNOWN].filter((one) => all.delete(one));
+  return { participants: [...outside, ...all], steps };
+}
+
+// What is worth noticing in a trace, a sentence each, the most important first.
+export function findings(trace) {
+  const { spans } = trace;
+  const found = [];
+  const say = (kind, text) => found.push({ kind, text });
+  if (trace.cut) {
+    say("incomplete", `The trace is cut: it shows ${trace.cut.shown} of ${trace.cut.of} spans.`);
+  }
+  for (const service of trace.unavailable) {
+    say("incomplete", `${service} could not be asked for its spans, so its part is missing.`);
+  }
+  const again = retried(spans);
+  const repeated = new Set(again.flatMap(([, , attempts]) => attempts));
+  for (const [caller, callee, attempts] of again) {
+    const results = attempts.map(result).join("; then ");
+    say("retry", `${caller} called ${callee} ${attempts.length} times: ${results}.`);
+  }
+  for (const span of spans) {
+    const { dependency, circuit, notMade, attempt } = span.attributes;
+    if (notMade) {
+      say("notMade", `${span.service} did not call ${dependency}: ${reason(notMade)}.`);
+    } else if (trouble(span) === "failed" && span.kind === "client" && !repeated.has(span)) {
+      say("failed", `The call of ${span.service} to ${dependency} failed: ${result(span)}.`);
+    }
+    if (circuit === "half_open" && !notMade && attempt) {
+      say("circuit", `This call of ${span.service} to ${dependency} was the probe of a half-open circuit.`);
+    }
+    if (span.parentMissing) {
+      say("incomplete", `The span that caused ${span.name} at ${span.service} is missing.`);
+    }
+  }
+  const together = spans.filter((span) => span.concurrent && span.kind === "client");
+  if (together.length > 0) {
+    const callees = [...new Set(together.map((span) => span.attributes.dependency))];
+    say("concurrent", `${together.length} calls overlap in time: to ${listed(callees)}.`);
+  }
+  const longest = longestGap(spans);
+  if (longest) {
+    say("gap", `The longest way is that to ${longest.service}: ${ms(longest.gapMs)} of the call pass outside of it.`);
+  }
+  for (const [service, most] of shifted(spans)) {
+    say("clock", `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`);
+  }
+  if (found.length <= MOST) return found;
+  return [...found.slice(0, MOST), { kind: "incomplete", text: `And ${found.length - MOST} more like these.` }];
+}
+
+// The calls that were made more than once: caller, callee and attempts.
+function retried(spans) {
+  const groups = new Map();
+  for (const span of spans) {
+    if (span.kind !== "client") continue;
+    const key = `${span.parentId} ${span.attributes.dependency}`;
+    const attempts = groups.get(key) ?? [];
+    // Attempt 1 begins another call to the same service.
+    const open = attempts.at(-1);
+    if (open && span.attributes.attempt > 1) open.push(span);
+    else attempts.push([span]);
+    groups.set(key, attempts);
+  }
+  return [...groups.values()].flat()
+    .filter((attempts) => attempts.length > 1)
+    .map((attempts) => [attempts[0].service, attempts[0].attributes.dependency, attempts]);
+}
+
+function longestGap(spans) {
+  const gaps = spans.filter((span) => span.gapMs > 1);
+  return gaps.sort((one, other) => other.gapMs - one.gapMs)[0];
+}
+
+function shifted(spans) {
+  const most = new Map();
+  for (const span of spans) {
+    const moved = Math.abs(span.shiftedMs ?? 0);
+    if (moved > (most.get(span.service) ?? 0)) most.set(span.service, moved);
+  }
+  return most;
+}
+
+function listed(words) {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
