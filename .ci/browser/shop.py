@@ -24,7 +24,7 @@ def need(holds, sentence):
         raise Fault(sentence)
 
 
-def until(holds, within, sentence, pause=0.05):
+def until(holds, within, sentence, sleep=time.sleep):
     """Waits until `holds()` returns something true, and returns it with the seconds it took."""
     began = time.monotonic()
     while True:
@@ -33,7 +33,7 @@ def until(holds, within, sentence, pause=0.05):
         if found:
             return found, took
         need(took < within, f"{sentence() if callable(sentence) else sentence} within {within} s")
-        time.sleep(pause)
+        sleep(0.05)
 
 
 class Shop:

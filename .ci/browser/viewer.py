@@ -72,12 +72,16 @@ class Viewer:
         self.page.goto(f"{self.shop.url}/#/{path}")
         self.page.locator(f"#page > .page-{name}").wait_for()
         if live:
-            until(self.is_live, 6, lambda: f"#/{path} is not live ({self.pill()})")
+            self.until(self.is_live, 6, lambda: f"#/{path} is not live ({self.pill()})")
         self.settle()
+
+    def until(self, holds, within, sentence):
+        """The same as `until`, while the browser goes on and tells what happens."""
+        return until(holds, within, sentence, lambda seconds: self.page.wait_for_timeout(seconds * 1000))
 
     def settle(self):
         waiting = self.page.get_by_text(WAITS).filter(visible=True)
-        until(lambda: waiting.count() == 0, 8, lambda: f"the page says {waiting.first.inner_text()!r}; it has no content")
+        self.until(lambda: waiting.count() == 0, 8, lambda: f"the page says {waiting.first.inner_text()!r}; it has no content")
 
     def pill(self):
         """What the page says about itself: live, or why not."""

@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 
-from browser.shop import need, until
+from browser.shop import need
 from browser.viewer import Viewer
 
 # The calls that an order makes, through the gateway.
@@ -123,10 +123,10 @@ def a_fault_of_the_page(browser, shop):
         p99 = lambda: number(re.search(r"p99 ([\d.,]+)", box.get_attribute("aria-label")))
         for _ in range(5):
             shop.order()
-        until(lambda: p99() >= 100, 6, "the map does not show the delay")
+        viewer.until(lambda: p99() >= 100, 6, "the map does not show the delay")
         viewer.open("charts/services/user-service")
         figure = page.get_by_role("figure").filter(has_text="Latency").first
-        until(lambda: max(numbers(figure)) >= 100, 6, lambda: f"the chart says {figure.inner_text()!r}")
+        viewer.until(lambda: max(numbers(figure)) >= 100, 6, lambda: f"the chart says {figure.inner_text()!r}")
 
         viewer.open("faults")
         page.get_by_role("button", name=re.compile("^Mend all")).first.click()
@@ -134,8 +134,8 @@ def a_fault_of_the_page(browser, shop):
         status, _, _ = shop.order()
         need(status == 201, f"the next order gets {status}")
         viewer.open("map")
-        until(lambda: "fault" not in box.text_content(), 3, "the map still shows the fault")
-        until(lambda: p99() < 100, 30, "the map still shows the delay")
+        viewer.until(lambda: "fault" not in box.text_content(), 3, "the map still shows the fault")
+        viewer.until(lambda: p99() < 100, 30, "the map still shows the delay")
 
 
 def number(match):
