@@ -18,7 +18,7 @@ ATTACKS = [
     "const one = document.createElement('img'); one.src = 'http://192.0.2.1/x.png'; document.body.append(one);",
     "const one = document.createElement('b'); one.setAttribute('onclick', 'ran = true'); document.body.append(one); one.click();",
     "const one = document.createElement('b'); one.setAttribute('style', 'color: red'); document.body.append(one);",
-    "eval('ran = true');",
+    "setTimeout('ran = true');",
     "fetch('http://192.0.2.1/').catch(() => {});",
 ]
 

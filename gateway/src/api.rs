@@ -23,6 +23,7 @@ use crate::status::{Overview, Status};
         index,
         console_file,
         console_module,
+        console_part,
         status,
         dashboard,
         registry,
@@ -113,6 +114,22 @@ pub fn console_file(path: &str, request: &HeaderMap) -> Reply {
         (status = 404, description = "`not_found`: the console has no such file"),
     ))]
 pub fn console_module(path: &str, request: &HeaderMap) -> Reply {
+    console::file(path, request)
+}
+
+/// A part of a page of the console
+#[utoipa::path(get, path = "/console/{folder}/{page}/{file}", tag = "console",
+    params(
+        ("folder" = String, Path, description = "`pages`"),
+        ("page" = String, Path, description = "`map`, `shop`, …"),
+        ("file" = String, Path, description = "`drawing.js`, …"),
+    ),
+    responses(
+        (status = 200, description = "The module", content((String = "text/javascript"))),
+        (status = 304, description = "The browser has it already"),
+        (status = 404, description = "`not_found`: the console has no such file"),
+    ))]
+pub fn console_part(path: &str, request: &HeaderMap) -> Reply {
     console::file(path, request)
 }
 

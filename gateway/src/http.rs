@@ -16,7 +16,9 @@ use chassis::serve::service::Service;
 use chassis::values::headers::REQUEST_ID;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use hyper::{Method, Request};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -174,6 +176,10 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
         let path = request.uri().path();
         path.get(before.len()..).unwrap_or_default()
     };
+    let of_console = |file: fn(&str, &HeaderMap) -> Reply| {
+        let path = below(console::PREFIX);
+        Ok(file(path, request.headers()))
+    };
     // The segment of the path in place of the parameter.
     let parameter = |before: &str| {
         let rest = below(before);
@@ -181,11 +187,9 @@ async fn own(app: &App, template: &str, request: &Request<Incoming>) -> Reply {
     };
     let replied = match template {
         "/" => Ok(api::index(app, &accept(), request.headers())),
-        "/console/{file}" => Ok(api::console_file(below(console::PREFIX), request.headers())),
-        "/console/{folder}/{file}" => Ok(api::console_module(
-            below(console::PREFIX),
-            request.headers(),
-        )),
+        "/console/{file}" => of_console(api::console_file),
+        "/console/{folder}/{file}" => of_console(api::console_module),
+        "/console/{folder}/{page}/{file}" => of_console(api::console_part),
         "/status" => Ok(api::status(app)),
         "/registry" => Ok(api::registry(app)),
         "/health" => Ok(service.health()),

@@ -43,11 +43,12 @@ pub(super) const ALWAYS_OPEN: [&str; 5] = [
 ];
 
 /// The routes whose responses are part of the binary, so that none of them is copied.
-const IN_BINARY: [&str; 4] = [
+const IN_BINARY: [&str; 5] = [
     "/docs/{file}",
     "/openapi.json",
     "/console/{file}",
     "/console/{folder}/{file}",
+    "/console/{folder}/{page}/{file}",
 ];
 
 /// How a service describes itself.

@@ -32,9 +32,10 @@ export function share(some, all) {
   return isKnown(some) && isKnown(all) && all > 0 ? Math.min(1, some / all) : null;
 }
 
-// A short time in milliseconds: "3.2 ms", "1,240 ms".
+// A time in milliseconds: "3.2 ms", "1,240 ms", "12.0 s".
 export function ms(value) {
   if (!isKnown(value)) return UNKNOWN;
+  if (value >= 10_000) return `${number(value / 1000, 1)} s`;
   return `${number(value, value < 100 ? 1 : 0)} ms`;
 }
 

@@ -27,7 +27,7 @@ const state = {
   tick: null,
   // Samples of the last 15 minutes, one each five seconds, the oldest first.
   past: [],
-  // The latest requests that ended, the newest first.
+  // The latest requests of the shop that ended, the newest first.
   recent: [],
 };
 
@@ -167,11 +167,21 @@ function takeTick(tick) {
     state.past.push(sampleOf(tick));
     trim();
   }
-  const known = new Set(state.recent.map((one) => one.traceId + one.requestId));
-  const fresh = (tick.recent ?? []).filter((one) => !known.has(one.traceId + one.requestId));
+  const known = new Set(state.recent.map(keyOf));
+  const fresh = (tick.recent ?? []).filter((one) => !known.has(keyOf(one)) && !isOwn(one));
   fresh.sort((a, b) => Date.parse(b.start) - Date.parse(a.start));
   state.recent = fresh.concat(state.recent).slice(0, RECENT);
   publish();
+}
+
+// What tells a request from all others.
+export function keyOf({ traceId, requestId }) {
+  return `${traceId} ${requestId}`;
+}
+
+// Whether it is a request of the console itself: who watches does not want to see the watching.
+function isOwn({ name }) {
+  return name === "GET /status" || name === "GET /api/analytics";
 }
 
 // What is kept of a tick.

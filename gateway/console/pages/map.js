@@ -3,9 +3,9 @@
 import { h, replace, setText } from "../lib/dom.js";
 import { money, ms, number, percent, rate, share, time } from "../lib/format.js";
 import { stateMark, stateWord } from "../lib/state.js";
-import { subscribe } from "../lib/stream.js";
-import { drawing } from "./map-drawing.js";
-import { followPanel } from "./map-follow.js";
+import { keyOf, subscribe } from "../lib/stream.js";
+import { drawing } from "./map/drawing.js";
+import { followPanel } from "./map/follow.js";
 
 export const title = "Map";
 
@@ -174,10 +174,6 @@ function recentRequests() {
   };
   const element = h("section", { class: "panel" }, h("h2", {}, "Latest requests"), none, list);
   return { element, update };
-}
-
-function keyOf({ traceId, requestId }) {
-  return `${traceId} ${requestId}`;
 }
 
 function requestRow({ requestId, traceId, name, service, status, durationMs, start }) {

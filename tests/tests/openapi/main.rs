@@ -69,6 +69,7 @@ fn routes(service: &str) -> Vec<(&'static str, &'static [u16])> {
             ("GET /", &[200, 304]),
             ("GET /console/{}", &[200, 304, 404]),
             ("GET /console/{}/{}", &[200, 304, 404]),
+            ("GET /console/{}/{}/{}", &[200, 304, 404]),
             ("GET /status", &[200]),
             ("GET /registry", &[200]),
             (

@@ -1,9 +1,9 @@
 // The drawing of the map: an SVG of the services and of the calls between them. It is made once;
 // each tick changes only its texts and classes.
 
-import { replace, setText, svg } from "../lib/dom.js";
-import { ms, percent, rate, share } from "../lib/format.js";
-import { stateClass, stateShape, stateWord } from "../lib/state.js";
+import { replace, setText, svg } from "../../lib/dom.js";
+import { ms, percent, rate, share } from "../../lib/format.js";
+import { stateClass, stateShape, stateWord } from "../../lib/state.js";
 
 const WIDTH = 216;
 const HEIGHT = 104;

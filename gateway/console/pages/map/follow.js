@@ -1,10 +1,10 @@
 // Follows one order over the map: its trace tells which calls were made and when, and their lines
 // light up in the same order, much slower than it was.
 
-import { h, replace } from "../lib/dom.js";
-import { request } from "../lib/api.js";
-import { exchange } from "../lib/exchange.js";
-import { ms } from "../lib/format.js";
+import { h, replace } from "../../lib/dom.js";
+import { request } from "../../lib/api.js";
+import { exchange } from "../../lib/exchange.js";
+import { ms } from "../../lib/format.js";
 
 // How long the whole way takes on the map, in milliseconds.
 const PLAYED = 4_000;
