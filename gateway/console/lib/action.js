@@ -12,6 +12,9 @@ const WORDS = {
   unknown: "? not known",
 };
 
+// After so long without a response, the place says that it waits, in milliseconds.
+const PATIENCE = 400;
+
 // A place that shows the latest action. `send` sends one and returns its result; `element` goes
 // into the page.
 export function actions() {
@@ -33,11 +36,22 @@ export function actions() {
     isBusy = true;
     element.setAttribute("aria-busy", "true");
     const { method, path, body, headers } = action;
+    const timer = setTimeout(() => waiting(method, path), PATIENCE);
     const result = await request(method, path, { body, headers });
+    clearTimeout(timer);
     isBusy = false;
     element.removeAttribute("aria-busy");
+    const hadFocus = more.contains(document.activeElement);
     show(action, result);
+    // The button that was pressed is another one now.
+    if (hadFocus) more.querySelector("button")?.focus();
     return result;
+  }
+
+  function waiting(method, path) {
+    element.hidden = false;
+    element.dataset.state = "waiting";
+    replace(said, h("strong", { class: "verdict" }, "… waiting"), ` for the response to ${method} ${path}`);
   }
 
   function show(action, result) {

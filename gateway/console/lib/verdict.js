@@ -34,10 +34,10 @@ export function verdict(result, isWhole = isObject) {
   return { state: "refused", word, sentence };
 }
 
-// What is wrong with each field, by its name.
+// What is wrong with each field, by its name. In a list, the name begins with the place: "[0].ms".
 export function fieldErrors(result) {
   const details = Array.isArray(result.body?.details) ? result.body.details : [];
-  return new Map(details.map(({ field, message }) => [String(field), String(message)]));
+  return new Map(details.map(({ field, message }) => [String(field), String(message).replace(/^\[\d+\]\./, "")]));
 }
 
 // Whether a body is a record.

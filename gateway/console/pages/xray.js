@@ -83,6 +83,7 @@ function one(id, view, trace, load) {
       ", trace ",
       h("code", {}, trace.traceId),
       ". ",
+      createdLink(trace),
       h("button", { type: "button", click: load }, "Read again"),
     ),
     notes(findings(trace)),
@@ -93,12 +94,19 @@ function one(id, view, trace, load) {
   );
 }
 
+// What the request made, such as "/api/orders/7", in the shop.
+function createdLink({ spans }) {
+  const path = spans.find(({ attributes }) => attributes.created)?.attributes.created;
+  if (!path?.startsWith("/api/")) return null;
+  return ["It made ", h("a", { href: path.replace("/api/", "#/shop/") }, path), ". "];
+}
+
 function counted(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 // The shape of what is to notice.
-const SHAPES = { incomplete: "⚠", retry: "↻", notMade: "✕", failed: "✕", circuit: "◐", concurrent: "∥", gap: "↔", clock: "◷" };
+const SHAPES = { incomplete: "⚠", retry: "↻", notMade: "✕", failed: "✕", circuit: "◐", concurrent: "∥", late: "…", gap: "↔", clock: "◷" };
 
 function notes(found) {
   if (found.length === 0) return h("p", {}, "Nothing special: each call was made once and succeeded.");

@@ -37,18 +37,25 @@ export function trouble(span) {
   if (span.status >= 500 || (span.attributes.failure && span.attributes.failure !== "refused")) {
     return "failed";
   }
-  // A server span without a status sent no response.
-  if (span.kind === "server" && !span.status) return "failed";
+  if (span.kind === "server" && (!span.status || NO_RESPONSE[span.status])) return "failed";
   return span.status >= 400 || span.attributes.failure ? "refused" : "none";
 }
+
+// The statuses that stand for no response at all.
+const NO_RESPONSE = { 444: "no response", 499: "its caller had gone" };
 
 // What came of a span, in a few words: its status, or why there is none.
 export function result(span) {
   const { failure, notMade } = span.attributes;
   if (notMade) return `not made: ${reason(notMade)}`;
+  if (NO_RESPONSE[span.status]) return NO_RESPONSE[span.status];
   if (failure && !span.status) return reason(failure);
   if (span.status) return failure ? `${span.status}, ${reason(failure)}` : String(span.status);
   return "no response";
+}
+
+function hasResponse({ status }) {
+  return Boolean(status) && !NO_RESPONSE[status];
 }
 
 // How long the whole trace takes, in milliseconds: never 0, so that one can divide by it.
@@ -97,7 +104,8 @@ export function sequence(trace) {
   const children = new Map();
   const byId = new Map(trace.spans.map((span) => [span.spanId, span]));
   for (const span of trace.spans) {
-    const parent = byId.has(span.parentId) ? span.parentId : null;
+    // A missing parent may also be one that is itself below this span.
+    const parent = byId.has(span.parentId) && !span.parentMissing ? span.parentId : null;
     if (!children.has(parent)) children.set(parent, []);
     children.get(parent).push(span);
   }
@@ -118,18 +126,19 @@ export function sequence(trace) {
       const again = span.attributes.attempt > 1 ? ` (attempt ${span.attributes.attempt})` : "";
       step("request", span.offsetMs, span.service, callee, name + again, span);
       visit();
-      step(span.status ? "response" : "lost", end, callee, span.service, result(span), span);
+      step(hasResponse(span) ? "response" : "lost", end, callee, span.service, result(span), span);
     } else if (parent?.kind === "client") {
       visit();
       const waited = parent.offsetMs + parent.durationMs;
-      if (!parent.status && end > waited) {
+      if (!parent.status && end > waited + 1) {
         step("late", end, span.service, span.service, `${result(span)}, but nobody waits`, span);
       }
     } else {
-      const caller = span.parentMissing ? UNKNOWN : CLIENT;
+      // The gateway forwards a request without a span for the call.
+      const caller = parent?.service ?? (span.parentMissing ? UNKNOWN : CLIENT);
       step("request", span.offsetMs, caller, span.service, span.name, span);
       visit();
-      step(span.status ? "response" : "lost", end, span.service, caller, result(span), span);
+      step(hasResponse(span) ? "response" : "lost", end, span.service, caller, result(span), span);
     }
   };
   (children.get(null) ?? []).forEach((span) => walk(span, null));
@@ -171,14 +180,15 @@ export function findings(trace) {
       say("incomplete", `The span that caused ${span.name} at ${span.service} is missing.`);
     }
   }
-  const together = spans.filter((span) => span.concurrent && span.kind === "client");
-  if (together.length > 0) {
-    const callees = [...new Set(together.map((span) => span.attributes.dependency))];
-    say("concurrent", `${together.length} calls overlap in time: to ${listed(callees)}.`);
+  for (const [caller, callees] of together(spans)) {
+    say("concurrent", `${caller} called ${listed(callees)} at the same time.`);
+  }
+  for (const [span, afterMs] of abandoned(spans)) {
+    say("late", `${span.service} worked on for ${ms(afterMs)} after its caller had given up.`);
   }
   const longest = longestGap(spans);
   if (longest) {
-    say("gap", `The longest way is that to ${longest.service}: ${ms(longest.gapMs)} of the call pass outside of it.`);
+    say("gap", `Of the call to ${longest.service}, ${ms(longest.gapMs)} were outside of it: on the network, or waiting.`);
   }
   for (const [service, most] of shifted(spans)) {
     say("clock", `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`);
@@ -203,6 +213,31 @@ function retried(spans) {
   return [...groups.values()].flat()
     .filter((attempts) => attempts.length > 1)
     .map((attempts) => [attempts[0].service, attempts[0].attributes.dependency, attempts]);
+}
+
+// The calls that a span made at the same time: who called, and whom.
+function together(spans) {
+  const groups = new Map();
+  for (const span of spans) {
+    if (!span.concurrent || span.kind !== "client") continue;
+    const group = groups.get(span.parentId) ?? { caller: span.service, callees: new Set() };
+    group.callees.add(span.attributes.dependency);
+    groups.set(span.parentId, group);
+  }
+  return [...groups.values()]
+    .filter(({ callees }) => callees.size > 1)
+    .map(({ caller, callees }) => [caller, [...callees]]);
+}
+
+// The spans of callees that ended after their caller had given up, and by how much.
+function abandoned(spans) {
+  const byId = new Map(spans.map((span) => [span.spanId, span]));
+  return spans.flatMap((span) => {
+    const call = byId.get(span.parentId);
+    if (span.kind !== "server" || call?.kind !== "client" || call.status) return [];
+    const after = span.offsetMs + span.durationMs - call.offsetMs - call.durationMs;
+    return after > 1 ? [[span, after]] : [];
+  });
 }
 
 function longestGap(spans) {
