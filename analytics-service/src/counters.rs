@@ -271,6 +271,51 @@ process_resident_memory_bytes{service="s"} 12345678"#,
     }
 
     #[test]
+    fn calls_are_read_by_the_service_that_they_go_to() {
+        let metrics = |count: u32| {
+            counters(&format!(
+                r#"upstream_calls_total{{dependency="order-service",outcome="ok"}} {count}
+upstream_calls_total{{dependency="user-service",outcome="ok"}} {count}
+upstream_calls_total{{dependency="user-service",outcome="refused"}} {count}
+upstream_calls_total{{dependency="user-service",outcome="timed_out"}} {count}
+upstream_calls_total{{dependency="user-service",outcome="circuit_open"}} {count}
+upstream_calls_total{{dependency="user-service",outcome="bulkhead_full"}} {count}
+upstream_calls_total{{dependency="made-up",outcome="ok"}} {count}
+upstream_retries_total{{dependency="user-service"}} {count}
+upstream_call_duration_seconds_bucket{{dependency="user-service",le="0.1"}} {count}
+upstream_call_duration_seconds_bucket{{dependency="user-service",le="+Inf"}} {count}
+upstream_circuit_state{{dependency="user-service",state="open"}} 1
+upstream_circuit_state{{dependency="user-service",state="closed"}} 0
+gateway_instance_requests_total{{dependency="order-service",url="a"}} {count}
+gateway_instance_requests_total{{dependency="order-service",url="b"}} {count}
+gateway_instance_failures_total{{dependency="order-service",url="b"}} {count}
+orders{{status="confirmed"}} {count}
+orders_revenue 7.5"#
+            ))
+        };
+        let (before, now) = (metrics(1), metrics(11));
+        let to: Vec<_> = now
+            .calls()
+            .map(|calls| (calls.to, calls.circuit()))
+            .collect();
+        let open = Some(chassis::contract::health::CircuitState::Open);
+        assert_eq!(to, [("user-service", open), ("order-service", None)]);
+        let calls = now.calls_since(&before, "user-service").expect("known");
+        let counts = (calls.made, calls.failed, calls.not_made, calls.retries);
+        assert_eq!(counts, (30.0, 10.0, 20.0, Some(10.0)));
+        assert_eq!(calls.durations.quantile(0.5), Some(0.05));
+        // What the gateway forwards includes its own calls.
+        let calls = now.calls_since(&before, "order-service").expect("known");
+        let counts = (calls.made, calls.failed, calls.not_made, calls.retries);
+        assert_eq!(counts, (20.0, 10.0, 0.0, None));
+        assert_eq!(before.calls_since(&now, "user-service"), None, "a restart");
+        assert_eq!(now.calls_since(&before, "made-up"), None);
+        let orders = now.orders;
+        let read = (orders.confirmed, orders.cancelled, orders.revenue);
+        assert_eq!(read, (Some(11.0), None, Some(7.5)));
+    }
+
+    #[test]
     fn optional_parts_of_a_line_are_ignored() {
         for (line, reason) in [
             (

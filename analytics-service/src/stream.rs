@@ -149,3 +149,41 @@ fn ticks(
 fn event(name: &str, json: &str) -> Bytes {
     format!("event: {name}\ndata: {json}\n\n").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_viewer_who_reads_slowly_misses_ticks_and_gets_the_latest() {
+        let latest = watch::Sender::new(None);
+        let free = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&free).try_acquire_owned().expect("a place");
+        let mut viewer = Box::pin(ticks(latest.subscribe(), place));
+        for number in 0..100 {
+            latest.send_replace(Some(event("tick", &number.to_string())));
+        }
+        assert_eq!(viewer.next().await, Some(event("tick", "99")));
+        assert_eq!(pin!(viewer.next()).now_or_never(), None, "no other");
+        assert_eq!(free.available_permits(), 0);
+        drop(viewer);
+        assert_eq!(free.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_past_is_one_event_whatever_it_has() {
+        for (samples, expected) in [
+            (vec![], "event: past\ndata: {\"samples\":[]}\n\n"),
+            (vec!["1"], "event: past\ndata: {\"samples\":[1]}\n\n"),
+            (vec!["1", "2"], "event: past\ndata: {\"samples\":[1,2]}\n\n"),
+        ] {
+            let samples = samples.into_iter().map(Bytes::from).collect();
+            let sent = past_event(samples).collect::<Vec<_>>().await.concat();
+            assert_eq!(sent, expected.as_bytes());
+        }
+    }
+}

@@ -37,6 +37,7 @@ use tower::{Layer, Service};
 
 use crate::call::{Call, Response};
 use crate::headers::{FORWARDED_HOST, FORWARDED_PROTO, has_token};
+use crate::lab;
 use crate::routes::DESTINATIONS;
 use entry::Entry;
 use store::{Change, Fetched, Found, Store};
@@ -121,7 +122,8 @@ where
             let change = store.begin_change();
             return Either::Right(changed(change, self.next.call(call)).boxed());
         }
-        if !matches!(*method, Method::GET | Method::HEAD) || service != KEPT {
+        let is_lab = call.request.uri().path().starts_with(lab::PREFIX);
+        if !matches!(*method, Method::GET | Method::HEAD) || service != KEPT || is_lab {
             return Either::Left(self.next.call(call));
         }
         Either::Right(match reason_to_pass_by(&call.request) {
@@ -185,6 +187,7 @@ where
             let request = shared_request(&call.request);
             let answer = next.call(Call {
                 to: call.to,
+                instance: call.instance.clone(),
                 request,
             });
             let (own, mine) = oneshot::channel();

@@ -16,6 +16,8 @@ use hyper::{Request, StatusCode};
 pub struct Call {
     /// The place of the service in [`DESTINATIONS`](crate::routes::DESTINATIONS).
     pub to: usize,
+    /// The URL of the one instance that may get it; any, if it is `None`.
+    pub instance: Option<String>,
     /// The request, with its body if it has one.
     pub request: Request<Option<Incoming>>,
 }

@@ -3,10 +3,11 @@
 //! What a client is told about a failure depends on what may have happened: nothing if no part
 //! of the request was sent, anything if it was.
 
+use std::array;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chassis::contract::error::ApiError;
 use chassis::serve::service::Service as Serving;
@@ -17,6 +18,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::sleep;
 use tower::Service;
 
@@ -41,19 +43,29 @@ pub struct Forward {
 struct Destination {
     instances: Arc<Instances>,
     pools: Pools,
+    durations: Histogram,
+}
+
+impl Destination {
+    /// An attempt that was sent has ended with the head of a response, or without.
+    fn took(&self, began: Instant) {
+        self.durations.observe(began.elapsed().as_secs_f64());
+    }
 }
 
 impl Forward {
-    /// Forwards to the instances of the services, which are in the order of [`DESTINATIONS`]. A
-    /// response must begin within `timeout`.
+    /// Forwards to the instances of the services, which are in the order of [`DESTINATIONS`], and
+    /// notes how long that takes. A response must begin within `timeout`.
     pub fn new(
         gateway: Arc<Serving>,
-        services: [Arc<Instances>; DESTINATIONS.len()],
+        services: &[Arc<Instances>; DESTINATIONS.len()],
+        durations: &[Histogram; DESTINATIONS.len()],
         timeout: Duration,
     ) -> Self {
-        let services = services.map(|instances| Destination {
-            instances,
+        let services: [_; DESTINATIONS.len()] = array::from_fn(|place| Destination {
+            instances: Arc::clone(&services[place]),
             pools: Pools::default(),
+            durations: durations[place].clone(),
         });
         Self {
             gateway,
@@ -74,7 +86,11 @@ impl Service<Call> for Forward {
 
     fn call(&mut self, call: Call) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { this.forward(&this.services[call.to], call.request).await })
+        Box::pin(async move {
+            let to = &this.services[call.to];
+            this.forward(to, call.instance.as_deref(), call.request)
+                .await
+        })
     }
 }
 
@@ -97,13 +113,14 @@ impl Forward {
     async fn forward(
         &self,
         to: &Destination,
+        only: Option<&str>,
         mut request: Request<Option<Incoming>>,
     ) -> Result<call::Response, ApiError> {
         let service = to.instances.service();
         let upgrade = wants_websocket(&request).then(|| hyper::upgrade::on(&mut request));
         let (request, ending) = Upload::of(request)?;
         let late = pin!(self.late(ending));
-        let (mut response, connection, mut picked) = self.answer(to, request, late).await?;
+        let (mut response, connection, mut picked) = self.answer(to, only, request, late).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = upgrade else {
                 picked.failed();
@@ -144,10 +161,12 @@ impl Forward {
     }
 
     /// Sends the request, and awaits the head of the response, until `late`. Sends it again where
-    /// nothing was sent before or where it changes nothing; to another instance if there is one.
+    /// nothing was sent before or where it changes nothing; to another instance if there is one,
+    /// and it is not `only` for one.
     async fn answer(
         &self,
         to: &Destination,
+        only: Option<&str>,
         mut request: Request<Upload>,
         mut late: Pin<&mut impl Future<Output = Result<(), ApiError>>>,
     ) -> Result<Answer, ApiError> {
@@ -155,8 +174,14 @@ impl Forward {
         let (mut was_unsent, mut was_reset) = (false, false);
         let mut except: Option<Arc<Instance>> = None;
         loop {
-            let other = to.instances.choose(except.as_deref());
-            let Some(mut picked) = other.or_else(|| to.instances.choose(None)) else {
+            let picked = match only {
+                Some(url) => to.instances.pick(url),
+                None => {
+                    let other = to.instances.choose(except.as_deref());
+                    other.or_else(|| to.instances.choose(None))
+                }
+            };
+            let Some(mut picked) = picked else {
                 let cause = to.instances.none_left();
                 return Err(ApiError::dependency_unavailable(service, cause));
             };
@@ -166,15 +191,20 @@ impl Forward {
             if let Some(sent) = request.body().sent() {
                 picked.waits_for(sent);
             }
+            let began = Instant::now();
             let attempt = tokio::select! {
                 biased;
                 ended = &mut late => {
                     ended?;
                     picked.timed_out();
+                    to.took(began);
                     return Err(ApiError::gateway_timeout(service, self.timeout));
                 }
                 attempt = attempt(&pool, request, is_first) => attempt,
             };
+            if !matches!(attempt, Err(Failure::Unsent(..) | Failure::Stale(..))) {
+                to.took(began);
+            }
             let failure = match attempt {
                 Ok((response, connection)) => {
                     picked.answered(response.status().as_u16());

@@ -36,6 +36,7 @@ use crate::{App, api, console, lab};
 pub static API: LazyLock<Api> = LazyLock::new(|| {
     api::on("hyper")
         .forwarding(routes::prefixes())
+        .forwarding_streams(routes::STREAMS)
         .forwarding_labs(routes::labs())
 });
 
@@ -120,13 +121,21 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response, I
     };
     let is_lab = route.template.starts_with(lab::PREFIX);
     if let Some(to) = destination(route) {
-        let request = if is_lab {
-            lab::to_service(&route.template, request)
+        let (instance, request) = if is_lab {
+            match lab::to_service(&route.template, app.instances(to), request) {
+                Ok(found) => found,
+                Err(unknown) => return Ok(respond(unknown.reply())),
+            }
         } else {
-            request
+            (None, request)
         };
         let request = request.map(|body| (!body.is_end_stream()).then_some(body));
-        let answered = app.forwarding.clone().oneshot(Call { to, request }).await;
+        let call = Call {
+            to,
+            instance,
+            request,
+        };
+        let answered = app.forwarding.clone().oneshot(call).await;
         return Ok(answered.map_or_else(|error: ApiError| respond(error.reply()), lab::cut));
     }
     if is_lab {

@@ -8,12 +8,15 @@ use chassis::contract::error::ApiError;
 use chassis::contract::reply::Reply;
 use chassis::lab::Asked;
 use chassis::lab::data::Data;
+use chassis::upstream::instances::Instances;
+use chassis::values::text::shortened;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
 use hyper::Request;
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::CONTENT_LENGTH;
 use hyper::http::uri::PathAndQuery;
+use percent_encoding::percent_decode_str;
 
 use crate::App;
 use crate::cache::store::Store;
@@ -31,20 +34,53 @@ impl Data for Cache {
     }
 }
 
-/// The request for the lab of a service, from one for `/lab/<service>/…`: the path without the
-/// name. `prefix` is the part of the path up to the name.
-pub fn to_service<B>(prefix: &str, mut request: Request<B>) -> Request<B> {
+/// What the paths of a lab have after `/lab/`. Anything else there is an instance.
+const ROUTES: [&str; 5] = ["faults", "spans", "reset", "seed", "clock"];
+
+/// The request for the lab of a service, from one for `/lab/<service>/…` or
+/// `/lab/<service>/<host>:<port>/…`: the path without the name; and the URL of the instance, if
+/// the path has one. `prefix` is the part of the path up to the name.
+pub fn to_service<B>(
+    prefix: &str,
+    instances: &Instances,
+    mut request: Request<B>,
+) -> Result<(Option<String>, Request<B>), ApiError> {
     let mut parts = request.uri().clone().into_parts();
     let path = parts
         .path_and_query
         .as_ref()
         .map_or("", |path| path.as_str());
-    let rest = path.get(prefix.len()..).unwrap_or_default();
+    let mut rest = path.get(prefix.len()..).unwrap_or_default();
+    let first = rest.split('/').nth(1).unwrap_or_default();
+    let first = first.split('?').next().unwrap_or_default();
+    let mut instance = None;
+    if !first.is_empty() && !ROUTES.contains(&first) {
+        instance = Some(known(instances, first)?);
+        rest = &rest[1 + first.len()..];
+    }
     parts.path_and_query = PathAndQuery::try_from(format!("/lab{rest}")).ok();
     if let Ok(uri) = hyper::Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
-    request
+    Ok((instance, request))
+}
+
+/// The URL of the instance whose host and port are `place`, a segment of a path.
+fn known(instances: &Instances, place: &str) -> Result<String, ApiError> {
+    let place = percent_decode_str(place).decode_utf8_lossy();
+    let there: Vec<_> = instances.states().into_iter().map(|one| one.url).collect();
+    let host_and_port = |url: &str| url.trim_start_matches("http://").to_owned();
+    let found = there.iter().find(|url| host_and_port(url) == place);
+    found.cloned().ok_or_else(|| {
+        let there: Vec<_> = there.iter().map(|url| host_and_port(url)).collect();
+        let (service, place) = (instances.service(), shortened(&place));
+        ApiError::not_found(if there.is_empty() {
+            format!("{service} has no instance {place:?}, and no other")
+        } else {
+            let there = there.join(", ");
+            format!("{service} has no instance {place:?}; there are {there}")
+        })
+    })
 }
 
 /// The reply of a route of the gateway's own lab.

@@ -49,9 +49,11 @@ use chassis::contract::api::Api;
 use chassis::serve::run::RunError;
 use chassis::serve::service::{Additions, Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
+use chassis::telemetry::metrics::BUCKETS;
 use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::instances::{Instances, Settings};
 use chassis::upstream::registry::Registry as Known;
+use prometheus_client::metrics::histogram::Histogram;
 use tower::ServiceBuilder;
 
 use cache::store::Store;
@@ -85,6 +87,11 @@ pub struct App {
 type Forwarding = Checked<Rewritten<Cached<Forward>>>;
 
 impl App {
+    /// The instances of the service at this place in [`DESTINATIONS`].
+    pub(crate) fn instances(&self, place: usize) -> &Instances {
+        self.upstreams[place].instances()
+    }
+
     /// A gateway to the services in `config`. `shutdown` stops it.
     ///
     /// # Panics
@@ -118,8 +125,10 @@ impl App {
         let cache = (!config.cache_ttl.is_zero())
             .then(|| Store::new(config.cache_ttl, config.cache_max_bytes));
         let limiter = Limiter::new(config.rate_limit, config.trusted_proxies.clone());
+        let durations: [_; DESTINATIONS.len()] = array::from_fn(|_| Histogram::new(BUCKETS));
         let metrics = GatewayMetrics {
             instances: instances.clone(),
+            durations: durations.clone(),
             cache: cache.clone(),
             limiter: limiter.clone(),
         };
@@ -137,7 +146,8 @@ impl App {
             .layer(Caching::new(cache.clone()))
             .service(Forward::new(
                 Arc::clone(&service),
-                instances,
+                &instances,
+                &durations,
                 config.timeout,
             ));
         let document = MergedDocument::new(api, &upstreams);

@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::cache::store::Store;
 use crate::rate_limit::Limiter;
@@ -28,6 +29,8 @@ const STATES: [(State, &str); 4] = [
 pub struct GatewayMetrics {
     /// The instances of each service.
     pub instances: [Arc<Instances>; DESTINATIONS.len()],
+    /// How long attempts took that were forwarded to each service.
+    pub durations: [Histogram; DESTINATIONS.len()],
     /// The cache, unless it is off.
     pub cache: Option<Arc<Store>>,
     /// The limiter.
@@ -69,11 +72,24 @@ impl Collector for GatewayMetrics {
             "Requests that an instance has not answered in full",
             |one| ConstGauge::new(one.in_flight),
         )?;
+        self.durations(&mut encoder)?;
         instance_states(&mut encoder, &states)
     }
 }
 
 impl GatewayMetrics {
+    fn durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = self.durations[0].metric_type();
+        let name = "gateway_forwarded_duration_seconds";
+        let help = "Time from a request to the head of its response, of an attempt that was sent";
+        let mut series = encoder.encode_descriptor(name, help, None, kind)?;
+        for (instances, durations) in self.instances.iter().zip(&self.durations) {
+            let labels = [("dependency", instances.service())];
+            durations.encode(series.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn cache(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Some(cache) = self.cache.as_ref().map(|cache| cache.status()) else {
             return Ok(());

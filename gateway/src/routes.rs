@@ -41,6 +41,9 @@ const fn to(
     }
 }
 
+/// The event streams among what is forwarded.
+pub const STREAMS: [&str; 1] = ["/api/analytics/stream"];
+
 /// All prefixes of paths that are forwarded.
 pub fn prefixes() -> impl Iterator<Item = &'static str> {
     let all = DESTINATIONS.iter().flat_map(|one| one.prefixes);
@@ -58,9 +61,15 @@ pub fn labs() -> impl Iterator<Item = String> {
 /// itself.
 pub fn destination(route: &Route) -> Option<usize> {
     let prefix = route.template.as_str();
-    DESTINATIONS
-        .iter()
-        .position(|one| one.prefixes.contains(&prefix) || is_lab_of(one, prefix))
+    DESTINATIONS.iter().position(|one| {
+        has_stream(one, prefix) || one.prefixes.contains(&prefix) || is_lab_of(one, prefix)
+    })
+}
+
+/// Whether `path` is a stream of `destination`.
+fn has_stream(destination: &Destination, path: &str) -> bool {
+    let mut prefixes = destination.prefixes.iter();
+    STREAMS.contains(&path) && prefixes.any(|prefix| path.starts_with(prefix))
 }
 
 /// Whether what is below `prefix` is forwarded to the lab of `destination`.
@@ -84,6 +93,7 @@ mod tests {
             ("/api/orders/user/7", Some("order-service")),
             ("/api/notifications", Some("notification-service")),
             ("/api/analytics/summary", Some("analytics-service")),
+            ("/api/analytics/stream", Some("analytics-service")),
             ("/api/users/7/dashboard", None),
             ("/api/payments", None),
             ("/api/usersx", None),

@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod lab;
+pub mod metrics;
 pub mod model;
 pub mod place_order;
 pub mod stock;
@@ -18,12 +19,13 @@ use std::time::Duration;
 use chassis::contract::api::Api;
 use chassis::contract::idempotency::Keys;
 use chassis::serve::run::RunError;
-use chassis::serve::service::{Dependency, Service};
+use chassis::serve::service::{Additions, Dependency, Service};
 use chassis::serve::shutdown::Shutdown;
 use chassis::upstream::client::{Connections, Upstream};
 
 use clients::{Notifier, Users};
 pub use config::Config;
+use metrics::OrderMetrics;
 use stock::Products;
 use store::OrderStore;
 
@@ -54,8 +56,20 @@ impl App {
             Dependency::required(products.clone()),
             Dependency::optional(notifications.clone()),
         ];
-        let service = Service::new(&config.service, api, dependencies, shutdown.clone());
+        let metrics = OrderMetrics::default();
+        let additions = Additions {
+            metrics: vec![Box::new(metrics.clone())],
+            ..Additions::default()
+        };
+        let service = Service::with(
+            &config.service,
+            api,
+            dependencies,
+            shutdown.clone(),
+            additions,
+        );
         let orders = Arc::new(OrderStore::new(service.capacity()));
+        metrics.read(orders.clone());
         let keys = Arc::new(service.keys(config.resilience.deadline));
         service.give_to_lab([orders.clone(), keys.clone()]);
         Ok(Self {

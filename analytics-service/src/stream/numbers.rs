@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chassis::contract::health::UpDown;
 
-use crate::clients::Probe;
+use crate::clients::{Probe, THIS};
 use crate::model::{ServiceSample, thousandths};
 use crate::stream::tick::{Edge, Orders, ServiceNumbers, Status};
 
@@ -105,19 +105,20 @@ impl About {
             p50_ms: sample.p50_ms,
             p95_ms: sample.p95_ms,
             p99_ms: sample.p99_ms,
-            in_flight: counters.and_then(|counters| in_flight(counters.in_flight?)),
+            in_flight: counters.and_then(|counters| in_flight(counters.in_flight?, self.name)),
         }
     }
 }
 
-/// The requests in flight, without the one that asked.
+/// The requests in flight, without the one that asked. This service asks itself without one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a count of requests is whole, small and not negative"
 )]
-fn in_flight(gauge: f64) -> Option<u32> {
-    (gauge < f64::from(u32::MAX)).then_some((gauge as u32).saturating_sub(1))
+fn in_flight(gauge: f64, name: &str) -> Option<u32> {
+    let own = u32::from(name != THIS);
+    (gauge < f64::from(u32::MAX)).then_some((gauge as u32).saturating_sub(own))
 }
 
 /// The calls of `from` to the others. Rates are since `before`.

@@ -122,3 +122,96 @@ impl Data for Past {
         (inner.polls, inner.sampled, inner.latest) = (0, Reading::new(), Reading::new());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clients::Probe;
+    use crate::counters::Counters;
+    use crate::counters::calls::CALLED;
+
+    /// The most that a sample takes, in bytes.
+    const MOST: usize = 9 * 1024;
+
+    /// A service that calls all others, and whose numbers have many digits.
+    fn probe(count: u32) -> Option<Arc<Probe>> {
+        let mut text = String::new();
+        for to in CALLED {
+            let count = f64::from(count) * 12_345.678;
+            for (series, label) in [
+                ("upstream_calls_total", "outcome=\"ok\""),
+                ("upstream_calls_total", "outcome=\"failed\""),
+                ("upstream_calls_total", "outcome=\"circuit_open\""),
+                ("upstream_retries_total", "x=\"\""),
+                ("upstream_call_duration_seconds_bucket", "le=\"12345.678\""),
+                ("upstream_call_duration_seconds_bucket", "le=\"+Inf\""),
+            ] {
+                text += &format!("{series}{{dependency=\"{to}\",{label}}} {count}\n");
+            }
+            text +=
+                &format!("upstream_circuit_state{{dependency=\"{to}\",state=\"half_open\"}} 1\n");
+        }
+        let count = f64::from(count) * 12_345.678;
+        text += &format!(
+            "http_requests_total{{status=\"500\"}} {count}\n\
+             http_request_duration_seconds_bucket{{le=\"12345.678\"}} {count}\n\
+             http_request_duration_seconds_bucket{{le=\"+Inf\"}} {count}\n\
+             process_resident_memory_bytes 123456789012\n\
+             http_requests_in_flight 123456\n\
+             orders{{status=\"confirmed\"}} 123456789012\n\
+             orders{{status=\"cancelled\"}} 123456789012\n\
+             orders_revenue 123456789012.34\n# EOF\n"
+        );
+        Some(Arc::new(Probe {
+            at: Instant::now(),
+            latency: Duration::from_millis(1),
+            framework: Some("f".repeat(20)),
+            version: Some("v".repeat(20)),
+            uptime_seconds: Some(123_456_789),
+            counters: Ok(Counters::parse(&text).expect("metrics")),
+        }))
+    }
+
+    fn past(interval: u64) -> Past {
+        let past = Past::new(&[], Duration::from_millis(interval));
+        let about = |name| About::new(name, "http://analytics-service.shop.svc:8005".to_owned());
+        let names = CALLED.into_iter().chain(["gateway"]);
+        past.inner.lock().services = names.map(about).collect();
+        past
+    }
+
+    #[test]
+    fn the_samples_of_fifteen_minutes_take_little_memory_at_any_interval() {
+        let (before, now) = (probe(1), probe(2));
+        for (interval, kept, reason) in [
+            (500, 180, "the shortest interval"),
+            (5000, 180, "the default"),
+            (60_000, 15, "the longest"),
+        ] {
+            let past = past(interval);
+            past.add(Timestamp::now(), vec![before.clone(); 6]);
+            for _ in 0..3000 {
+                past.add(Timestamp::now(), vec![now.clone(); 6]);
+            }
+            let samples = past.samples();
+            assert_eq!(samples.len(), kept, "{reason}");
+            let largest = samples.iter().map(Bytes::len).max().expect("a sample");
+            println!("{reason}: {kept} samples of at most {largest} bytes");
+            assert!(largest < MOST, "{reason}: {largest} bytes");
+            assert!(largest > MOST / 2, "{reason}: there is something in it");
+        }
+    }
+
+    #[test]
+    fn what_is_reset_is_forgotten() {
+        let past = past(5000);
+        past.add(Timestamp::now(), vec![probe(1); 6]);
+        assert_eq!((past.samples().len(), past.latest().len()), (1, 6));
+        past.clear();
+        assert_eq!((past.samples().len(), past.latest().len()), (0, 0));
+    }
+}

@@ -104,3 +104,101 @@ impl From<Span> for Recent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(kind: &str, id: u64, parent: Option<u64>) -> Span {
+        let hex = |id: u64| format!("{id:016x}");
+        Span {
+            number: id,
+            trace_id: "t".to_owned(),
+            span_id: hex(id),
+            parent_id: parent.map(hex),
+            request_id: hex(id),
+            service: "s".to_owned(),
+            name: "GET /".to_owned(),
+            kind: kind.to_owned(),
+            start: hex(id),
+            duration_ms: 1.0,
+            status: Some(200),
+        }
+    }
+
+    fn server(id: u64, parent: Option<u64>) -> Span {
+        span("server", id, parent)
+    }
+
+    /// The requests that are found in each of these ticks.
+    fn found(ticks: impl IntoIterator<Item = Vec<Span>>) -> Vec<Vec<u64>> {
+        let mut roots = Roots::default();
+        let id = |one: Recent| u64::from_str_radix(&one.request_id, 16).expect("an id");
+        let ticks = ticks.into_iter();
+        ticks
+            .map(|spans| roots.add(spans, false).into_iter().map(id).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_request_without_a_known_parent_is_one_from_outside() {
+        for (ticks, expected, reason) in [
+            (vec![vec![server(1, None)]], vec![vec![1]], "no parent"),
+            (
+                vec![vec![
+                    server(3, Some(2)),
+                    span("client", 2, Some(1)),
+                    server(1, None),
+                ]],
+                vec![vec![1]],
+                "the others have one",
+            ),
+            (
+                vec![
+                    vec![server(3, Some(2))],
+                    vec![span("client", 2, None)],
+                    vec![],
+                    vec![],
+                ],
+                vec![vec![], vec![], vec![], vec![]],
+                "the parent ends a tick later",
+            ),
+            (
+                vec![
+                    vec![span("client", 2, None)],
+                    vec![],
+                    vec![server(3, Some(2))],
+                    vec![],
+                ],
+                vec![vec![], vec![], vec![], vec![]],
+                "the parent gave up before",
+            ),
+            (
+                vec![vec![server(3, Some(9))], vec![], vec![], vec![]],
+                vec![vec![], vec![], vec![3], vec![]],
+                "nobody knows the parent",
+            ),
+            (
+                vec![(1..=25).rev().map(|id| server(id, None)).collect()],
+                vec![(6..=25).collect()],
+                "the newest, in order",
+            ),
+        ] {
+            assert_eq!(found(ticks), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn nothing_grows() {
+        let mut roots = Roots::default();
+        for first in (0..100_000).step_by(500) {
+            let spans = (first..first + 500).map(|id| server(id, Some(id + 1_000_000)));
+            roots.add(spans.collect(), false);
+            assert!(roots.waiting.len() <= WAITING);
+            assert!(roots.ids.len() <= IDS && roots.in_order.len() <= IDS);
+        }
+        // Where spans are missing, an unknown parent says nothing.
+        assert!(roots.add(vec![server(1, Some(2))], true).is_empty());
+        assert!(roots.waiting.is_empty());
+    }
+}

@@ -160,6 +160,7 @@ fn call() -> Call {
         .position(|to| to.service == "product-service");
     Call {
         to: service.unwrap_or_default(),
+        instance: None,
         request: request().map(|()| None),
     }
 }

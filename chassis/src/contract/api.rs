@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use matchit::Router;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::path::PathItem;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::{Operation, PathItem};
 
 use crate::contract::accept::Accept;
 use crate::contract::document;
@@ -33,11 +34,12 @@ const ALLOWED_HEADERS: &str =
 const MAX_ASKED: usize = 1024;
 
 /// The routes that are exempt from the limit on requests in flight, and that machines ask every few
-/// seconds. An instance must not be forgotten because its registry is overloaded.
-pub(super) const ALWAYS_OPEN: [&str; 5] = [
+/// seconds, or each second while somebody watches. An instance must not be forgotten because its registry is overloaded.
+pub(super) const ALWAYS_OPEN: [&str; 6] = [
     "/health",
     "/health/ready",
     "/metrics",
+    "/status",
     "/registry",
     "/registry/{service}/{instance}",
 ];
@@ -96,6 +98,8 @@ pub struct Route {
     always_open: bool,
     /// Whether each of its responses has memory of its own.
     is_copied: bool,
+    /// Whether its response lasts as long as its client wants.
+    is_stream: bool,
 }
 
 impl Api {
@@ -134,6 +138,19 @@ impl Api {
             forwarded: prefixes.into_iter().map(Route::forwarded).collect(),
             ..self
         }
+    }
+
+    /// The same for those of the paths which are event streams. The template of such a route is its
+    /// path.
+    #[must_use]
+    pub fn forwarding_streams<'a>(mut self, paths: impl IntoIterator<Item = &'a str>) -> Self {
+        let streams = paths.into_iter().map(|path| Route {
+            is_stream: true,
+            ..Route::forwarded(path)
+        });
+        // First, because the first one that matches counts.
+        self.forwarded.splice(..0, streams);
+        self
     }
 
     /// The same for what is forwarded to the labs of services, which is there only with a lab.
@@ -230,7 +247,22 @@ fn below<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
     })
 }
 
+/// Whether an operation answers with events.
+fn answers_events(operation: &Operation) -> bool {
+    let mut responses = operation.responses.responses.values();
+    responses.any(|response| match response {
+        RefOr::T(response) => response.content.contains_key("text/event-stream"),
+        RefOr::Ref(_) => false,
+    })
+}
+
 impl Route {
+    /// Whether its response lasts as long as its client wants: it has no span of its own, and the
+    /// lab's reset does not wait for it.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
     /// Whether it is exempt from the limit on requests in flight: operators must be able
     /// to look at a service that is overloaded.
     pub(crate) fn is_always_open(&self) -> bool {
@@ -249,6 +281,7 @@ impl Route {
             allow: String::new(),
             always_open: false,
             is_copied: false,
+            is_stream: false,
         }
     }
 
@@ -259,6 +292,7 @@ impl Route {
             allow: allow.to_owned(),
             always_open: true,
             is_copied: true,
+            is_stream: false,
         }
     }
 
@@ -292,6 +326,7 @@ impl Route {
             allow: methods.join(", "),
             always_open: ALWAYS_OPEN.contains(&template),
             is_copied: !IN_BINARY.contains(&template),
+            is_stream: item.get.as_ref().is_some_and(answers_events),
         }
     }
 }

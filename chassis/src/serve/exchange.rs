@@ -82,7 +82,8 @@ impl Exchange {
         let route = service.route(path);
         let path = shortened(path).into_owned();
         let template = route.map(|route| route.template.as_str());
-        let counts = !route.is_some_and(Route::is_always_open);
+        // A stream ends when its client wants, so a reset must not wait for that.
+        let counts = !route.is_some_and(|route| route.is_always_open() || route.is_stream());
         let lab = service.lab().filter(|_| counts);
         let recorder = service.lab().map(|lab| Arc::clone(lab.recorder()));
         Self {
@@ -178,11 +179,13 @@ impl Exchange {
         }
     }
 
-    /// Keeps the span for the lab. Those of the lab itself, and of health and metrics, would
-    /// push out those that somebody wants to see.
+    /// Keeps the span for the lab. Those of the lab itself, of health and metrics, and of those
+    /// who watch would push out those that somebody wants to see.
     fn keep_span(&self, status: u16) {
-        let is_poll = self.route.is_some_and(Route::is_always_open);
-        if let (Some(recorder), Some(begun), false) = (self.context.recorder(), self.begun, is_poll)
+        let watches = |route: &Route| route.is_always_open() || route.is_stream();
+        let is_watch = self.route.is_some_and(watches);
+        if let (Some(recorder), Some(begun), false) =
+            (self.context.recorder(), self.begun, is_watch)
         {
             let ids = (self.context.trace().span, self.context.parent());
             let what = What::Server {

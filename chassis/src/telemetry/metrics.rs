@@ -19,7 +19,7 @@ use crate::telemetry::output::DROPPED;
 
 /// Upper bounds of the buckets, in seconds: from a call on this machine to the
 /// time-outs of the shop.
-pub(crate) const BUCKETS: [f64; 14] = [
+pub const BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 

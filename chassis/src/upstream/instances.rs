@@ -325,6 +325,24 @@ impl Instances {
         })
     }
 
+    /// The instance at `url`, for a request that must go to no other.
+    pub fn pick(&self, url: &str) -> Option<Picked> {
+        let instance = self.all.with(|all| {
+            let found = all.iter().find(|one| one.url().as_str() == url)?;
+            found.begin();
+            Some(Arc::clone(found))
+        })?;
+        Some(Picked {
+            instance,
+            service: self.service,
+            began: Instant::now(),
+            sent: None,
+            is_probe: false,
+            has_ended: false,
+            eject_for: self.settings.eject_for,
+        })
+    }
+
     /// Why none of them may get a request.
     pub fn none_left(&self) -> &'static str {
         if self.all.with(<[_]>::is_empty) {

@@ -278,6 +278,62 @@ async fn the_clock_makes_keys_expire_and_changes_no_timestamp() {
 }
 
 #[tokio::test]
+async fn the_gateway_reaches_the_lab_of_one_instance() {
+    let world = World::start().await;
+    let other = Shop::start_lab().await;
+    let servers = [&world.shop.analytics, &other.analytics];
+    let places = servers.map(|server| server.address().to_string());
+    let urls = servers.map(|server| server.upstream_url().as_str().to_owned());
+    let both = urls.join(",");
+    let settings = [("LAB_MODE", "on"), ("ANALYTICS_SERVICE_URL", &*both)];
+    let gateway = world.shop.gateway_that(&settings).await;
+    let fault = json!([{"route": "*", "kind": "status", "status": 500}]);
+    for (n, place) in places.iter().enumerate() {
+        let path = format!("/lab/analytics-service/{place}/faults");
+        let set = gateway.send("PUT", &path, fault.clone()).await;
+        set.expect(200);
+        for (m, server) in servers.into_iter().enumerate() {
+            let faults = server.get("/lab/faults").await.expect(200);
+            assert_eq!(count(&faults), usize::from(m == n), "{place}");
+        }
+        assert_eq!(count(&gateway.get(&path).await.expect(200)), 1);
+        let spans = format!("/lab/analytics-service/{place}/spans?limit=1");
+        gateway.get(&spans).await.expect(200);
+        let reset = format!("/lab/analytics-service/{place}/reset");
+        gateway.post(&reset, json!({})).await.expect(200);
+        assert_eq!(gateway.get(&path).await.expect(200), json!([]));
+    }
+    for unknown in ["127.0.0.1:1", "fault", "%2e%2e"] {
+        let path = format!("/lab/analytics-service/{unknown}/faults");
+        let sentence = gateway.get(&path).await.expect_error(404, "not_found");
+        for place in &places {
+            assert!(sentence.contains(place.as_str()), "{sentence}");
+        }
+    }
+    let lost = gateway.get("/lab/user-service/127.0.0.1:1/faults").await;
+    let sentence = lost.expect_error(404, "not_found");
+    let there = world.shop.users.address();
+    let expected = format!("user-service has no instance \"127.0.0.1:1\"; there are {there}");
+    assert_eq!(sentence, expected);
+    // An instance has no routes but those of its lab.
+    for place in [format!("{}", there), format!("{there}/users")] {
+        let path = format!("/lab/user-service/{place}");
+        gateway.get(&path).await.expect_error(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_a_lab_is_never_from_the_cache() {
+    let world = World::start().await;
+    let path = "/lab/product-service/faults";
+    assert_eq!(world.gateway.get(path).await.expect(200), json!([]));
+    let fault = json!([{"route": "*", "kind": "status", "status": 500}]);
+    let set = world.shop.products.send("PUT", "/lab/faults", fault).await;
+    set.expect(200);
+    assert_eq!(count(&world.gateway.get(path).await.expect(200)), 1);
+}
+
+#[tokio::test]
 async fn the_gateway_reaches_the_lab_of_each_service() {
     let world = World::start().await;
     let World { shop, gateway } = &world;

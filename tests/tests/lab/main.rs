@@ -8,6 +8,8 @@
 mod data;
 mod faults;
 mod spans;
+mod stream;
+mod viewer;
 
 use chassis::testkit::Server;
 use shop_tests::faults::Faults;
