@@ -120,6 +120,8 @@ def hours_of_watching_do_not_grow_it(browser, shop):
     for path in ["map", "charts"]:
         with Viewer(browser, shop, lenient=True) as viewer:
             hours = Hours(a_tick(shop))
+            # It has no time for questions while an hour passes.
+            viewer.page.set_default_timeout(60_000)
             viewer.page.route(f"**{STREAM}", hours.answer)
             viewer.page.goto(f"{shop.url}/#/{path}")
             devtools = viewer.context.new_cdp_session(viewer.page)
