@@ -14,10 +14,13 @@ if [ ! -f "$SCRIPT" ] || ! cd -P -- "$(dirname -- "$SCRIPT")/.." || [ ! -f scrip
 fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . scripts/lib.sh || exit 1
+# shellcheck source-path=SCRIPTDIR source=breaking.sh
+. scripts/breaking.sh || exit 1
 
 usage() {
     cat <<'USAGE'
 Breaks a service of the running shop, for all of its routes, and mends it again.
+If no shop runs, but the lab in containers is up, breaks and mends that one.
 
     scripts/break.sh <service> delay 250ms   it answers so much later; also 2s
     scripts/break.sh <service> errors 30%    so many of its responses are 500
@@ -41,44 +44,21 @@ USAGE
 
 case ${1:-} in (-h | --help) usage && exit 0 ;; esac
 need_curl
-choose_ports
+choose_shop
 
-# Sets the fault with the fields $2 for all routes of the service at $1, and says $3.
-break_with() {
-    lab_ask PUT "$1" /lab/faults "[{\"route\":\"*\",\"seconds\":3600,$2}]" || exit 1
-    say "${NAMES[$1]} $3; health and metrics still answer."
-    say "$(by_hand scripts/break.sh mend) repairs it."
-}
+mend_hint() { by_hand scripts/break.sh mend; }
 
 break_down() {
-    stop_services "$1" || {
-        complain "${NAMES[$1]} was not started by scripts/start.sh; stop it where it was started,"
-        complain 'in the lab in containers with scripts/lab.sh break.'
+    if [ -n "$IN_CONTAINERS" ]; then
+        need_running "$1"
+        stop_container "$1" || exit 1
+    elif stop_services "$1"; then
+        say "$1" >>"$DOWN_NOTE"
+    else
+        complain "${NAMES[$1]} was not started by scripts/start.sh; stop it where it was started."
         exit 1
-    }
-    say "$1" >>"$DOWN_NOTE"
-    say "$(by_hand scripts/break.sh mend) starts it again, without its records."
-}
-
-# Sets MS to the milliseconds in $1.
-milliseconds() {
-    case $1 in
-        (*ms) MS=${1%ms} ;;
-        (*s) MS=${1%s}000 ;;
-        (*) MS='' ;;
-    esac
-    case $MS in ('' | *[!0-9]* | ??????*) misused "\"$1\" is no delay; it is 0ms to 60000ms, or 0s to 60s" ;; esac
-    [ "$((10#$MS))" -le 60000 ] || misused "\"$1\" is too long; the longest delay is 60s"
-    MS=$((10#$MS))
-}
-
-# Sets SHARE to the percentage in $1, as a fraction.
-percentage() {
-    local number=${1%\%}
-    case $number in ('' | *[!0-9]* | ????*) number=101 ;; esac
-    [ "$number" != "$1" ] && [ "$((10#$number))" -le 100 ] ||
-        misused "\"$1\" is no share of the requests; it is 0% to 100%"
-    SHARE=$(printf '%d.%02d' "$((10#$number / 100))" "$((10#$number % 100))")
+    fi
+    say "$(mend_hint) starts it again, without its records."
 }
 
 # Repairs the services at the places given. A service that does not run has no faults.
@@ -98,10 +78,7 @@ mend() {
         # shellcheck disable=SC2086
         say "Started $(names $down) again."
     fi
-    MENDED=''
-    for i in "$@"; do
-        lab_ask DELETE "$i" /lab/faults 2>/dev/null && MENDED="$MENDED $i"
-    done
+    remove_faults "$@"
     [ -n "$MENDED" ] || {
         complain "Nothing to mend: no service of the shop answers. $(by_hand scripts/start.sh) starts it."
         exit 1
@@ -118,23 +95,17 @@ if [ "$what" = mend ]; then
     if [ -n "${2:-}" ]; then
         place=$(place_of "$2") || misused "there is no service called $2; there are ${NAMES[*]}"
     fi
+    if [ -n "$IN_CONTAINERS" ]; then repair=mend_containers; else repair=mend; fi
     # shellcheck disable=SC2086 # a list of places
-    mend $place
+    "$repair" $place || exit 1
     exit 0
 fi
 place=$(place_of "$what") || misused "there is no service called $what; there are ${NAMES[*]}"
-case ${2:-} in
-    (delay)
-        milliseconds "${3:-}"
-        break_with "$place" "\"kind\":\"latency\",\"ms\":$MS" "answers $MS ms later"
-        ;;
-    (errors)
-        percentage "${3:-}"
-        break_with "$place" "\"kind\":\"status\",\"status\":500,\"share\":$SHARE" "answers ${3} of its requests with 500"
-        ;;
-    (hang) break_with "$place" '"kind":"hang"' 'accepts requests and never answers' ;;
-    (close) break_with "$place" '"kind":"close"' 'closes the connection instead of answering' ;;
-    (garbage) break_with "$place" '"kind":"garbage"' 'answers 200 with something that is not JSON' ;;
-    (down) break_down "$place" ;;
-    (*) misused "how? scripts/break.sh $what delay 250ms, errors 30%, hang, close, garbage or down" ;;
-esac
+if [ "${2:-}" = down ]; then
+    break_down "$place"
+elif read_fault "${2:-}" "${3:-}"; then
+    set_fault "$place" || exit 1
+    say "$(mend_hint) repairs it."
+else
+    misused "how? scripts/break.sh $what $VERBS or down"
+fi

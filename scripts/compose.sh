@@ -19,6 +19,7 @@ IDS=('' '' '' '' '' '') STATES=('' '' '' '' '' '') EXITS=('' '' '' '' '' '')
 HEALTHS=('' '' '' '' '' '') PORTS=('' '' '' '' '' '')
 
 base_url() { printf 'http://127.0.0.1:%s' "${PORTS[$1]}"; }
+start_hint() { printf 'scripts/lab.sh mend'; }
 
 # The value of variable $1 in compose: from the environment, even if it is empty, else from
 # .env. As compose reads it: the last line with the name counts, `export` and spaces around

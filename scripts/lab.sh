@@ -16,6 +16,8 @@ fi
 . scripts/lib.sh || exit 1
 # shellcheck source-path=SCRIPTDIR source=compose.sh
 . scripts/compose.sh || exit 1
+# shellcheck source-path=SCRIPTDIR source=breaking.sh
+. scripts/breaking.sh || exit 1
 
 usage() {
     cat <<'USAGE'
@@ -23,13 +25,16 @@ Runs the shop in containers: five services and the gateway on one network, each 
 docs/lab.md has exercises for it.
 
     scripts/lab.sh up                       builds and starts it, and waits until it is healthy
-    scripts/lab.sh up --observability       with Prometheus, and Jaeger to receive the spans
+    scripts/lab.sh up --observability       with Prometheus, Grafana, and Jaeger for the spans
     scripts/lab.sh up --no-build            with the images of the last build; needs no internet
     scripts/lab.sh status                   each container, its health, and whether it is ready
     scripts/lab.sh logs [service]           the last log lines; --follow continues until Ctrl-C
-    scripts/lab.sh break <service> stop     stops it: its name, its port and its records are gone
+    scripts/lab.sh break <service> stop     stops it: its name, its port and its records are gone;
+                                            "down" is the same
     scripts/lab.sh break <service> pause    freezes it: it accepts connections and never answers
     scripts/lab.sh break <service> slow     freezes it for 1 s, lets it run for 0.2 s, and repeats
+    scripts/lab.sh break <service> <how>    its container stays as it is; <how> is delay 250ms,
+                                            errors 30%, hang, close or garbage, as in break.sh
     scripts/lab.sh mend                     repairs all that is broken
     scripts/lab.sh restart <service>        stops it gracefully and starts it, as an update would;
                                             several containers one after the other
@@ -93,6 +98,7 @@ up() {
     say "All six healthy in $BOLD$((SECONDS - began)) s$PLAIN."
     if [ -n "${COMPOSE_PROFILES:-}" ]; then
         say "Prometheus:  http://127.0.0.1:$(port_of PROMETHEUS_PORT 9090)/alerts"
+        say "Grafana:     http://127.0.0.1:$(port_of GRAFANA_PORT 3000)"
         say "Jaeger:      http://127.0.0.1:$(port_of JAEGER_PORT 16686)"
     fi
     say 'Exercises:   docs/lab.md'
@@ -120,25 +126,22 @@ logs() {
 }
 
 break_it() {
-    local how=${2:-} state
+    local how=${2:-}
     set_place "${1:-}"
     case $how in
-        (stop | pause | slow) ;;
-        (*) misused "how? scripts/lab.sh break $1 stop, pause or slow" ;;
+        (stop | down | pause | slow) shift 2 ;;
+        (*)
+            read_fault "$how" "${3:-}" ||
+                misused "how? scripts/lab.sh break $1 stop, pause, slow, $VERBS"
+            case $how in (delay | errors) shift ;; esac
+            shift 2
+            ;;
     esac
-    shift 2
     no_more_arguments "$@"
     need_lab
-    state=$(state_of "$PLACE")
-    if [ "$state" != running ]; then
-        complain "${NAMES[PLACE]} does not run: it is $state; scripts/lab.sh mend repairs it."
-        exit 1
-    fi
+    need_running "$PLACE"
     case $how in
-        (stop)
-            docker stop --time 15 "${IDS[PLACE]}" >/dev/null || exit 1
-            say "${NAMES[PLACE]} is stopped: its name and its port are gone, and so are its records."
-            ;;
+        (stop | down) stop_container "$PLACE" || exit 1 ;;
         (pause)
             docker pause "${IDS[PLACE]}" >/dev/null || exit 1
             say "${NAMES[PLACE]} is frozen: the system accepts connections for it, but nothing answers."
@@ -147,58 +150,18 @@ break_it() {
             slow_down "$PLACE" || exit 1
             say "${NAMES[PLACE]} is slow: frozen for $SLOW_STOPPED s, running for $SLOW_RUNNING s, repeatedly."
             ;;
+        (*) set_fault "$PLACE" || exit 1 ;;
     esac
-    say 'scripts/lab.sh mend repairs it.'
+    say "$(mend_hint) repairs it."
 }
+
+mend_hint() { printf 'scripts/lab.sh mend'; }
 
 mend() {
-    local i broken=''
     no_more_arguments "$@"
     need_lab
-    for i in $ALL; do is_slow "$i" && broken="$broken $i"; done
     # shellcheck disable=SC2086 # a list of places
-    speed_up $ALL
-    for i in $ALL; do
-        case ${STATES[i]} in
-            (paused)
-                docker unpause "${IDS[i]}" >/dev/null || exit 1
-                say "Resumed: ${NAMES[i]}."
-                ;;
-            (exited | created)
-                docker start "${IDS[i]}" >/dev/null || exit 1
-                say "Started: ${NAMES[i]}; what it had in memory is gone."
-                ;;
-            (running)
-                [ "${HEALTHS[i]}" = healthy ] && continue
-                ;;
-            (*)
-                complain "${NAMES[i]} is $(state_of "$i"); scripts/lab.sh up starts it."
-                exit 1
-                ;;
-        esac
-        broken="$broken $i"
-    done
-    if [ -z "$broken" ]; then
-        say 'Nothing is broken.'
-        return
-    fi
-    # shellcheck disable=SC2086
-    wait_until_healthy $ALL && wait_until_lab_ready || exit 1
-    say 'All six are healthy, and ready.'
-}
-
-# Waits until all six are ready: open circuits have to close first.
-wait_until_lab_ready() {
-    local i ready began=$SECONDS
-    while :; do
-        ready=$(for i in $ALL; do curl -s -m 3 "$(base_url "$i")/health/ready"; done | grep -o '"status":"ready"')
-        [ "$(grep -c . <<<"$ready")" -eq 6 ] && return 0
-        if [ $((SECONDS - began)) -ge "$HEALTHY_WITHIN" ]; then
-            complain "Not all six are ready after $HEALTHY_WITHIN s; scripts/lab.sh status shows which."
-            return 1
-        fi
-        sleep 0.2
-    done
+    mend_containers $ALL || exit 1
 }
 
 restart() {

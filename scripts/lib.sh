@@ -170,6 +170,9 @@ by_hand() {
     if [ "$RUN_DIR" = run ]; then printf '%s' "$*"; else printf 'RUN_DIR=%q %s' "$RUN_DIR" "$*"; fi
 }
 
+# The command that starts a service that does not run.
+start_hint() { by_hand scripts/start.sh; }
+
 # Exits because of a wrong argument.
 misused() {
     complain "${SCRIPT##*/}: $1"
@@ -349,7 +352,7 @@ lab_ask() {
     read_answer < <(curl "${request[@]}" "$(base_url "$2")$3")
     case $STATUS in
         (2??) return 0 ;;
-        (000) complain "$service does not answer at $(base_url "$2"); $(by_hand scripts/start.sh) starts the shop." ;;
+        (000) complain "$service does not answer at $(base_url "$2"); $(start_hint) starts it." ;;
         (404) complain "$service has no lab; start it with LAB_MODE=on, as scripts/start.sh does." ;;
         (*) complain "$service: $(field error "$BODY" || printf 'it answered %s' "$STATUS")." ;;
     esac
@@ -487,6 +490,23 @@ choose_ports() {
     NOTIFICATION_SERVICE_URL=$(base_url $NOTIFICATION)
     ANALYTICS_SERVICE_URL=$(base_url $ANALYTICS)
     export USER_SERVICE_URL PRODUCT_SERVICE_URL ORDER_SERVICE_URL NOTIFICATION_SERVICE_URL ANALYTICS_SERVICE_URL
+}
+
+# Chooses the shop that a script acts on: the one that scripts/start.sh started, else the lab in
+# containers if it is up, else what listens on the ports. Sets IN_CONTAINERS for the lab.
+choose_shop() {
+    local asked=${BASE_PORT:-}
+    IN_CONTAINERS=''
+    choose_ports
+    anything_runs && return
+    # In a shell of its own: compose.sh changes what this file defines.
+    (
+        . scripts/compose.sh && need_docker && lab_exists &&
+            [ "${asked:-${PORTS[USER]}}" = "${PORTS[USER]}" ]
+    ) >/dev/null 2>&1 || return 0
+    # shellcheck source-path=SCRIPTDIR source=compose.sh
+    . scripts/compose.sh && need_docker && lab_exists || exit 1
+    IN_CONTAINERS=yes
 }
 
 # ------------------------------------------------------------------ building

@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 need_curl
-choose_ports
+choose_shop
 
 # The gateway last: its cache may have kept what was there before.
 for i in ${wanted:-$ALL}; do

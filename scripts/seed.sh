@@ -35,7 +35,7 @@ case ${1:-} in
     (*) misused "unknown argument $1; there is --help" ;;
 esac
 need_curl
-choose_ports
+choose_shop
 
 for i in $USER $PRODUCT $ORDER $NOTIFICATION; do
     lab_ask POST "$i" /lab/seed || exit 1

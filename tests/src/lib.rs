@@ -28,7 +28,10 @@
 //! | `tests/chaos` | the programs: thousands of orders while they die and hang at random |
 //! | `tests/telemetry.rs` | one trace through all services, sent to a collector that may fail |
 //! | `tests/scripts.rs` | the scripts: run from any directory, the demo, the swap |
+//! | `tests/verbs.rs` | the same verbs break the shop and the lab in containers |
 //! | `tests/compose.rs` | the lab in containers: the compose file matches the diagram, and every service is locked down |
+//! | `tests/dashboard.rs` | every metric and label of the Grafana dashboard exists |
+//! | `tests/editors.rs` | the requests of `shop.http`, and the dev container |
 //! | `tests/kubernetes` | the manifests: known fields only, and the network matches the diagram |
 //! | `tests/docs.rs` | links and paths in the documents exist, and all variables are documented |
 //! | `tests/snippets.rs` | the code in `docs/frameworks/` matches the sources |

