@@ -390,3 +390,31 @@ fn a_trace_without_spans_is_drawn() {
         assert!(draw(&trace, PLAIN).contains("0 spans, 0 services"));
     }
 }
+
+/// The second drawing of docs/xray.md: the same as [`failed`], from a shop in which all answer.
+fn lost() -> Value {
+    let mut value = failed();
+    value["cut"] = json!(null);
+    value["unavailable"] = json!([]);
+    value["durationMs"] = json!(1010.0);
+    let spans = value["spans"].as_array_mut().expect("spans");
+    spans.pop();
+    spans[5]["gapMs"] = json!(30.0);
+    spans[5]["shiftedMs"] = json!(0.0);
+    value
+}
+
+#[test]
+fn the_docs_show_what_is_drawn() {
+    let docs = include_str!("../../docs/xray.md");
+    let sequence = sequence::draw(&parsed(&order()), PLAIN);
+    // Without its heading and its legend.
+    let parts = sequence.split("\n\n").nth(1).expect("the arrows");
+    for drawn in [
+        &waterfall::draw(&parsed(&order()), PLAIN),
+        &waterfall::draw(&parsed(&lost()), PLAIN),
+        parts,
+    ] {
+        assert!(docs.contains(drawn), "docs/xray.md lacks:\n{drawn}");
+    }
+}
