@@ -31,7 +31,7 @@ fn call(depth: usize, service: &str, to: &str, times: (f64, f64), status: Option
 }
 
 /// `value` with these attributes.
-fn with(mut value: Value, attributes: Value) -> Value {
+fn with(mut value: Value, attributes: &Value) -> Value {
     for (name, attribute) in attributes.as_object().expect("an object") {
         value["attributes"][name] = attribute.clone();
     }
@@ -56,7 +56,7 @@ fn order() -> Value {
             request(0, "gateway", "POST /api/orders", (0.0, 9.6), 201),
             with(
                 request(1, orders, "POST /api/orders", (0.8, 8.0), 201),
-                created,
+                &created,
             ),
             call(2, orders, "user-service", (1.2, 2.4), Some(200)),
             request(3, "user-service", "GET /api/users/{id}", (2.0, 0.8), 200),
@@ -92,16 +92,16 @@ fn order() -> Value {
 fn failed() -> Value {
     let orders = "order-service";
     let mut late = call(2, orders, "product-service", (1.0, 800.0), None);
-    late = with(late, json!({"failure": "timed_out"}));
+    late = with(late, &json!({"failure": "timed_out"}));
     let mut second = call(2, orders, "product-service", (850.0, 100.0), Some(503));
     second = with(
         second,
-        json!({"failure": "failed", "attempt": 2, "circuit": "half_open"}),
+        &json!({"failure": "failed", "attempt": 2, "circuit": "half_open"}),
     );
     let mut third = call(2, orders, "product-service", (1000.0, 0.0), None);
     third = with(
         third,
-        json!({"notMade": "circuit_open", "attempt": 3, "circuit": "open"}),
+        &json!({"notMade": "circuit_open", "attempt": 3, "circuit": "open"}),
     );
     let mut orphan = request(
         0,
@@ -263,6 +263,27 @@ Only 8 of 10000 spans are shown.
 Could not be asked, so their spans are missing: user-service, analytics-service.
 The clock of product-service is 3600 s ahead: corrected.
 ",
+    );
+}
+
+#[test]
+fn a_call_that_mostly_waits_says_so() {
+    let mut queued = request(2, "user-service", "GET /api/users/{id}", (60.0, 10.0), 200);
+    queued["gapMs"] = json!(50.0);
+    let spans = [
+        request(0, "order-service", "GET /api/orders", (0.0, 100.0), 200),
+        call(1, "order-service", "user-service", (20.0, 60.0), Some(200)),
+        queued,
+    ];
+    let drawn = waterfall::draw(&parsed(&trace(100.0, &spans)), PLAIN);
+    let rows: Vec<_> = drawn.lines().skip(6).take(2).collect();
+    assert_eq!(
+        rows,
+        [
+            "└ user GET /api/users/{id}              ──────────━━━───       60.0 200",
+            "    50.0 ms of it outside of user: connecting, or in a queue",
+        ],
+        "{drawn}"
     );
 }
 
