@@ -280,7 +280,7 @@ fn a_call_that_mostly_waits_says_so() {
     assert_eq!(
         rows,
         [
-            "└ user GET /api/users/{id}              ──────────━━━───       60.0 200",
+            "└ user GET /api/users/{id}              ──────────━━━───        60.0 200",
             "    50.0 ms of it outside of user: connecting, or in a queue",
         ],
         "{drawn}"
