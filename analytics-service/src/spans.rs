@@ -52,34 +52,58 @@ pub enum Kind {
 
 /// What else is known of a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Attributes {
     /// The route of a request.
-    #[serde(deserialize_with = "short", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "short",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, examples("/api/orders"))]
     pub route: Option<String>,
     /// The path of the record that a request created.
-    #[serde(deserialize_with = "short", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "short",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, examples("/api/orders/7"))]
     pub created: Option<String>,
     /// The service that is called.
-    #[serde(deserialize_with = "short", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "short",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, examples("user-service"))]
     pub dependency: Option<String>,
     /// The number of the attempt: 1 for the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples(1))]
     pub attempt: Option<u32>,
     /// The circuit to that service before the call: `closed`, `half_open` or `open`.
-    #[serde(deserialize_with = "short", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "short",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, examples("closed"))]
     pub circuit: Option<String>,
     /// Why the call failed, in one word.
-    #[serde(deserialize_with = "short", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "short",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, examples("timed_out"))]
     pub failure: Option<String>,
     /// Why nothing was sent, in one word.
-    #[serde(deserialize_with = "short", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "short",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, examples("circuit_open"))]
     pub not_made: Option<String>,
 }

@@ -42,7 +42,7 @@ pub struct Trace {
     /// How much of the trace is shown, if it is too long to be shown whole.
     pub cut: Option<Cut>,
     /// The services that could not be asked for their spans.
-    #[schema(examples(json!(["user-service"])))]
+    #[schema(examples("user-service"))]
     pub unavailable: Vec<&'static str>,
 }
 

@@ -53,7 +53,7 @@ pub struct Latest {
     /// The traces, newest first.
     pub traces: Vec<Listed>,
     /// The services that could not be asked for their spans.
-    #[schema(examples(json!(["user-service"])))]
+    #[schema(examples("user-service"))]
     pub unavailable: Vec<&'static str>,
 }
 

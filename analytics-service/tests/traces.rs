@@ -136,7 +136,7 @@ async fn of_several_requests_with_one_id_the_latest_is_shown_with_all_of_its_tra
         entry
     };
     let (old, new) = ("a".repeat(32), "b".repeat(32));
-    let entries = vec![
+    let entries = [
         of(&old, 1, "twice", 1),
         of(&new, 2, "twice", 2),
         of(&new, 3, "another", 3),

@@ -31,7 +31,7 @@ fn call(depth: usize, service: &str, to: &str, times: (f64, f64), status: Option
 }
 
 /// `value` with these attributes.
-fn with(mut value: Value, attributes: Value) -> Value {
+fn with(mut value: Value, attributes: &Value) -> Value {
     for (name, attribute) in attributes.as_object().expect("an object") {
         value["attributes"][name] = attribute.clone();
     }
@@ -56,7 +56,7 @@ fn order() -> Value {
             request(0, "gateway", "POST /api/orders", (0.0, 9.6), 201),
             with(
                 request(1, orders, "POST /api/orders", (0.8, 8.0), 201),
-                created,
+                &created,
             ),
             call(2, orders, "user-service", (1.2, 2.4), Some(200)),
             request(3, "user-service", "GET /api/users/{id}", (2.0, 0.8), 200),
@@ -92,16 +92,16 @@ fn order() -> Value {
 fn failed() -> Value {
     let orders = "order-service";
     let mut late = call(2, orders, "product-service", (1.0, 800.0), None);
-    late = with(late, json!({"failure": "timed_out"}));
+    late = with(late, &json!({"failure": "timed_out"}));
     let mut second = call(2, orders, "product-service", (850.0, 100.0), Some(503));
     second = with(
         second,
-        json!({"failure": "failed", "attempt": 2, "circuit": "half_open"}),
+        &json!({"failure": "failed", "attempt": 2, "circuit": "half_open"}),
     );
     let mut third = call(2, orders, "product-service", (1000.0, 0.0), None);
     third = with(
         third,
-        json!({"notMade": "circuit_open", "attempt": 3, "circuit": "open"}),
+        &json!({"notMade": "circuit_open", "attempt": 3, "circuit": "open"}),
     );
     let mut orphan = request(
         0,
@@ -267,6 +267,27 @@ The clock of product-service is 3600 s ahead: corrected.
 }
 
 #[test]
+fn a_call_that_mostly_waits_says_so() {
+    let mut queued = request(2, "user-service", "GET /api/users/{id}", (60.0, 10.0), 200);
+    queued["gapMs"] = json!(50.0);
+    let spans = [
+        request(0, "order-service", "GET /api/orders", (0.0, 100.0), 200),
+        call(1, "order-service", "user-service", (20.0, 60.0), Some(200)),
+        queued,
+    ];
+    let drawn = waterfall::draw(&parsed(&trace(100.0, &spans)), PLAIN);
+    let rows: Vec<_> = drawn.lines().skip(6).take(2).collect();
+    assert_eq!(
+        rows,
+        [
+            "└ user GET /api/users/{id}              ──────────━━━───        60.0 200",
+            "    50.0 ms of it outside of user: connecting, or in a queue",
+        ],
+        "{drawn}"
+    );
+}
+
+#[test]
 fn without_unicode_it_is_ascii() {
     let ascii = Style {
         unicode: false,
@@ -388,5 +409,33 @@ fn a_trace_without_spans_is_drawn() {
     let trace = parsed(&trace(0.0, &[]));
     for draw in [waterfall::draw, sequence::draw] {
         assert!(draw(&trace, PLAIN).contains("0 spans, 0 services"));
+    }
+}
+
+/// The second drawing of docs/xray.md: the same as [`failed`], from a shop in which all answer.
+fn lost() -> Value {
+    let mut value = failed();
+    value["cut"] = json!(null);
+    value["unavailable"] = json!([]);
+    value["durationMs"] = json!(1010.0);
+    let spans = value["spans"].as_array_mut().expect("spans");
+    spans.pop();
+    spans[5]["gapMs"] = json!(30.0);
+    spans[5]["shiftedMs"] = json!(0.0);
+    value
+}
+
+#[test]
+fn the_docs_show_what_is_drawn() {
+    let docs = include_str!("../../docs/xray.md");
+    let sequence = sequence::draw(&parsed(&order()), PLAIN);
+    // Without its heading and its legend.
+    let parts = sequence.split("\n\n").nth(1).expect("the arrows");
+    for drawn in [
+        &waterfall::draw(&parsed(&order()), PLAIN),
+        &waterfall::draw(&parsed(&lost()), PLAIN),
+        parts,
+    ] {
+        assert!(docs.contains(drawn), "docs/xray.md lacks:\n{drawn}");
     }
 }

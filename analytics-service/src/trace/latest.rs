@@ -40,7 +40,7 @@ pub struct Listed {
     #[schema(examples(0))]
     pub errors: usize,
     /// The services that it touched, by the start of their first span.
-    #[schema(examples(json!(["gateway", "order-service"])))]
+    #[schema(examples("gateway", "order-service"))]
     pub services: Vec<&'static str>,
 }
 

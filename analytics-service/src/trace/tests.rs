@@ -306,13 +306,12 @@ proptest! {
             above.truncate(span.depth);
             prop_assert!(span.offset_ms >= 0.0 && span.duration_ms >= 0.0);
             prop_assert!(span.offset_ms + span.duration_ms <= trace.duration_ms * (1.0 + 1e-9) + 1e-6);
-            match above.last() {
-                Some(parent) => {
-                    prop_assert_eq!(Some(&parent.span_id), span.parent_id.as_ref());
-                    prop_assert!(!span.parent_missing);
-                    prop_assert!(span.offset_ms >= parent.offset_ms, "not before its parent");
-                }
-                None => prop_assert_eq!(span.parent_missing, span.parent_id.is_some()),
+            if let Some(parent) = above.last() {
+                prop_assert_eq!(Some(&parent.span_id), span.parent_id.as_ref());
+                prop_assert!(!span.parent_missing);
+                prop_assert!(span.offset_ms >= parent.offset_ms, "not before its parent");
+            } else {
+                prop_assert_eq!(span.parent_missing, span.parent_id.is_some());
             }
             if let Some(gap) = span.gap_ms {
                 let parent = above.last().expect("a call");

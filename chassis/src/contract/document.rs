@@ -159,7 +159,7 @@ fn error_response(description: &str) -> Response {
 
 fn add_headers(operation: &mut Operation) {
     // What is told in pages is a list of records; an array alone need not be one.
-    let is_list = has_parameter_named(operation, "limit");
+    let is_list = has_parameter_named(operation, "after");
     let has_key = has_parameter_named(operation, "Idempotency-Key");
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else {

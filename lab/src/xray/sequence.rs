@@ -229,7 +229,7 @@ impl<'a> Columns<'a> {
             _ => Ink::Dim,
         };
         for column in FIRST..self.beside() {
-            let life = (0..self.services.len()).find(|place| self.at(*place) == column);
+            let owner = (0..self.services.len()).find(|place| self.at(*place) == column);
             let is_tip = column == self.at(to);
             let within = left < column && column < right;
             let glyph = match event.what {
@@ -252,7 +252,7 @@ impl<'a> Columns<'a> {
                 What::Response | What::Lost if within => Some(glyphs.back),
                 _ => None,
             };
-            let (ink, glyph) = match (glyph, life) {
+            let (ink, glyph) = match (glyph, owner) {
                 // An arrow passes in front of the lives of others.
                 (Some(glyph), _) => (ink, glyph),
                 (None, Some(place)) if working[place] > 0 => {

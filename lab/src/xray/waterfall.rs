@@ -24,7 +24,7 @@ const OUTCOME_WIDTH: usize = 11;
 const DEEPEST: usize = 8;
 
 /// A gap that a note tells: this long, this share of the call, and this share of the trace.
-const GAP_MS: f64 = 5.0;
+const GAP_MS: f64 = 20.0;
 const GAP_OF_CALL: f64 = 0.5;
 const GAP_OF_ALL: f64 = 0.1;
 

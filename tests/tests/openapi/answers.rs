@@ -218,6 +218,43 @@ async fn answers_match_the_documents() {
     }
 }
 
+#[tokio::test]
+async fn traces_match_their_document() {
+    let shop = Shop::start_lab().await;
+    shop::add_user(&shop.users, "ada").await;
+    shop::add_product(&shop.products, json!(1), 1).await;
+    let order = json!({"userId": "1", "productId": "1", "quantity": 1});
+    shop.orders
+        .post("/api/orders", order.clone())
+        .await
+        .expect(201);
+    // One with calls that fail.
+    let fault = json!([{"route": "*", "kind": "status", "status": 503}]);
+    let users = &shop.users;
+    users.send("PUT", "/lab/faults", fault).await.expect(200);
+    shop.orders.post("/api/orders", order).await.expect(503);
+    let mut analytics = Checked {
+        name: "analytics-service",
+        server: &shop.analytics,
+        document: document(&shop.analytics).await,
+        faults: Faults::default(),
+    };
+    let latest = analytics.get("/api/analytics/traces?limit=10").await;
+    let traces = latest["traces"].as_array().expect("a list");
+    assert!(traces.len() >= 2, "{latest}");
+    for one in traces {
+        let id = one["traceId"].as_str().expect("an id");
+        analytics.get(&format!("/api/analytics/traces/{id}")).await;
+    }
+    for (path, status) in [
+        ("/api/analytics/traces?limit=0", 400),
+        ("/api/analytics/traces/nobody", 404),
+    ] {
+        analytics.send("GET", path, None, status).await;
+    }
+    analytics.faults.finish();
+}
+
 /// On Rocket they are tested with the rest of the shop.
 #[tokio::test]
 async fn the_product_api_matches_its_document_on_every_framework() {
