@@ -15,6 +15,7 @@ use chassis::upstream::client::{Connections, Upstream};
 use chassis::upstream::error::CallError;
 use chassis::upstream::instances::choice::Balance;
 use chassis::upstream::instances::source::Source;
+use chassis::upstream::instances::{Instances, Settings};
 use chassis::upstream::resilience::Resilience;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,29 +72,35 @@ impl Upstreams {
     /// Clients for the services that `config` names.
     pub fn connect(config: &Config) -> Result<Self, RunError> {
         let http = Connections::new();
-        let upstream = |name, url| Upstream::new(name, url, http.clone(), config.resilience);
-        let users = upstream("user-service", &config.user_service);
-        let products = upstream("product-service", &config.product_service);
-        let orders = upstream("order-service", &config.order_service);
-        let notifications = upstream("notification-service", &config.notification_service);
+        let settings = Settings {
+            balance: config.resilience.balance,
+            ..Settings::default()
+        };
+        let instances = |name, source| Arc::new(Instances::new(name, source, settings));
+        let four = [
+            ("user-service", &config.user_service),
+            ("product-service", &config.product_service),
+            ("order-service", &config.order_service),
+            ("notification-service", &config.notification_service),
+        ];
+        let four = four.map(|(name, source)| (instances(name, source), source));
+        let upstream = |(instances, _): &(Arc<Instances>, &Source), resilience| {
+            Upstream::over(Arc::clone(instances), http.clone(), resilience)
+        };
         let operations = |upstream: &Upstream, source: &Source| Operations {
             place: Place::There(Box::new(upstream.clone())),
             url: source.shown(),
         };
+        // They go to the same instances, so that nobody asks those for their health twice.
         let gateway = config.gateway.as_ref();
-        let watched = gateway.map(|gateway| (GATEWAY, gateway)).into_iter();
-        let watched = watched.chain([
-            (users.name(), &config.user_service),
-            (products.name(), &config.product_service),
-            (orders.name(), &config.order_service),
-            (notifications.name(), &config.notification_service),
-        ]);
-        let watched = watched.map(|(name, source)| {
-            let upstream = Upstream::new(name, source, http.clone(), WATCHING);
-            operations(&upstream, source)
-        });
+        let gateway = gateway.map(|source| (instances(GATEWAY, source), source));
+        let watched = gateway.iter().chain(&four);
+        let watched = watched.map(|one| operations(&upstream(one, WATCHING), one.1));
+        let watched = watched.collect();
+        let [users, products, orders, notifications] =
+            four.each_ref().map(|one| upstream(one, config.resilience));
         Ok(Self {
-            watched: watched.collect(),
+            watched,
             operations: [
                 operations(&users, &config.user_service),
                 operations(&products, &config.product_service),
