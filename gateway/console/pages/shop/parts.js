@@ -50,7 +50,11 @@ export function moment(at) {
 // Names with their values.
 export function facts(all) {
   const known = all.filter(([, value]) => value !== null && value !== undefined);
-  return h("dl", { class: "pairs" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "pairs" },
+    known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 // A part of a page with a heading.
@@ -70,7 +74,12 @@ export function record({ path, what, isWhole = isObject, show }) {
     } else if (result.status === 404) {
       replace(
         element,
-        h("p", { class: "sentence", role: "alert" }, `There is no ${what}. ${result.error} `, xrayLink(result)),
+        h(
+          "p",
+          { class: "sentence", role: "alert" },
+          `There is no ${what}. ${result.error} `,
+          xrayLink(result),
+        ),
         exchange(result),
       );
     } else {

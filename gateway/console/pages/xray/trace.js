@@ -174,7 +174,10 @@ export function findings(trace) {
       say("failed", `The call of ${span.service} to ${dependency} failed: ${result(span)}.`);
     }
     if (circuit === "half_open" && !notMade && attempt) {
-      say("circuit", `This call of ${span.service} to ${dependency} was the probe of a half-open circuit.`);
+      say(
+        "circuit",
+        `This call of ${span.service} to ${dependency} was the probe of a half-open circuit.`,
+      );
     }
     if (span.parentMissing) {
       say("incomplete", `The span that caused ${span.name} at ${span.service} is missing.`);
@@ -188,13 +191,22 @@ export function findings(trace) {
   }
   const longest = longestGap(spans);
   if (longest) {
-    say("gap", `Of the call to ${longest.service}, ${ms(longest.gapMs)} were outside of it: on the network, or waiting.`);
+    say(
+      "gap",
+      `Of the call to ${longest.service}, ${ms(longest.gapMs)} were outside of it: on the network, or waiting.`,
+    );
   }
   for (const [service, most] of shifted(spans)) {
-    say("clock", `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`);
+    say(
+      "clock",
+      `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`,
+    );
   }
   if (found.length <= MOST) return found;
-  return [...found.slice(0, MOST), { kind: "incomplete", text: `And ${found.length - MOST} more like these.` }];
+  return [
+    ...found.slice(0, MOST),
+    { kind: "incomplete", text: `And ${found.length - MOST} more like these.` },
+  ];
 }
 
 // The calls that were made more than once: caller, callee and attempts.
