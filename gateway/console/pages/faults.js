@@ -120,7 +120,9 @@ function breakForm(action, refresh) {
     replace(watch, h("strong", {}, "Watch: "), text, " ", watchLink(kind.input.value));
   };
   const showRoutes = async () => {
-    const routes = await routesOf(service.input.value);
+    const name = service.input.value;
+    const routes = await routesOf(name);
+    if (name !== service.input.value) return;
     replace(
       route.input,
       h("option", { value: "*" }, "all routes"),

@@ -4,6 +4,7 @@ import { outage, xrayLink } from "../../lib/action.js";
 import { request } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
+import { keepFocus } from "../../lib/focus.js";
 import { dateTime, time } from "../../lib/format.js";
 import { isObject } from "../../lib/verdict.js";
 
@@ -70,7 +71,7 @@ export function record({ path, what, isWhole = isObject, show }) {
   async function load() {
     const result = await request("GET", path);
     if (result.ok && isWhole(result.body)) {
-      replace(element, show(result.body), exchange(result));
+      keepFocus(element, () => replace(element, show(result.body), exchange(result)));
     } else if (result.status === 404) {
       replace(
         element,
