@@ -77,7 +77,7 @@ impl Upstreams {
         let orders = upstream("order-service", &config.order_service);
         let notifications = upstream("notification-service", &config.notification_service);
         let operations = |upstream: &Upstream, source: &Source| Operations {
-            place: Place::There(upstream.clone()),
+            place: Place::There(Box::new(upstream.clone())),
             url: source.shown(),
         };
         let gateway = config.gateway.as_ref();
@@ -165,7 +165,7 @@ pub struct Operations {
 /// Where a service is.
 #[derive(Clone, Debug)]
 enum Place {
-    There(Upstream),
+    There(Box<Upstream>),
     /// This service itself, which needs no connection to know about itself.
     Here(Arc<Service>),
 }
@@ -232,9 +232,10 @@ impl Operations {
     }
 
     /// The same, with all calls until `deadline`.
+    #[must_use]
     pub fn before(&self, deadline: Instant) -> Self {
         let place = match &self.place {
-            Place::There(upstream) => Place::There(upstream.before(deadline.into_std())),
+            Place::There(upstream) => Place::There(Box::new(upstream.before(deadline.into_std()))),
             here @ Place::Here(_) => here.clone(),
         };
         let url = self.url.clone();

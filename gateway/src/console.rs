@@ -26,6 +26,7 @@ macro_rules! file {
         ($path, include_str!(concat!("../console/", $path)))
     };
 }
+
 /// The files: the path of each and what is in it.
 static FILES: [(&str, &str); 39] = [
     file!("index.html"),
@@ -98,7 +99,7 @@ pub fn file(path: &str, request: &HeaderMap) -> Reply {
     let reply = reply
         .with_header("cache-control", "no-cache")
         .with_header("etag", TAG.as_str());
-    if path.ends_with(".html") {
+    if *path == INDEX {
         reply.with_header("content-security-policy", security::CONSOLE)
     } else {
         reply

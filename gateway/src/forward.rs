@@ -47,6 +47,15 @@ struct Destination {
 }
 
 impl Destination {
+    /// The instance at the URL `only`, or else another one than `except` if there is one.
+    fn choose(&self, only: Option<&str>, except: Option<&Instance>) -> Option<Picked> {
+        if let Some(url) = only {
+            return self.instances.pick(url);
+        }
+        let other = self.instances.choose(except);
+        other.or_else(|| self.instances.choose(None))
+    }
+
     /// An attempt that was sent has ended with the head of a response, or without.
     fn took(&self, began: Instant) {
         self.durations.observe(began.elapsed().as_secs_f64());
@@ -174,14 +183,7 @@ impl Forward {
         let (mut was_unsent, mut was_reset) = (false, false);
         let mut except: Option<Arc<Instance>> = None;
         loop {
-            let picked = match only {
-                Some(url) => to.instances.pick(url),
-                None => {
-                    let other = to.instances.choose(except.as_deref());
-                    other.or_else(|| to.instances.choose(None))
-                }
-            };
-            let Some(mut picked) = picked else {
+            let Some(mut picked) = to.choose(only, except.as_deref()) else {
                 let cause = to.instances.none_left();
                 return Err(ApiError::dependency_unavailable(service, cause));
             };

@@ -153,6 +153,11 @@ macro_rules! on {
             }
 
             #[tokio::test]
+            async fn a_head_of_a_stream_has_an_end() {
+                super::a_head_of_a_stream_has_an_end(start($serve).await).await;
+            }
+
+            #[tokio::test]
             async fn a_shutdown_ends_streams() {
                 super::a_shutdown_ends_streams(start($serve).await).await;
             }
@@ -244,6 +249,16 @@ async fn a_request_is_over_when_its_stream_is(server: Server) {
     assert_eq!(get(&server, "/api/products/whole").await.body, b"whole");
     assert!(started.elapsed() > UNREAD / 10, "{:?}", started.elapsed());
     drop(unread);
+    server.stop().await;
+}
+
+async fn a_head_of_a_stream_has_an_end(server: Server) {
+    let mut client = Connection::open(server.address()).await;
+    let request = request("HEAD", "/api/products/endless", &[], b"");
+    client.send(&request).await.expect("a live connection");
+    let head = client.answer(true).await.expect("an answer");
+    assert_eq!(head.status, 200);
+    permit_is_free(&server).await;
     server.stop().await;
 }
 

@@ -47,10 +47,6 @@ pub struct Tick {
 /// A service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(
-    clippy::option_option,
-    reason = "absent, and null, are two things in JSON"
-)]
 pub struct ServiceNow {
     /// Its name.
     #[schema(examples("user-service"))]

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{self, BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage};
@@ -25,6 +26,7 @@ pub(crate) async fn connection(
     let phase = phase.expect("`serve` adds it to every connection");
     let has_body = !matches!(request.parts().1, Payload::None);
     let turn = phase.begin(has_body);
+    let is_head = request.method() == Method::HEAD;
     let unread = has_body.then(|| shared_body(&mut request, &phase));
     let answer = phase.scope(next.call(request)).await;
     let at_end = |body: &Shared| matches!(body.borrow_mut().next().now_or_never(), Some(None));
@@ -33,7 +35,16 @@ pub(crate) async fn connection(
         // complete by now, the connection can stay open.
         yield_now().await;
     }
-    answer.map(|answer| answer.map_body(|_, body| guarded(body, turn, unread)))
+    answer.map(|answer| {
+        answer.map_body(|_, body| {
+            // actix reads also a body that it does not send, and a stream may have no end.
+            let body = match body.size() {
+                BodySize::Stream if is_head => BoxBody::new(body::None::new()),
+                _ => body,
+            };
+            guarded(body, turn, unread)
+        })
+    })
 }
 
 type Shared = Rc<RefCell<Payload>>;

@@ -41,7 +41,7 @@ export function chart({ title, lines, text, mark, least, pick }) {
     names,
     cursor,
   );
-  const values = lines.map(() => h("output", { class: "figure" }));
+  const values = lines.map(() => h("span", { class: "value" }));
   const caption = h(
     "figcaption",
     {},

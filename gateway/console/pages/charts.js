@@ -247,7 +247,7 @@ function row(sample, columns) {
 function clockOf(changed) {
   const steps = SPAN / STEP;
   const slider = h("input", { type: "range", id: "moment", min: 0, max: steps, value: steps, input: () => changed() });
-  const said = h("output", { for: "moment", class: "figure" });
+  const said = h("span", {});
   let pointed = null;
   const element = h(
     "p",

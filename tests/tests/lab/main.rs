@@ -56,7 +56,7 @@ impl World {
                 },
             })
             .collect();
-        for path in ["/status", "/api/users"] {
+        for path in ["/", "/api/users"] {
             subjects.push(Subject {
                 name: "gateway",
                 framework: "hyper",

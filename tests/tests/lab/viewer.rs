@@ -117,12 +117,12 @@ impl Viewer {
     /// The next event: its name and data. `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
         loop {
-            if let Some((event, rest)) = self.rest.split_once("\n\n") {
+            if let Some(end) = self.rest.find("\n\n") {
+                let event: String = self.rest.drain(..end + 2).collect();
                 let (name, data) = event.split_once('\n').expect("two lines");
                 let name = name.strip_prefix("event: ").expect("a name").to_owned();
                 let data = data.strip_prefix("data: ").expect("data");
                 let data = serde_json::from_str(data).expect("JSON on one line");
-                self.rest = rest.to_owned();
                 return Some((name, data));
             }
             let chunk = timeout(TIMEOUT, self.response.chunk()).await;
