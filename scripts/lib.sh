@@ -538,6 +538,12 @@ build() {
     done
 }
 
+# Builds the tool called $1, whose output is all that counts: cargo says only what is wrong. Builds
+# nothing if BIN_DIR is already set and has it.
+build_tool() {
+    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$1" ] || CARGO_TERM_QUIET=true build "$1" >&2
+}
+
 # Builds what a start of the services at the places given needs. Builds nothing if BIN_DIR is
 # already set and has their programs.
 build_services() {
@@ -547,12 +553,6 @@ build_services() {
         [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$(program_for "$i")" ] || missing=yes
     done
     [ -z "$missing" ] || build "${PROGRAMS[@]}"
-}
-
-# Builds the programs with the names given, the first of which is a tool of the lab. Builds nothing
-# if BIN_DIR is already set and has the tool.
-build_tool() {
-    [ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/$1" ] || build "$@"
 }
 
 # ------------------------------------------------------------------ starting

@@ -15,7 +15,6 @@ fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . scripts/lib.sh || exit 1
 
-
 usage() {
     cat <<'USAGE'
 Sends customers to the running shop, who browse, order and cancel, until Ctrl-C.
@@ -57,7 +56,7 @@ for word in "$@"; do
     esac
 done
 choose_ports
-build_tool load >&2 || exit 1
+build_tool load || exit 1
 export BASE_PORT
 # It handles Ctrl-C itself.
 exec "$BIN_DIR/load" ${words[@]+"${words[@]}"}

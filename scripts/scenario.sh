@@ -15,7 +15,6 @@ fi
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . scripts/lib.sh || exit 1
 
-
 usage() {
     cat <<'USAGE'
 Runs scenarios: there is load on the shop, something changes, and you see what
@@ -54,7 +53,8 @@ for word in "$@"; do
 done
 need_curl
 choose_ports
-build_tool scenario "${PROGRAMS[@]}" >&2 || exit 1
+# The services too: it starts those that are missing.
+[ -n "$BIN_DIR" ] && [ -x "$BIN_DIR/scenario" ] || build "${PROGRAMS[@]}" scenario >&2 || exit 1
 case ${words[0]:-} in
     (run | all)
         trap 'rm -f "${SCRATCH:?}"*' EXIT

@@ -84,7 +84,7 @@ fn allowed(name: &str) -> BTreeSet<&'static str> {
         "shop-tests" => SERVICES
             .into_iter()
             .chain(tools)
-            .chain(["framework-comparison", "gateway"])
+            .chain(["framework-comparison", "gateway", "lab"])
             .collect(),
         "exercises" => adapters
             .into_iter()

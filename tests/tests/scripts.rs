@@ -759,8 +759,10 @@ async fn every_script_builds_from_the_same_selection_of_packages() {
         .expect("five ports")
         .with("PATH", path)
         .with("BIN_DIR", "");
-    let runs: [(&str, &[&str]); 5] = [
+    let runs: [(&str, &[&str]); 7] = [
         ("start.sh", &["user-service"]),
+        ("load.sh", &[]),
+        ("scenario.sh", &["list"]),
         ("demo.sh", &[]),
         ("contract.sh", &[]),
         ("compare.sh", &["--smoke"]),
