@@ -44,7 +44,7 @@ function row({ kind, atMs, from, to, text, span }, participants) {
   const [start, end] = [participants.indexOf(from), participants.indexOf(to)];
   const [left, right] = [Math.min(start, end), Math.max(start, end)];
   // The text begins where the arrow does, if there is room; else it ends there.
-  const isRight = participants.length - 1 - left >= Math.min(3, right);
+  const isRight = participants.length - 1 - left >= 2;
   // A request is well even if its response is not.
   const how = kind === "request" ? "none" : trouble(span);
   const label = h(
