@@ -154,7 +154,7 @@ function breakForm(action, refresh) {
   // "[0].ms" is about the field of the amount.
   const nameOf = (name) => {
     const own = name.replace(`[${place}].`, "");
-    return ["ms", "from", "to", "status"].includes(own) ? "amount" : own;
+    return /^(ms|from|to|status)$/.test(own) ? "amount" : own;
   };
   const whole = form({ label: "Break something", fields, submit: "Break it", send, nameOf });
   whole.querySelector("button").before(watch);

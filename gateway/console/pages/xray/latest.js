@@ -6,13 +6,10 @@ import { h, replace, setText } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
 import { ms, number, time } from "../../lib/format.js";
 import { place } from "../../lib/place.js";
-import { subscribe } from "../../lib/stream.js";
+import { isOwn, subscribe } from "../../lib/stream.js";
 
 // The most that can be asked for.
 const LIMIT = 100;
-
-// What the console itself reads, once a second.
-const OWN = "/api/analytics";
 
 // Whether these are hidden: as it was when the page was last shown.
 let hidesOwn = true;
@@ -84,7 +81,7 @@ export function latest(root) {
   load();
   // The rows do not move while one reads them.
   return subscribe(({ recent }) => {
-    const fresh = recent.filter((one) => !known.has(one.traceId) && !(hidesOwn && isOwn(one)));
+    const fresh = recent.filter((one) => !known.has(one.traceId));
     const ended = fresh.length === 1 ? "request has ended" : "requests have ended";
     setText(newer, fresh.length > 0 ? `${fresh.length} newer ${ended}. Refresh shows them.` : "");
   });
@@ -109,10 +106,6 @@ export function searchForm() {
 
 function isWhole(body) {
   return Array.isArray(body?.traces);
-}
-
-function isOwn({ name }) {
-  return name.includes(OWN);
 }
 
 function isOff({ error }) {
