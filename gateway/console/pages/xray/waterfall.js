@@ -20,7 +20,7 @@ export function waterfallChart(trace) {
 }
 
 function axis(marks, whole) {
-  const label = (at) => set(h("span", {}, ms(at)), { "--from": percent(at / whole) });
+  const label = (at) => set(h("span", {}, ms(at)), { "--start": percent(at / whole) });
   // The last one would stick out.
   const fit = marks.filter((at) => at / whole < 0.92);
   return h(
@@ -33,9 +33,9 @@ function axis(marks, whole) {
 function row({ span, from, width, way }) {
   const kind = trouble(span);
   const bar = h("span", { class: `bar ${span.kind} ${kind}` });
-  set(bar, { "--from": percent(from), "--width": percent(width) });
+  set(bar, { "--start": percent(from), "--width": percent(width) });
   const line = way && h("span", { class: "way" });
-  if (line) set(line, { "--from": percent(way.from), "--width": percent(way.width) });
+  if (line) set(line, { "--start": percent(way.from), "--width": percent(way.width) });
   const who = h("span", { class: "who" }, name(span), " ", tags(span));
   set(who, { "--depth": String(Math.min(span.depth, 12)) });
   return h(
