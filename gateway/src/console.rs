@@ -28,7 +28,7 @@ macro_rules! file {
 }
 
 /// The files: the path of each and what is in it.
-static FILES: [(&str, &str); 38] = [
+static FILES: [(&str, &str); 39] = [
     file!("index.html"),
     file!("icon.svg"),
     file!("style.css"),
@@ -39,6 +39,7 @@ static FILES: [(&str, &str); 38] = [
     file!("lib/dom.js"),
     file!("lib/exchange.js"),
     file!("lib/fields.js"),
+    file!("lib/focus.js"),
     file!("lib/format.js"),
     file!("lib/place.js"),
     file!("lib/state.js"),

@@ -51,7 +51,11 @@ export function actions() {
   function waiting(method, path) {
     element.hidden = false;
     element.dataset.state = "waiting";
-    replace(said, h("strong", { class: "verdict" }, "… waiting:"), ` ${method} ${path} has no response yet`);
+    replace(
+      said,
+      h("strong", { class: "verdict" }, "… waiting:"),
+      ` ${method} ${path} has no response yet`,
+    );
   }
 
   function show(action, result) {
@@ -103,7 +107,12 @@ export function outage(result, what, retry, isWhole) {
       h("strong", { class: "verdict" }, `${WORDS[state]}: ${word}`),
       ` ${what} could not be read, so it is not known whether there are any. ${sentence}`,
     ),
-    h("p", { class: "row" }, h("button", { type: "button", click: retry }, "Ask again"), xrayLink(result)),
+    h(
+      "p",
+      { class: "row" },
+      h("button", { type: "button", click: retry }, "Ask again"),
+      xrayLink(result),
+    ),
     exchange(result),
   );
 }

@@ -68,7 +68,9 @@ export function form({ label, fields, submit, send, clears = false, nameOf }) {
 export function values(fields) {
   const given = fields.filter(({ input }) => input.value !== "");
   return Object.fromEntries(
-    given.map(({ name, kind, input }) => [name, kind === "number" ? number(input.value) : input.value]),
+    given.map(({ name, kind, input }) =>
+      [name, kind === "number" ? number(input.value) : input.value],
+    ),
   );
 }
 

@@ -180,8 +180,8 @@ export function keyOf({ traceId, requestId }) {
 }
 
 // Whether it is a request of the console itself: who watches does not want to see the watching.
-function isOwn({ name }) {
-  return name === "GET /status" || name === "GET /api/analytics";
+export function isOwn({ name }) {
+  return /^GET \/(status|openapi\.json|api\/analytics.*|console\/.*)?$/.test(name);
 }
 
 // What is kept of a tick.

@@ -25,7 +25,11 @@ export function verdict(result, isWhole = isObject) {
   const sentence = ended(error);
   if (status === 502 || status === 504) {
     if (isRead) return { state: "outage", word, sentence };
-    return { state: "unknown", word, sentence: `${sentence} It may have been done: repeat it, or look.` };
+    return {
+      state: "unknown",
+      word,
+      sentence: `${sentence} It may have been done: repeat it, or look.`,
+    };
   }
   if (status >= 500 || status === 429) {
     const wait = result.headers["retry-after"];
@@ -42,7 +46,9 @@ function ended(sentence) {
 // What is wrong with each field, by its name. In a list, the name begins with the place: "[0].ms".
 export function fieldErrors(result) {
   const details = Array.isArray(result.body?.details) ? result.body.details : [];
-  return new Map(details.map(({ field, message }) => [String(field), String(message).replace(/^\[\d+\]\./, "")]));
+  return new Map(
+    details.map(({ field, message }) => [String(field), String(message).replace(/^\[\d+\]\./, "")]),
+  );
 }
 
 // Whether a body is a record.

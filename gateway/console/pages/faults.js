@@ -34,7 +34,9 @@ export function mount(root) {
   let askedAt = 0;
   async function refresh() {
     askedAt = Date.now();
-    const answers = await Promise.all(SERVICES.map(({ name }) => request("GET", labPath(name, "/faults"))));
+    const answers = await Promise.all(
+      SERVICES.map(({ name }) => request("GET", labPath(name, "/faults"))),
+    );
     if (isOver) return;
     // Whether there is a lab: a gateway without one knows no such path.
     if (answers.some(({ status }) => status !== 404)) active.show(answers.map(faultsIn));
@@ -60,6 +62,11 @@ export function mount(root) {
     active.show(SERVICES.map(({ name }) => known.get(name)));
   });
   return end;
+}
+
+// A fault as it has to be sent so that it ends when it would have ended.
+function again(fault) {
+  return { ...fault, seconds: Math.max(1, fault.secondsLeft) };
 }
 
 // The faults in a response; null if it has none because the service could not be asked.
@@ -93,11 +100,13 @@ function breakForm(action, refresh) {
     value: "user-service",
   });
   const route = field({ name: "route", label: "Route", kind: [["*", "all routes"]] });
-  const kind = field({ name: "kind", label: "What goes wrong", kind: KINDS.map(({ name, title }) => [name, title]) });
+  const kinds = KINDS.map(({ name, title }) => [name, title]);
+  const kind = field({ name: "kind", label: "What goes wrong", kind: kinds });
   const amount = field({ name: "amount", label: "" });
-  const share = field({ name: "share", label: "Share, %", kind: "number", value: "100", isShort: true });
-  const seed = field({ name: "seed", label: "Seed", kind: "number", value: "1", isShort: true });
-  const seconds = field({ name: "seconds", label: "Seconds", kind: "number", value: "600", isShort: true });
+  const short = (name, label, value) => field({ name, label, kind: "number", value, isShort: true });
+  const share = short("share", "Share, %", "100");
+  const seed = short("seed", "Seed", "1");
+  const seconds = short("seconds", "Seconds", "600");
   const watch = h("p", { class: "watch", "aria-live": "polite" });
   const fields = [service, route, kind, amount, share, seed, seconds];
 
@@ -111,8 +120,14 @@ function breakForm(action, refresh) {
     replace(watch, h("strong", {}, "Watch: "), text, " ", watchLink(kind.input.value));
   };
   const showRoutes = async () => {
-    const routes = await routesOf(service.input.value);
-    replace(route.input, h("option", { value: "*" }, "all routes"), routes.map((one) => h("option", { value: one }, one)));
+    const name = service.input.value;
+    const routes = await routesOf(name);
+    if (name !== service.input.value) return;
+    replace(
+      route.input,
+      h("option", { value: "*" }, "all routes"),
+      routes.map((one) => h("option", { value: one }, one)),
+    );
   };
   kind.input.addEventListener("change", showKind);
   service.input.addEventListener("change", showRoutes);
@@ -125,10 +140,13 @@ function breakForm(action, refresh) {
     const path = labPath(given.service, "/faults");
     const old = await request("GET", path);
     // PUT replaces all: those that are there are sent again, with the time that they have left.
-    const kept = (faultsIn(old) ?? []).map((one) => ({ ...one, seconds: Math.max(1, one.secondsLeft) }));
+    const kept = (faultsIn(old) ?? []).map(again);
     place = kept.length;
     const body = [...kept, faultOf(given)];
-    const done = (list) => [`${given.service} is broken: ${faultText(list.at(-1))}. `, watchLink(given.kind)];
+    const done = (list) => [
+      `${given.service} is broken: ${faultText(list.at(-1))}. `,
+      watchLink(given.kind),
+    ];
     const result = await action.send({ method: "PUT", path, body, done, isWhole: Array.isArray });
     refresh();
     return result;
@@ -136,7 +154,7 @@ function breakForm(action, refresh) {
   // "[0].ms" is about the field of the amount.
   const nameOf = (name) => {
     const own = name.replace(`[${place}].`, "");
-    return ["ms", "from", "to", "status"].includes(own) ? "amount" : own;
+    return /^(ms|from|to|status)$/.test(own) ? "amount" : own;
   };
   const whole = form({ label: "Break something", fields, submit: "Break it", send, nameOf });
   whole.querySelector("button").before(watch);
@@ -148,7 +166,8 @@ function breakForm(action, refresh) {
     h(
       "p",
       { class: "quiet" },
-      "The same seed hits the same requests on each machine. The counts of the other faults of the service begin again.",
+      "The same seed hits the same requests on each machine. ",
+      "The counts of the other faults of the service begin again.",
     ),
   );
 }
@@ -163,7 +182,12 @@ function allKinds() {
       "dl",
       { class: "pairs" },
       KINDS.map(({ name, title, watch }) =>
-        h("div", {}, h("dt", {}, title.split(":")[0]), h("dd", {}, sentence(watch), " ", watchLink(name))),
+        h(
+          "div",
+          {},
+          h("dt", {}, title.split(":")[0]),
+          h("dd", {}, sentence(watch), " ", watchLink(name)),
+        ),
       ),
     ),
   );
@@ -182,7 +206,12 @@ function watchLink(kind) {
 // could not be asked.
 function activeFaults(action, refresh) {
   const content = h("div");
-  const element = h("section", { class: "panel", "aria-label": "Active faults" }, h("h2", {}, "Active faults"), content);
+  const element = h(
+    "section",
+    { class: "panel", "aria-label": "Active faults" },
+    h("h2", {}, "Active faults"),
+    content,
+  );
   let shape = "";
   let cells = [];
   let latest = [];
@@ -202,15 +231,29 @@ function activeFaults(action, refresh) {
 
   function draw(lists) {
     cells = [];
-    const rows = lists.flatMap((list, at) => (list ?? []).map((fault, place) => row(at, fault, place)));
+    const rows = lists.flatMap((list, at) =>
+      (list ?? []).map((fault, place) => row(at, fault, place)),
+    );
     const silent = SERVICES.filter((_, at) => lists[at] === null).map(({ name }) => name);
     replace(
       content,
       rows.length === 0
-        ? h("p", {}, silent.length > 0 ? "None that is known." : "✓ None: nothing is broken on purpose.")
+        ? h(
+          "p",
+          {},
+          silent.length > 0 ? "None that is known." : "✓ None: nothing is broken on purpose.",
+        )
         : h("ul", { class: "list faults" }, rows),
       silent.length > 0 && h("p", { class: "bad" }, `⚠ ${silent.join(", ")} could not be asked.`),
-      h("p", {}, h("button", { type: "button", class: rows.length > 0 && "main", click: mendAll }, "Mend all")),
+      h(
+        "p",
+        {},
+        h(
+          "button",
+          { type: "button", class: rows.length > 0 && "main", click: mendAll },
+          "Mend all",
+        ),
+      ),
     );
   }
 
@@ -247,7 +290,7 @@ function activeFaults(action, refresh) {
     if (rest.length === 0) {
       await action.send({ method: "DELETE", path, done, isWhole: Array.isArray });
     } else {
-      const body = rest.map((one) => ({ ...one, seconds: Math.max(1, one.secondsLeft) }));
+      const body = rest.map(again);
       await action.send({ method: "PUT", path, body, done, isWhole: Array.isArray });
     }
     refresh();
@@ -265,8 +308,9 @@ function activeFaults(action, refresh) {
 // What acts on all services.
 function wholeShop(action, refresh) {
   const reset = () =>
-    forAll(action, "POST", "/reset", "All services are as they were when they started: no records, no faults").then(refresh);
-  const seed = () => forAll(action, "POST", "/seed", "The shop has the data of the demo: 3 users, 3 products, 3 orders");
+    forAll(action, "POST", "/reset", "All services are as they were at their start").then(refresh);
+  const seed = () =>
+    forAll(action, "POST", "/seed", "The shop has the data of the demo: 3 users, products and orders");
   return h(
     "section",
     { class: "panel", "aria-label": "The whole shop" },
@@ -277,11 +321,16 @@ function wholeShop(action, refresh) {
       h("button", { type: "button", click: reset }, "Reset: empty the shop"),
       h("button", { type: "button", click: seed }, "Seed: the data of the demo"),
     ),
-    h("p", { class: "quiet" }, "Seed works on an empty shop only, so that all ids agree: reset it first."),
     h(
       "p",
       { class: "quiet" },
-      "The lab itself is never broken. But a fault of the gateway on all routes hits this page, too: do not load it again before it is mended, or mend it with ",
+      "Seed works on an empty shop only, so that all ids agree: reset it first.",
+    ),
+    h(
+      "p",
+      { class: "quiet" },
+      "The lab itself is never broken. But a fault of the gateway on all routes hits this page, ",
+      "too: do not load it again before it is mended, or mend it with ",
       h("code", {}, "scripts/break.sh mend"),
       ".",
     ),

@@ -15,7 +15,11 @@ const PATH = "/lab/scenarios";
 
 export function mount(root) {
   const [name] = segments();
-  const content = h("div", {}, h("p", { role: "status", class: "quiet" }, "Reading the scenarios …"));
+  const content = h(
+    "div",
+    {},
+    h("p", { role: "status", class: "quiet" }, "Reading the scenarios …"),
+  );
   replace(root, content);
   let unmount = () => {};
   let isOver = false;
@@ -24,8 +28,9 @@ export function mount(root) {
     const result = await request("GET", PATH);
     if (isOver) return;
     if (result.status === 404) replace(content, isOff());
-    else if (!result.ok || !isList(result.body)) replace(content, outage(result, "The scenarios", load, isList));
-    else if (name === undefined) replace(content, list(result.body), exchange(result));
+    else if (!result.ok || !isList(result.body)) {
+      replace(content, outage(result, "The scenarios", load, isList));
+    } else if (name === undefined) replace(content, list(result.body), exchange(result));
     else unmount = one(content, result.body, name);
   }
 
@@ -67,7 +72,8 @@ function list(scenarios) {
     h(
       "p",
       {},
-      "Each is an experiment with the running shop: real load, one change, and measurements before and after. Predict first; then see whether you were right.",
+      "Each is an experiment with the running shop: real load, one change, and measurements ",
+      "before and after. Predict first; then see whether you were right.",
     ),
     h("ul", { class: "list scenario-list" }, scenarios.map(row)),
     h("h2", {}, "In the terminal"),
@@ -78,7 +84,11 @@ function list(scenarios) {
 function one(content, scenarios, name) {
   const at = scenarios.findIndex((known) => known.name === name);
   if (at === -1) {
-    replace(content, back(), h("p", { class: "sentence", role: "alert" }, `There is no scenario called ${name}.`));
+    replace(
+      content,
+      back(),
+      h("p", { class: "sentence", role: "alert" }, `There is no scenario called ${name}.`),
+    );
     return () => {};
   }
   const next = scenarios[at + 1];

@@ -32,6 +32,10 @@ function view(resource, name, id) {
 
 function tabs(current) {
   const tab = ({ name, title }) =>
-    h("li", {}, h("a", { href: `#/shop/${name}`, "aria-current": name === current && "page" }, title));
+    h(
+      "li",
+      {},
+      h("a", { href: `#/shop/${name}`, "aria-current": name === current && "page" }, title),
+    );
   return h("nav", { class: "subtabs", "aria-label": "Shop" }, h("ul", {}, RESOURCES.map(tab)));
 }

@@ -23,7 +23,7 @@ export function mount(root) {
   const [id, name = null] = segments();
   if (id === undefined) return latest(root);
   const view = VIEWS.find((one) => one.name === name) ?? VIEWS[0];
-  const content = h("div", {}, h("p", { class: "quiet", role: "status" }, "Asking the services …"));
+  const content = h("div", {}, h("p", { role: "status" }, "Asking the services …"));
   const load = async () => {
     const result = await request("GET", `/api/analytics/traces/${encodeURIComponent(id)}`);
     replace(content, shown(result), exchange(result));
@@ -33,7 +33,11 @@ export function mount(root) {
     if (result.status === 404) return unknown(id, result, load);
     return outage(result, "The trace", load, isTrace);
   };
-  replace(root, h("div", { class: "row" }, h("a", { href: "#/xray" }, "← the latest requests"), searchForm()), content);
+  replace(
+    root,
+    h("div", { class: "row" }, h("a", { href: "#/xray" }, "← the latest requests"), searchForm()),
+    content,
+  );
   load();
 }
 
@@ -106,15 +110,30 @@ function counted(count, noun) {
 }
 
 // The shape of what is to notice.
-const SHAPES = { incomplete: "⚠", retry: "↻", notMade: "✕", failed: "✕", circuit: "◐", concurrent: "∥", late: "…", gap: "↔", clock: "◷" };
+const SHAPES = {
+  incomplete: "⚠",
+  retry: "↻",
+  notMade: "✕",
+  failed: "✕",
+  circuit: "◐",
+  concurrent: "∥",
+  late: "…",
+  gap: "↔",
+  clock: "◷",
+};
 
 function notes(found) {
-  if (found.length === 0) return h("p", {}, "Nothing special: each call was made once and succeeded.");
+  if (found.length === 0) return h("p", {}, "Nothing to notice: each call was made once, and succeeded.");
   return h(
     "ul",
     { class: "notes", "aria-label": "What to notice" },
     found.map(({ kind, text }) =>
-      h("li", { class: kind }, h("span", { "aria-hidden": "true" }, SHAPES[kind]), h("span", {}, text)),
+      h(
+        "li",
+        { class: kind },
+        h("span", { "aria-hidden": "true" }, SHAPES[kind]),
+        h("span", {}, text),
+      ),
     ),
   );
 }

@@ -21,7 +21,11 @@ export const KINDS = [
   {
     name: "latency",
     title: "late: it answers later",
-    amount: { field: "ms", label: "Later by, in milliseconds; also a range, 100-900", value: "250" },
+    amount: {
+      field: "ms",
+      label: "Later by, in milliseconds; also a range, 100-900",
+      value: "250",
+    },
     watch: "responses come later by so much. Above 800 ms, calls of other services time out, are repeated, and then fail with 503.",
     page: "p99 in the charts",
     place: "#/charts",
@@ -110,9 +114,11 @@ export async function routesOf(service) {
   if (service === "gateway") return FORWARDED;
   const { prefixes } = SERVICES.find(({ name }) => name === service);
   const { body } = await request("GET", "/openapi.json");
-  const isOwn = (path) => prefixes.some((prefix) => path === prefix || path.startsWith(`${prefix}/`));
+  const isBelow = (path, prefix) => path === prefix || path.startsWith(`${prefix}/`);
+  const isOwn = (path) => prefixes.some((prefix) => isBelow(path, prefix));
   // The dashboard is the gateway's.
-  const paths = Object.entries(body?.paths ?? {}).filter(([path]) => isOwn(path) && !path.endsWith("/dashboard"));
+  const paths = Object.entries(body?.paths ?? {})
+    .filter(([path]) => isOwn(path) && !path.endsWith("/dashboard"));
   return paths.flatMap(([path, operations]) => {
     const methods = Object.keys(operations).filter((name) => METHODS.includes(name));
     const each = methods.map((method) => `${method.toUpperCase()} ${path}`);

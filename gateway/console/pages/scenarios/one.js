@@ -45,7 +45,10 @@ export function scenario({ name, title, story, question, choices, needs, seconds
 
   const options = choices.map((text, index) => {
     const number = index + 1;
-    const input = h("input", { type: "radio", name: "choice", value: number, change: () => setText(said, "") });
+    const input = h(
+      "input",
+      { type: "radio", name: "choice", value: number, change: () => setText(said, "") },
+    );
     return h("label", { class: "choice" }, input, h("span", {}, `${number}. ${text}`));
   });
   const run = h("button", { type: "submit", class: "main" }, "Run it");

@@ -25,8 +25,12 @@ function measurements(phases) {
   const names = (part) => [...new Set(phases.flatMap((phase) => Object.keys(phase[part] ?? {})))];
   const rows = [
     ...MEASURES.map(([name, text, show]) => row(text, phases.map((phase) => phase[name]), show)),
-    ...names("outcomes").map((name) => row(`Answers: ${name}`, phases.map((phase) => phase.outcomes[name] ?? 0), count)),
-    ...names("counts").map((name) => row(name.replaceAll("_", " "), phases.map((phase) => phase.counts?.[name]), count)),
+    ...names("outcomes").map((name) =>
+      row(`Answers: ${name}`, phases.map((phase) => phase.outcomes[name] ?? 0), count),
+    ),
+    ...names("counts").map((name) =>
+      row(name.replaceAll("_", " "), phases.map((phase) => phase.counts?.[name]), count),
+    ),
   ];
   const head = (text) => h("th", { scope: "col", class: "figure" }, text);
   return h(
@@ -36,7 +40,17 @@ function measurements(phases) {
       "table",
       { class: "measures" },
       h("caption", {}, "Measured in each phase, and how the last differs from the first"),
-      h("thead", {}, h("tr", {}, h("td"), phases.map(({ phase }, at) => head(phase ?? PHASES[at])), head("Change"))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("td"),
+          phases.map(({ phase }, at) => head(phase ?? PHASES[at])),
+          head("Change"),
+        ),
+      ),
       h("tbody", {}, rows),
     ),
   );
@@ -57,7 +71,8 @@ function row(text, values, show) {
 
 // A count, or whatever else a scenario reads from a store.
 function count(value) {
-  return typeof value === "number" ? number(value, Number.isInteger(value) ? 0 : 2) : String(value ?? "–");
+  if (typeof value !== "number") return String(value ?? "–");
+  return number(value, Number.isInteger(value) ? 0 : 2);
 }
 
 // How a number has changed: "▲ × 3.2", "▲ 2 from 0", "same".
@@ -80,7 +95,11 @@ function answer({ choice, answer, why }, choices) {
     : "The answer:";
   return h(
     "section",
-    { class: "result", "data-state": choice && !isRight ? "refused" : "done", "aria-label": "The answer" },
+    {
+      class: "result",
+      "data-state": choice && !isRight ? "refused" : "done",
+      "aria-label": "The answer",
+    },
     h("p", {}, h("strong", { class: "verdict" }, said), ` It is ${answer}: ${choices[answer - 1]}`),
     String(why ?? "").trim().split(/\n\s*\n/).map((paragraph) => h("p", {}, paragraph)),
   );
@@ -91,7 +110,11 @@ function assertions(all) {
     h(
       "li",
       {},
-      h("span", { class: holds ? "status good" : "status bad" }, holds ? "✓ holds" : "✕ does not hold"),
+      h(
+        "span",
+        { class: holds ? "status good" : "status bad" },
+        holds ? "✓ holds" : "✕ does not hold",
+      ),
       h("span", {}, text, h("span", { class: "quiet" }, ` (saw ${saw})`)),
     );
   return h(

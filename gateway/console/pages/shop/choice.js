@@ -32,11 +32,12 @@ export function choice({ name, label, path, text, value = "", isOptional = false
       return;
     }
     const now = chosen.input.value;
-    const ids = result.body.map(({ id }) => String(id));
-    // What was typed stays.
-    if (isTyped && now !== "" && !ids.includes(now)) return;
+    const isKnown = result.body.some(({ id }) => String(id) === now);
+    // What was typed stays; and an empty list has nothing to choose from.
+    if (isTyped && now !== "" && !isKnown) return;
+    if (result.body.length === 0 && !isOptional) return;
     const hadFocus = document.activeElement === chosen.input;
-    use(select(result.body, now));
+    use(select(result.body, isKnown ? now : null));
     if (hadFocus) chosen.input.focus();
   };
 
@@ -50,14 +51,16 @@ export function choice({ name, label, path, text, value = "", isOptional = false
       options,
       h("option", { value: OTHER }, "another id …"),
     );
-    if (now !== "") select.value = now;
+    if (now !== null) select.value = now;
     return select;
   }
 
   function change({ target }) {
     if (target.value !== OTHER) return;
     isTyped = true;
-    use(h("input", { name, type: "text", autocomplete: "off" }));
+    // Whoever types nothing gets the list back.
+    const blur = () => chosen.input.value === "" && chosen.load();
+    use(h("input", { name, type: "text", autocomplete: "off", blur }));
     chosen.input.focus();
   }
 

@@ -4,6 +4,7 @@ import { outage } from "../../lib/action.js";
 import { request } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
+import { keepFocus } from "../../lib/focus.js";
 import { number } from "../../lib/format.js";
 import { parameters, place } from "../../lib/place.js";
 import { isList } from "../../lib/verdict.js";
@@ -81,8 +82,7 @@ export function list({ name, path, one, all, columns, isNewestFirst }) {
     const hasMore = (result.headers.link ?? "").includes('rel="next"');
     const shown = records.length === total ? "" : `, ${records.length} of them here`;
     replace(count, `${number(total)} ${total === 1 ? one : all}${shown}`);
-    replace(
-      content,
+    show(
       table(records, at ? `There are no more ${all}.` : `There are no ${all} yet.`),
       h(
         "p",
@@ -112,12 +112,15 @@ export function list({ name, path, one, all, columns, isNewestFirst }) {
     const of = isComplete ? "all" : `the ${newest ? "newest" : "oldest"}`;
     const rest = found.length > MOST_SHOWN ? `; the first ${MOST_SHOWN} are here` : "";
     replace(count, `${number(found.length)} of ${of} ${number(seen)} ${all} match${rest}`);
-    replace(
-      content,
+    show(
       table(found.slice(0, MOST_SHOWN), `“${search}” occurs in none of them.`),
       h("p", {}, h("a", { href: address({}) }, `Show all ${all}`)),
       exchange(result),
     );
+  }
+
+  function show(...children) {
+    keepFocus(content, () => replace(content, children));
   }
 
   function read(query) {

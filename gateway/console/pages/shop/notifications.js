@@ -43,8 +43,17 @@ function buttons({ id, read }) {
     send({ method: "PATCH", path: `${path}/read`, keyed: true, done: () => `Notification ${id} is read.` });
   const remove = () => send({ method: "DELETE", path, done: ({ message }) => message });
   const button = (text, click) =>
-    h("button", { type: "button", class: "small", click, "aria-label": `${text} notification ${id}` }, text);
-  return h("span", { class: "small-row" }, !read && button("Mark read", mark), button("Delete", remove));
+    h(
+      "button",
+      { type: "button", class: "small", click, "aria-label": `${text} notification ${id}` },
+      text,
+    );
+  return h(
+    "span",
+    { class: "small-row" },
+    !read && button("Mark read", mark),
+    button("Delete", remove),
+  );
 }
 
 function side(load) {

@@ -26,7 +26,11 @@ export const COLUMNS = [
     cell: ({ notification }) => status(notification),
     text: ({ notification }) => notification,
   },
-  { name: "Placed", cell: ({ createdAt }) => moment(createdAt), text: ({ createdAt }) => createdAt },
+  {
+    name: "Placed",
+    cell: ({ createdAt }) => moment(createdAt),
+    text: ({ createdAt }) => createdAt,
+  },
 ];
 
 export const orders = {
@@ -80,7 +84,12 @@ function detail(id) {
       "div",
       {},
       h("h2", {}, `Order ${order.id} `, status(order.status)),
-      h("div", { class: "sides even" }, panel("The order", facts(factsOf(order))), panel("Its life", life(order))),
+      h(
+        "div",
+        { class: "sides even" },
+        panel("The order", facts(factsOf(order))),
+        panel("Its life", life(order)),
+      ),
     );
   }
 
@@ -108,7 +117,15 @@ function factsOf(order) {
   return [
     ["User", userLink(order.userId)],
     ["Product", order.productId && productLink(order.productId)],
-    ["Items", items && h("ul", {}, items.map((one) => h("li", {}, `${one.quantity} × ${one.name}, ${money(one.totalPrice)}`)))],
+    [
+      "Items",
+      items &&
+        h(
+          "ul",
+          {},
+          items.map((one) => h("li", {}, `${one.quantity} × ${one.name}, ${money(one.totalPrice)}`)),
+        ),
+    ],
     ["Pieces", order.quantity && number(order.quantity)],
     ["Price of one", order.unitPrice !== undefined ? money(order.unitPrice) : null],
     ["Total", money(order.totalPrice)],

@@ -4,6 +4,7 @@ import { outage, xrayLink } from "../../lib/action.js";
 import { request } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
+import { keepFocus } from "../../lib/focus.js";
 import { dateTime, time } from "../../lib/format.js";
 import { isObject } from "../../lib/verdict.js";
 
@@ -50,7 +51,11 @@ export function moment(at) {
 // Names with their values.
 export function facts(all) {
   const known = all.filter(([, value]) => value !== null && value !== undefined);
-  return h("dl", { class: "pairs" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "pairs" },
+    known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 // A part of a page with a heading.
@@ -66,11 +71,16 @@ export function record({ path, what, isWhole = isObject, show }) {
   async function load() {
     const result = await request("GET", path);
     if (result.ok && isWhole(result.body)) {
-      replace(element, show(result.body), exchange(result));
+      keepFocus(element, () => replace(element, show(result.body), exchange(result)));
     } else if (result.status === 404) {
       replace(
         element,
-        h("p", { class: "sentence", role: "alert" }, `There is no ${what}. ${result.error} `, xrayLink(result)),
+        h(
+          "p",
+          { class: "sentence", role: "alert" },
+          `There is no ${what}. ${result.error} `,
+          xrayLink(result),
+        ),
         exchange(result),
       );
     } else {

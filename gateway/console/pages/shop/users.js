@@ -23,7 +23,11 @@ export const users = {
     { name: "User", cell: ({ id }) => userLink(id, `#${id}`), text: ({ id }) => id },
     { name: "Name", cell: ({ name }) => name, isText: true },
     { name: "Email", cell: ({ email }) => email, isText: true },
-    { name: "Since", cell: ({ createdAt }) => moment(createdAt), text: ({ createdAt }) => createdAt },
+    {
+      name: "Since",
+      cell: ({ createdAt }) => moment(createdAt),
+      text: ({ createdAt }) => createdAt,
+    },
   ],
   side,
   detail,
@@ -118,7 +122,8 @@ function detail(id) {
 // The newest records of a part of the dashboard, or that nobody could be asked for them.
 function newest(title, records, total, columns, unavailable, service) {
   if (!isList(records)) {
-    const names = Array.isArray(unavailable) && unavailable.length > 0 ? unavailable.join(", ") : service;
+    const isNamed = Array.isArray(unavailable) && unavailable.length > 0;
+    const names = isNamed ? unavailable.join(", ") : service;
     return h(
       "section",
       { "aria-label": title },

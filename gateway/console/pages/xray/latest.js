@@ -6,13 +6,10 @@ import { h, replace, setText } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
 import { ms, number, time } from "../../lib/format.js";
 import { place } from "../../lib/place.js";
-import { subscribe } from "../../lib/stream.js";
+import { isOwn, subscribe } from "../../lib/stream.js";
 
 // The most that can be asked for.
 const LIMIT = 100;
-
-// What the console itself reads, once a second.
-const OWN = "/api/analytics";
 
 // Whether these are hidden: as it was when the page was last shown.
 let hidesOwn = true;
@@ -27,15 +24,21 @@ export function latest(root) {
 
   const table = h("div");
   const show = () => {
-    const isWanted = (one) => [one.name, one.requestId, String(one.status), ...one.services].some((text) => text.toLowerCase().includes(wanted));
+    const isWanted = ({ name, requestId, status, services }) =>
+      [name, requestId, String(status), ...services].some((text) => text.toLowerCase().includes(wanted));
     const shown = traces.filter((one) => !(hidesOwn && isOwn(one)) && isWanted(one));
-    replace(table, shown.length === 0 ? h("p", {}, "There are none. Place an order in the shop, then look again.") : tableOf(shown));
+    const nothing = "There are none. Place an order in the shop, then look again.";
+    replace(table, shown.length > 0 ? tableOf(shown) : h("p", {}, nothing));
   };
 
   const load = async () => {
     const result = await request("GET", `/api/analytics/traces?limit=${LIMIT}`);
     if (!result.ok || !isWhole(result.body)) {
-      replace(content, result.status === 404 ? isOff(result) : outage(result, "The requests", load, isWhole), exchange(result));
+      replace(
+        content,
+        result.status === 404 ? isOff(result) : outage(result, "The requests", load, isWhole),
+        exchange(result),
+      );
       return;
     }
     traces = result.body.traces;
@@ -78,32 +81,39 @@ export function latest(root) {
   load();
   // The rows do not move while one reads them.
   return subscribe(({ recent }) => {
-    const fresh = recent.filter((one) => !known.has(one.traceId) && !(hidesOwn && isOwn(one)));
-    setText(newer, fresh.length > 0 ? `${fresh.length} newer ${fresh.length === 1 ? "request has" : "requests have"} ended. Refresh shows them.` : "");
+    const fresh = recent.filter((one) => !known.has(one.traceId));
+    const ended = fresh.length === 1 ? "request has ended" : "requests have ended";
+    setText(newer, fresh.length > 0 ? `${fresh.length} newer ${ended}. Refresh shows them.` : "");
   });
 }
 
 // The form that opens the X-ray of an id.
 export function searchForm() {
-  const input = h("input", { type: "text", placeholder: "Trace or request id", "aria-label": "Trace or request id", autocomplete: "off" });
+  const name = "Trace or request id";
+  const input = h("input", { type: "text", placeholder: name, "aria-label": name, autocomplete: "off" });
   const submit = (event) => {
     event.preventDefault();
     const id = input.value.trim();
     if (id) location.hash = place(["xray", id]);
   };
-  return h("form", { class: "row", submit, "aria-label": "Open an X-ray" }, input, h("button", {}, "Open"));
+  return h(
+    "form",
+    { class: "row", submit, "aria-label": "Open an X-ray" },
+    input,
+    h("button", {}, "Open"),
+  );
 }
 
 function isWhole(body) {
   return Array.isArray(body?.traces);
 }
 
-function isOwn({ name }) {
-  return name.includes(OWN);
-}
-
 function isOff({ error }) {
-  return h("p", { class: "sentence", role: "alert" }, `${error}. scripts/start.sh and the lab in containers switch it on.`);
+  return h(
+    "p",
+    { class: "sentence", role: "alert" },
+    `${error}. scripts/start.sh and the lab in containers switch it on.`,
+  );
 }
 
 function missing(services) {

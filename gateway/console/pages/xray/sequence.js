@@ -11,16 +11,32 @@ export function sequenceDiagram(trace) {
   const diagram = h(
     "div",
     { class: "sequence" },
-    h("ul", { class: "heads", "aria-label": "Participants" }, participants.map((name) => h("li", {}, short(name)))),
+    h(
+      "ul",
+      { class: "heads", "aria-label": "Participants" },
+      participants.map((name) => h("li", {}, short(name))),
+    ),
     h("div", { class: "lines", "aria-hidden": "true" }, participants.map(() => h("span"))),
-    h("ol", { class: "list", "aria-label": "Messages, in time" }, steps.map((step) => row(step, participants))),
+    h(
+      "ol",
+      { class: "list", "aria-label": "Messages, in time" },
+      steps.map((step) => row(step, participants)),
+    ),
   );
   diagram.style.setProperty("--count", String(participants.length));
   return h(
     "div",
     {},
-    h("p", { class: "quiet" }, "A solid arrow is a request, a dashed one a response, a dotted one with ✕ got nowhere."),
-    h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Sequence diagram" }, diagram),
+    h(
+      "p",
+      { class: "quiet" },
+      "A solid arrow is a request, a dashed one a response, a dotted one with ✕ got nowhere.",
+    ),
+    h(
+      "div",
+      { class: "scroll", tabindex: 0, role: "group", "aria-label": "Sequence diagram" },
+      diagram,
+    ),
   );
 }
 
@@ -28,7 +44,7 @@ function row({ kind, atMs, from, to, text, span }, participants) {
   const [start, end] = [participants.indexOf(from), participants.indexOf(to)];
   const [left, right] = [Math.min(start, end), Math.max(start, end)];
   // The text begins where the arrow does, if there is room; else it ends there.
-  const isRight = participants.length - 1 - left >= Math.min(3, right);
+  const isRight = participants.length - 1 - left >= 2;
   // A request is well even if its response is not.
   const how = kind === "request" ? "none" : trouble(span);
   const label = h(
@@ -38,7 +54,10 @@ function row({ kind, atMs, from, to, text, span }, participants) {
   );
   label.style.gridColumn = isRight ? `${line(left)} / -1` : `1 / ${line(right)}`;
   label.style.textAlign = isRight ? "left" : "right";
-  const arrow = h("span", { class: `message ${kind} ${end >= start ? "right" : "left"} ${how}`, "aria-hidden": "true" });
+  const arrow = h(
+    "span",
+    { class: `message ${kind} ${end >= start ? "right" : "left"} ${how}`, "aria-hidden": "true" },
+  );
   const stopsShort = kind === "notMade" || left === right;
   arrow.style.gridColumn = `${line(left)} / ${stopsShort ? "span 1" : line(right)}`;
   return h("li", {}, h("span", { class: "unseen" }, spoken(kind, from, to)), label, arrow);
@@ -58,5 +77,6 @@ function spoken(kind, from, to) {
 
 // The name of a service, which may be broken at a soft hyphen.
 function short(name) {
-  return name.replace("-service", "").replace("notification", "notifi\u00ADcation").replace("analytics", "ana\u00ADlytics");
+  const whole = name.replace("-service", "");
+  return whole.replace("notification", "notifi\u00ADcation").replace("analytics", "ana\u00ADlytics");
 }

@@ -174,7 +174,10 @@ export function findings(trace) {
       say("failed", `The call of ${span.service} to ${dependency} failed: ${result(span)}.`);
     }
     if (circuit === "half_open" && !notMade && attempt) {
-      say("circuit", `This call of ${span.service} to ${dependency} was the probe of a half-open circuit.`);
+      say(
+        "circuit",
+        `This call of ${span.service} to ${dependency} was the probe of a half-open circuit.`,
+      );
     }
     if (span.parentMissing) {
       say("incomplete", `The span that caused ${span.name} at ${span.service} is missing.`);
@@ -183,18 +186,27 @@ export function findings(trace) {
   for (const [caller, callees] of together(spans)) {
     say("concurrent", `${caller} called ${listed(callees)} at the same time.`);
   }
-  for (const [span, afterMs] of abandoned(spans)) {
-    say("late", `${span.service} worked on for ${ms(afterMs)} after its caller had given up.`);
+  for (const [service, most] of abandoned(spans)) {
+    say("late", `${service} worked on for up to ${ms(most)} after its caller had given up.`);
   }
   const longest = longestGap(spans);
   if (longest) {
-    say("gap", `Of the call to ${longest.service}, ${ms(longest.gapMs)} were outside of it: on the network, or waiting.`);
+    say(
+      "gap",
+      `Of the call to ${longest.service}, ${ms(longest.gapMs)} were outside of it: on the network, or waiting.`,
+    );
   }
   for (const [service, most] of shifted(spans)) {
-    say("clock", `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`);
+    say(
+      "clock",
+      `The clock of ${service} differs: its spans are moved by up to ${ms(most)}, so that none begins before its cause.`,
+    );
   }
   if (found.length <= MOST) return found;
-  return [...found.slice(0, MOST), { kind: "incomplete", text: `And ${found.length - MOST} more like these.` }];
+  return [
+    ...found.slice(0, MOST),
+    { kind: "incomplete", text: `And ${found.length - MOST} more like these.` },
+  ];
 }
 
 // The calls that were made more than once: caller, callee and attempts.
@@ -229,15 +241,17 @@ function together(spans) {
     .map(({ caller, callees }) => [caller, [...callees]]);
 }
 
-// The spans of callees that ended after their caller had given up, and by how much.
+// The services that went on after their caller had given up, and for how long at most.
 function abandoned(spans) {
   const byId = new Map(spans.map((span) => [span.spanId, span]));
-  return spans.flatMap((span) => {
+  const most = new Map();
+  for (const span of spans) {
     const call = byId.get(span.parentId);
-    if (span.kind !== "server" || call?.kind !== "client" || call.status) return [];
+    if (span.kind !== "server" || call?.kind !== "client" || call.status) continue;
     const after = span.offsetMs + span.durationMs - call.offsetMs - call.durationMs;
-    return after > 1 ? [[span, after]] : [];
-  });
+    if (after > Math.max(1, most.get(span.service) ?? 0)) most.set(span.service, after);
+  }
+  return most;
 }
 
 function longestGap(spans) {

@@ -20,18 +20,22 @@ export function waterfallChart(trace) {
 }
 
 function axis(marks, whole) {
-  const label = (at) => set(h("span", {}, ms(at)), { "--from": percent(at / whole) });
+  const label = (at) => set(h("span", {}, ms(at)), { "--start": percent(at / whole) });
   // The last one would stick out.
   const fit = marks.filter((at) => at / whole < 0.92);
-  return h("div", { class: "axis", "aria-hidden": "true" }, h("div", { class: "track" }, fit.map(label)));
+  return h(
+    "div",
+    { class: "axis", "aria-hidden": "true" },
+    h("div", { class: "track" }, fit.map(label)),
+  );
 }
 
 function row({ span, from, width, way }) {
   const kind = trouble(span);
   const bar = h("span", { class: `bar ${span.kind} ${kind}` });
-  set(bar, { "--from": percent(from), "--width": percent(width) });
+  set(bar, { "--start": percent(from), "--width": percent(width) });
   const line = way && h("span", { class: "way" });
-  if (line) set(line, { "--from": percent(way.from), "--width": percent(way.width) });
+  if (line) set(line, { "--start": percent(way.from), "--width": percent(way.width) });
   const who = h("span", { class: "who" }, name(span), " ", tags(span));
   set(who, { "--depth": String(Math.min(span.depth, 12)) });
   return h(
@@ -55,7 +59,11 @@ function row({ span, from, width, way }) {
 
 function name(span) {
   return span.kind === "client"
-    ? [h("span", { "aria-hidden": "true" }, "→ "), h("span", { class: "unseen" }, "call to "), span.attributes.dependency]
+    ? [
+      h("span", { "aria-hidden": "true" }, "→ "),
+      h("span", { class: "unseen" }, "call to "),
+      span.attributes.dependency,
+    ]
     : [h("strong", {}, span.service), ` ${span.name}`];
 }
 
@@ -84,18 +92,30 @@ function about(span) {
     ["status", span.status],
     ["failure", failure && reason(failure)],
     ["not made", notMade && reason(notMade)],
-    ["way", span.gapMs === null ? null : `${ms(span.gapMs)} of the call pass outside of this service`],
+    [
+      "way",
+      span.gapMs === null ? null : `${ms(span.gapMs)} of the call pass outside of this service`,
+    ],
     ["clock", span.shiftedMs === 0 ? null : `moved by ${ms(span.shiftedMs)}`],
     ...Object.entries(attributes),
     ["span", span.spanId],
     ["caused by", span.parentId],
   ];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
-  return h("dl", { class: "pairs" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))));
+  return h(
+    "dl",
+    { class: "pairs" },
+    known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))),
+  );
 }
 
 function legend() {
-  const sample = (kind, text) => h("li", {}, h("span", { class: `bar ${kind}`, "aria-hidden": "true" }), ` ${text}`);
+  const sample = (kind, text) => h(
+    "li",
+    {},
+    h("span", { class: `bar ${kind}`, "aria-hidden": "true" }),
+    ` ${text}`,
+  );
   return h(
     "ul",
     { class: "key" },
