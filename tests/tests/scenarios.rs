@@ -180,7 +180,12 @@ async fn misuse_is_one_sentence() {
         list.said
     );
     for (script, words, part) in [
-        ("scenario.sh", &[][..], "expected list, run <name>"),
+        (
+            "load.sh",
+            &["5", "--seconds", "2"][..],
+            "scripts/start.sh starts it",
+        ),
+        ("scenario.sh", &[], "expected list, run <name>"),
         ("scenario.sh", &["run"], "which one?"),
         ("scenario.sh", &["explode"], "expected list, run <name>"),
         ("scenario.sh", &["list", "--predict"], "expected list"),
@@ -191,7 +196,6 @@ async fn misuse_is_one_sentence() {
         ),
         ("load.sh", &["--seconds", "soon"], "--seconds is \"soon\""),
         ("load.sh", &["--fast"], "--fast"),
-        ("load.sh", &["5"], "scripts/start.sh starts it"),
     ] {
         let misused = run(&shop, script, words).await;
         let said = misused.said.trim();
