@@ -117,7 +117,7 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
     let shopper = Arc::new(shopper);
     let load = Load::new(Arc::clone(&shopper), Mix::usual(), wanted.seed);
     let screen = Screen::new();
-    screen.say(&format!(
+    say(&format!(
         "{} requests a second {}: of ten customers, six browse, three order and one cancels. {}",
         wanted.rate,
         if wanted.direct {
@@ -180,7 +180,7 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
         }
     }
     screen.clear();
-    summary(&screen, &all, began.elapsed());
+    summary(&all, began.elapsed());
     Ok(())
 }
 
@@ -248,12 +248,12 @@ fn line(counts: &Counts, seconds: f64) -> String {
     line
 }
 
-fn summary(screen: &Screen, all: &Counts, took: Duration) {
+fn summary(all: &Counts, took: Duration) {
     let seconds = took.as_secs_f64();
-    screen.say(&format!("{} requests in {seconds:.0} s:", all.requests()));
-    screen.say(&line(all, seconds));
+    say(&format!("{} requests in {seconds:.0} s:", all.requests()));
+    say(&line(all, seconds));
     if all.limited() > 0 {
-        screen.say(&format!(
+        say(&format!(
             "429: the gateway lets RATE_LIMIT requests a second of one client through, 200 by default. \
              It refused {}, which are no errors of the shop. RATE_LIMIT=off scripts/start.sh starts \
              a gateway without the limit, and --direct goes past it.",
@@ -261,15 +261,17 @@ fn summary(screen: &Screen, all: &Counts, took: Duration) {
         ));
     }
     if all.others().any(|(label, _)| label == "no connection") {
-        screen.say("no connection: nobody listened there; scripts/health.sh shows who is up.");
+        say("no connection: nobody listened there; scripts/health.sh shows who is up.");
     }
     if all.others().any(|(label, _)| label == "not sent") {
-        screen.say(&format!(
+        say(&format!(
             "not sent: {MOST_IN_FLIGHT} requests were in flight already; the shop answered too slowly."
         ));
     }
     if all.others().any(|(label, _)| is_of_the_lost(label)) {
-        screen.say("404 and 400: the shop had lost the records of the load, by a reset or a restart; it signed up again.");
+        say(
+            "404 and 400: the shop had lost the records of the load, by a reset or a restart; it signed up again.",
+        );
     }
 }
 
@@ -296,7 +298,7 @@ impl Screen {
             let line: String = line.chars().take(COLUMNS).collect();
             print(&format!("\r{line}\x1b[K"));
         } else {
-            self.say(line);
+            say(line);
         }
     }
 
@@ -305,10 +307,10 @@ impl Screen {
             print("\r\x1b[K");
         }
     }
+}
 
-    fn say(&self, line: &str) {
-        print(&format!("{}\n", line.trim_end()));
-    }
+fn say(line: &str) {
+    print(&format!("{}\n", line.trim_end()));
 }
 
 fn print(text: &str) {
