@@ -23,12 +23,11 @@ async fn run(shop: &Shop, script: &str, words: &[&str]) -> Ran {
 async fn ask(shop: &Shop, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let url = format!("http://{}{path}", shop.address("gateway"));
     let client = Client::new(TIMEOUT);
-    let answered = match body {
-        Some(body) => client.send_json(method, &url, &body).await,
-        None => {
-            let request = lab::client::request(method, &url).expect("a URL");
-            client.send(request).await
-        }
+    let answered = if let Some(body) = body {
+        client.send_json(method, &url, &body).await
+    } else {
+        let request = lab::client::request(method, &url).expect("a URL");
+        client.send(request).await
     };
     let response = answered.expect("a response");
     let status = response.status.as_u16();
