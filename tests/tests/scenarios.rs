@@ -23,12 +23,11 @@ async fn run(shop: &Shop, script: &str, words: &[&str]) -> Ran {
 async fn ask(shop: &Shop, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let url = format!("http://{}{path}", shop.address("gateway"));
     let client = Client::new(TIMEOUT);
-    let answered = match body {
-        Some(body) => client.send_json(method, &url, &body).await,
-        None => {
-            let request = lab::client::request(method, &url).expect("a URL");
-            client.send(request).await
-        }
+    let answered = if let Some(body) = body {
+        client.send_json(method, &url, &body).await
+    } else {
+        let request = lab::client::request(method, &url).expect("a URL");
+        client.send(request).await
     };
     let response = answered.expect("a response");
     let status = response.status.as_u16();
@@ -180,7 +179,12 @@ async fn misuse_is_one_sentence() {
         list.said
     );
     for (script, words, part) in [
-        ("scenario.sh", &[][..], "expected list, run <name>"),
+        (
+            "load.sh",
+            &["5", "--seconds", "2"][..],
+            "scripts/start.sh starts it",
+        ),
+        ("scenario.sh", &[], "expected list, run <name>"),
         ("scenario.sh", &["run"], "which one?"),
         ("scenario.sh", &["explode"], "expected list, run <name>"),
         ("scenario.sh", &["list", "--predict"], "expected list"),
@@ -191,7 +195,6 @@ async fn misuse_is_one_sentence() {
         ),
         ("load.sh", &["--seconds", "soon"], "--seconds is \"soon\""),
         ("load.sh", &["--fast"], "--fast"),
-        ("load.sh", &["5"], "scripts/start.sh starts it"),
     ] {
         let misused = run(&shop, script, words).await;
         let said = misused.said.trim();

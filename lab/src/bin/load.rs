@@ -1,6 +1,7 @@
 //! `scripts/load.sh`: customers who browse, order and cancel, until Ctrl-C.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -115,8 +116,8 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
     let shopper = Shopper::new(client.clone(), shop.clone(), wanted.direct, customers);
     let shopper = Arc::new(shopper);
     let load = Load::new(Arc::clone(&shopper), Mix::usual(), wanted.seed);
-    let mut screen = Screen::new();
-    screen.say(&format!(
+    let screen = Screen::new();
+    say(&format!(
         "{} requests a second {}: of ten customers, six browse, three order and one cancels. {}",
         wanted.rate,
         if wanted.direct {
@@ -141,7 +142,7 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
     let mut sending = std::pin::pin!(sending);
     let mut tick = interval_at(began + screen.interval, screen.interval);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = began;
+    let mut drawn = began;
     let mut may_sign_up = began;
     loop {
         let is_over = tokio::select! {
@@ -155,8 +156,8 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
             break;
         }
         let lost = counts.others().any(|(label, _)| is_of_the_lost(label));
-        recent.push((last, counts));
-        last = Instant::now();
+        recent.push((drawn, counts));
+        drawn = Instant::now();
         if recent.len() > screen.together {
             recent.remove(0);
         }
@@ -168,8 +169,8 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
             .first()
             .map_or(0.0, |(since, _)| since.elapsed().as_secs_f64());
         screen.draw(&line(&shown, seconds));
-        if lost && last > may_sign_up {
-            may_sign_up = last + 2 * SIGN_UP_AGAIN;
+        if lost && drawn > may_sign_up {
+            may_sign_up = drawn + 2 * SIGN_UP_AGAIN;
             tokio::spawn(sign_up_again(
                 client.clone(),
                 shop.clone(),
@@ -179,7 +180,7 @@ async fn run(wanted: &Wanted, shop: Shop) -> Result<(), String> {
         }
     }
     screen.clear();
-    summary(&mut screen, &all, began.elapsed());
+    summary(&all, began.elapsed());
     Ok(())
 }
 
@@ -241,17 +242,18 @@ fn line(counts: &Counts, seconds: f64) -> String {
         time(0.99),
     );
     for (label, count) in counts.others() {
-        line.push_str(&format!("  {count} {label}"));
+        // Writing to a string never fails.
+        let _ = write!(line, "  {count} {label}");
     }
     line
 }
 
-fn summary(screen: &mut Screen, all: &Counts, took: Duration) {
+fn summary(all: &Counts, took: Duration) {
     let seconds = took.as_secs_f64();
-    screen.say(&format!("{} requests in {seconds:.0} s:", all.requests()));
-    screen.say(&line(all, seconds));
+    say(&format!("{} requests in {seconds:.0} s:", all.requests()));
+    say(&line(all, seconds));
     if all.limited() > 0 {
-        screen.say(&format!(
+        say(&format!(
             "429: the gateway lets RATE_LIMIT requests a second of one client through, 200 by default. \
              It refused {}, which are no errors of the shop. RATE_LIMIT=off scripts/start.sh starts \
              a gateway without the limit, and --direct goes past it.",
@@ -259,15 +261,17 @@ fn summary(screen: &mut Screen, all: &Counts, took: Duration) {
         ));
     }
     if all.others().any(|(label, _)| label == "no connection") {
-        screen.say("no connection: nobody listened there; scripts/health.sh shows who is up.");
+        say("no connection: nobody listened there; scripts/health.sh shows who is up.");
     }
     if all.others().any(|(label, _)| label == "not sent") {
-        screen.say(&format!(
+        say(&format!(
             "not sent: {MOST_IN_FLIGHT} requests were in flight already; the shop answered too slowly."
         ));
     }
     if all.others().any(|(label, _)| is_of_the_lost(label)) {
-        screen.say("404 and 400: the shop had lost the records of the load, by a reset or a restart; it signed up again.");
+        say(
+            "404 and 400: the shop had lost the records of the load, by a reset or a restart; it signed up again.",
+        );
     }
 }
 
@@ -289,27 +293,27 @@ impl Screen {
         }
     }
 
-    fn draw(&mut self, line: &str) {
+    fn draw(&self, line: &str) {
         if self.is_terminal {
             let line: String = line.chars().take(COLUMNS).collect();
-            self.write(&format!("\r{line}\x1b[K"));
+            print(&format!("\r{line}\x1b[K"));
         } else {
-            self.say(line);
+            say(line);
         }
     }
 
-    fn clear(&mut self) {
+    fn clear(&self) {
         if self.is_terminal {
-            self.write("\r\x1b[K");
+            print("\r\x1b[K");
         }
     }
+}
 
-    fn say(&mut self, line: &str) {
-        self.write(&format!("{}\n", line.trim_end()));
-    }
+fn say(line: &str) {
+    print(&format!("{}\n", line.trim_end()));
+}
 
-    fn write(&mut self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    }
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -102,7 +102,7 @@ async fn carry_out(wanted: Wanted, place: Place) -> Result<bool, String> {
 
 /// A scenario of this project, or of a file.
 fn find(name: &str) -> Result<Scenario, String> {
-    if !Path::new(name).extension().is_some_and(|it| it == "toml") {
+    if Path::new(name).extension().is_none_or(|it| it != "toml") {
         return scenario::named(name);
     }
     let text = fs::read_to_string(name).map_err(|cause| format!("{name}: {cause}"))?;
