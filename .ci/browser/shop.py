@@ -32,7 +32,8 @@ def until(holds, within, sentence, sleep=time.sleep):
         took = time.monotonic() - began
         if found:
             return found, took
-        need(took < within, f"{sentence() if callable(sentence) else sentence} within {within} s")
+        if took >= within:
+            raise Fault(f"{sentence() if callable(sentence) else sentence} within {within} s")
         sleep(0.05)
 
 
