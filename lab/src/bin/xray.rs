@@ -146,7 +146,13 @@ async fn of_order(client: &Client, shop: &Shop, id: &str) -> Result<String, Stri
     struct Attributes {
         created: Option<String>,
     }
-    let spans: Vec<Recorded> = get(client, shop, Member::Order, "/lab/spans?order=desc&limit=4096").await?;
+    let spans: Vec<Recorded> = get(
+        client,
+        shop,
+        Member::Order,
+        "/lab/spans?order=desc&limit=4096",
+    )
+    .await?;
     let path = format!("/api/orders/{id}");
     // After a reset, ids begin anew: the latest.
     let created = |span: &Recorded| span.attributes.created.as_deref() == Some(&path);
