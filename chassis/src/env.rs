@@ -31,8 +31,11 @@ pub struct Env<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Described(Rc<RefCell<String>>);
 
-/// The column at which the form of a value begins, on a screen of 80.
+/// The column at which the form of a value begins,
 const FORM_AT: usize = 29;
+
+/// on a screen of so many.
+const SCREEN: usize = 80;
 
 impl Described {
     fn add(&self, name: &str, default: impl Display, expected: impl Display) {
@@ -41,9 +44,10 @@ impl Described {
             return;
         }
         let variable = format!("    {name}={default}");
+        let expected = expected.to_string();
         let mut text = self.0.borrow_mut();
         // Writing to a string cannot fail.
-        let _ = if variable.len() < FORM_AT {
+        let _ = if variable.len() < FORM_AT && FORM_AT + expected.len() <= SCREEN {
             writeln!(text, "{variable:FORM_AT$}{expected}")
         } else {
             writeln!(text, "{variable}\n        {expected}")

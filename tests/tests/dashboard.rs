@@ -139,7 +139,7 @@ async fn exposed() -> Exposed {
     for service in SERVICES.into_iter().chain(["gateway"]) {
         let metrics = raw::get(shop.address(service), "/metrics").await;
         let metrics = metrics.expect("an answer");
-        exposed.read(&String::from_utf8(metrics.body.to_vec()).expect("text"));
+        exposed.read(str::from_utf8(&metrics.body).expect("text"));
         exposed.read(&format!("up{{job=\"shop\",service=\"{service}\"}} 1"));
     }
     exposed
