@@ -69,8 +69,10 @@ fn the_map_of_the_docs_leads_to_every_page() {
         } else {
             format!("]({name})")
         };
+        // The pictures are in the pages.
+        let is_page = !["README.md", "images"].contains(&name.as_str());
         assert!(
-            name == "README.md" || map.contains(&link),
+            !is_page || map.contains(&link),
             "docs/README.md does not link {name}"
         );
     }
