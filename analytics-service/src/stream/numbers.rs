@@ -37,7 +37,7 @@ impl Readings {
         self.0.push_back(reading);
     }
 
-    /// The answer of service `n` that is nearest to [`SPAN`] older than `now`, and that a rate
+    /// The answer of service `n` that is nearest to five seconds older than `now`, and that a rate
     /// can be computed from.
     pub fn before(&self, n: usize, now: &Probe) -> Option<&Probe> {
         let answers = self
