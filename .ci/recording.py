@@ -30,7 +30,7 @@ LINE, COMMAND, STEP, END = 0.06, 0.5, 2.0, 6.0
 
 ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 STEP_TITLE = re.compile(r"^\d+/\d+ ")
-CLASSES = {"0": None, "1": "b", "2": "d", "31": "r", "32": "g", "33": "y", "34": "u", "35": "m", "36": "c"}
+CLASSES = {"0": None, "1": "b", "2": "d", "31": "r", "32": "g", "92": "g", "33": "y", "34": "u", "35": "m", "36": "c"}
 
 STYLE = """
 .paper{fill:#14181f}.dot{fill:#4a5260}
@@ -134,7 +134,7 @@ def main():
     parser.add_argument("words", nargs=argparse.REMAINDER, help="arguments for the demo")
     given = parser.parse_args()
     text = run(given.words).replace("\r\n", "\n")
-    left = re.search(r"[^\n\x1b -~·→✓✕…├└│━─]|\x1b(?!\[(?:%s)?m)" % "|".join(CLASSES), text)
+    left = re.search(r"[^\n\x1b -~·→←✓✕↻…├└│┃┆┄╌━─]|\x1b(?!\[(?:%s)?m)" % "|".join(CLASSES), text)
     if left:
         sys.exit(f"the demo prints {left[0]!r}, which .ci/recording.py cannot draw")
     lines = [f"\x1b[32m$\x1b[0m {' '.join(['scripts/demo.sh', *given.words])}", *text.rstrip().split("\n")]
