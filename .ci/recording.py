@@ -134,7 +134,7 @@ def main():
     parser.add_argument("words", nargs=argparse.REMAINDER, help="arguments for the demo")
     given = parser.parse_args()
     text = run(given.words).replace("\r\n", "\n")
-    left = re.search(r"[^\n\x1b -~·→←✓✕↻…├└│┃┆┄╌━─]|\x1b(?!\[(?:%s)?m)" % "|".join(CLASSES), text)
+    left = re.search(r"[^\n\x1b -~·→←✓✕↻…├└│┃┆┄╌━─—×▶◀]|\x1b(?!\[(?:%s)?m)" % "|".join(CLASSES), text)
     if left:
         sys.exit(f"the demo prints {left[0]!r}, which .ci/recording.py cannot draw")
     lines = [f"\x1b[32m$\x1b[0m {' '.join(['scripts/demo.sh', *given.words])}", *text.rstrip().split("\n")]
