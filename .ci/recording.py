@@ -42,7 +42,9 @@ text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mon
 def run(words):
     """What the demo prints into a terminal of 80 columns. Ends this program if it fails."""
     terminal, end = pty.openpty()
-    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLORTERM")}
+    # The commands that it shows are those of a reader, who has not set RUN_DIR.
+    others = ("NO_COLOR", "COLORTERM", "RUN_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in others}
     environment.update(TERM="xterm-256color", COLUMNS=str(COLUMNS), LINES=str(ROWS))
     command = [str(ROOT / "scripts/demo.sh"), *words]
     demo = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True)
