@@ -89,8 +89,10 @@ mend() {
 
 trap 'rm -f "${SCRATCH:?}"*' EXIT
 what=${1:-}
+[ $# -le 3 ] || misused "unknown argument $4; there is --help"
 [ -n "$what" ] || misused 'which service, and how? --help lists what there is'
 if [ "$what" = mend ]; then
+    [ $# -le 2 ] || misused "unknown argument $3; mend takes one service, or none for all"
     place=$ALL
     if [ -n "${2:-}" ]; then
         place=$(place_of "$2") || misused "there is no service called $2; there are ${NAMES[*]}"
@@ -102,6 +104,7 @@ if [ "$what" = mend ]; then
 fi
 place=$(place_of "$what") || misused "there is no service called $what; there are ${NAMES[*]}"
 if [ "${2:-}" = down ]; then
+    [ $# -le 2 ] || misused "down takes no amount, so $3 is too many"
     break_down "$place"
 elif read_fault "${2:-}" "${3:-}"; then
     set_fault "$place" || exit 1

@@ -31,6 +31,7 @@ percentage() {
 # Sets FAULT to the fields of the fault that the verb $1 with its value $2 stands for, and EFFECT to
 # what the service does then. Fails if $1 is no such verb; exits if $2 is wrong.
 read_fault() {
+    case $1 in (hang | close | garbage) [ -z "${2:-}" ] || misused "$1 takes no amount, so $2 is too many" ;; esac
     case $1 in
         (delay)
             milliseconds "${2:-}"

@@ -131,6 +131,9 @@ async fn both_break_and_mend_with_the_same_verbs() {
             &["user-service", "explode"],
             &["user-service", "delay"],
             &["user-service", "errors", "101%"],
+            &["user-service", "hang", "5"],
+            &["user-service", "down", "5"],
+            &["user-service", "delay", "5ms", "5ms"],
             &["nobody", "down"],
         ] {
             let misused = run(&shop, script, &[broken, words].concat()).await;
