@@ -26,6 +26,7 @@ def checks():
         works.markup_stays_text,
         works.a_command_is_safe_to_paste,
         looks.every_page,
+        looks.no_label_of_the_axis_sticks_out,
         looks.the_policy_holds,
         looks.nothing_moves,
         lasts.a_dead_service_looks_dead,

@@ -67,10 +67,11 @@ def taken(browser, shop, folder):
         if height:
             viewer.page.set_viewport_size({"width": viewer.page.viewport_size["width"], "height": height})
         viewer.page.mouse.move(0, 0)
+        viewer.page.evaluate("document.activeElement.blur()")
         viewer.page.wait_for_timeout(1200)
         picture = Image.open(io.BytesIO(viewer.page.screenshot())).convert("RGB")
         file = folder / f"{name}.png"
-        picture.quantize(96, dither=Image.Dither.NONE).save(file, optimize=True)
+        picture.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
         size = file.stat().st_size
         need(size < HEAVIEST, f"{file.name} has {size} bytes")
         sizes.append(f"{file.name} {size // 1000} kB")
@@ -84,10 +85,6 @@ def taken(browser, shop, folder):
         take(viewer, "console-charts", "charts", height=900)
         take(viewer, "console-services", "services")
         take(viewer, "console-scenarios", "scenarios")
-    with Viewer(browser, shop, dark=True) as viewer:
-        take(viewer, "console-map-dark", "map")
-    with Viewer(browser, shop, width=380, height=760) as viewer:
-        take(viewer, "console-narrow", "map")
     # A broken shop: errors, retries, an open circuit.
     shop.script("break.sh", "user-service", "errors", "100%")
     try:

@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { h, replace } from "./dom.js";
-import { exchange } from "./exchange.js";
+import { exchange, xrayLink } from "./exchange.js";
 import { isObject, verdict } from "./verdict.js";
 
 const WORDS = {
@@ -87,15 +87,8 @@ export function actions() {
   return { element, send };
 }
 
-// A link to the X-ray of a request, if its response names it. The lab has no spans of its own
-// requests.
-export function xrayLink({ requestId, path }) {
-  if (!requestId || path.startsWith("/lab")) return null;
-  return h("a", { href: `#/xray/${encodeURIComponent(requestId)}` }, "X-ray of this request");
-}
-
 // What is wrong with a response that was to be shown, and how to ask again. `what` is what could
-// not be read: "The orders".
+// not be read: "the orders".
 export function outage(result, what, retry, isWhole) {
   const { state, word, sentence } = verdict(result, isWhole);
   return h(
@@ -105,7 +98,7 @@ export function outage(result, what, retry, isWhole) {
       "p",
       {},
       h("strong", { class: "verdict" }, `${WORDS[state]}: ${word}`),
-      ` ${what} could not be read, so it is not known whether there are any. ${sentence}`,
+      ` Reading ${what} failed, so it is not known what is there. ${sentence}`,
     ),
     h(
       "p",

@@ -30,15 +30,15 @@ export function exchange(result) {
     text([`${method} ${path}`, ...lines(sent.headers), "", pretty(sent.body)]),
     h("h3", {}, "Response"),
     text([outcome, ...lines(result.headers), "", pretty(result.text)]),
-    // The lab has no spans of its own requests.
-    result.requestId &&
-      !path.startsWith("/lab") &&
-      h(
-        "p",
-        {},
-        h("a", { href: `#/xray/${encodeURIComponent(result.requestId)}` }, "X-ray of this request"),
-      ),
+    h("p", {}, xrayLink(result)),
   );
+}
+
+// A link to the X-ray of a request, if its response names it. The lab has no spans of its own
+// requests.
+export function xrayLink({ requestId, path }) {
+  if (!requestId || path.startsWith("/lab")) return null;
+  return h("a", { href: `#/xray/${encodeURIComponent(requestId)}` }, "X-ray of this request");
 }
 
 // A command with a button that copies it.

@@ -33,13 +33,15 @@ export function field({ name, label, kind = "text", value = "", hint = null, isS
     hint && h("p", { class: "hint", id: `${id}-hint` }, hint),
     error,
   );
+  // Its input may become another one.
+  const made = { name, kind, input, element };
   // Shows what is wrong with it; null if nothing is.
-  const say = (message) => {
+  made.say = (message) => {
     setText(error, message ? `✕ ${message}` : "");
-    if (message) input.setAttribute("aria-invalid", "true");
-    else input.removeAttribute("aria-invalid");
+    if (message) made.input.setAttribute("aria-invalid", "true");
+    else made.input.removeAttribute("aria-invalid");
   };
-  return { name, kind, input, element, say };
+  return made;
 }
 
 // A form. `send(values)` is called with the JSON of its fields, and returns a result, or null if
@@ -65,7 +67,7 @@ export function form({ label, fields, submit, send, clears = false, nameOf }) {
 }
 
 // The values of fields as JSON. What is empty is left out.
-export function values(fields) {
+function values(fields) {
   const given = fields.filter(({ input }) => input.value !== "");
   return Object.fromEntries(
     given.map(({ name, kind, input }) =>
@@ -81,7 +83,7 @@ function number(text) {
 
 // Shows what a response says about fields, and moves to the first that is wrong. `nameOf` finds
 // the name of a field from that in the response.
-export function showErrors(fields, result, nameOf = (name) => name) {
+function showErrors(fields, result, nameOf = (name) => name) {
   const errors = new Map([...fieldErrors(result)].map(([name, text]) => [nameOf(name), text]));
   for (const field of fields) field.say(errors.get(field.name));
   fields.find(({ name }) => errors.has(name))?.input.focus();

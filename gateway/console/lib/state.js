@@ -1,4 +1,4 @@
-// The words and shapes for what a service, an instance or a circuit is in, and for faults.
+// The words and shapes for the states of services, instances and circuits, for responses and faults.
 
 import { h, svg } from "./dom.js";
 import { number } from "./format.js";
@@ -50,6 +50,15 @@ export function stateMark(state) {
     " ",
     stateWord(state),
   );
+}
+
+// The status of a response, with a shape: ✓ 201, △ 404, ✕ 503.
+export function statusMark(status) {
+  if (!status) return h("span", { class: "status bad" }, "✕ none");
+  if (status >= 500) return h("span", { class: "status bad" }, `✕ ${status}`);
+  return status >= 400
+    ? h("span", { class: "status warn" }, `△ ${status}`)
+    : h("span", { class: "status good" }, `✓ ${status}`);
 }
 
 // A fault in words: "250 ms late, 30 % of GET /api/users/{id}".

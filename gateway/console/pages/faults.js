@@ -138,9 +138,11 @@ function breakForm(action, refresh) {
   let place = 0;
   const send = async (given) => {
     const path = labPath(given.service, "/faults");
-    const old = await request("GET", path);
     // PUT replaces all: those that are there are sent again, with the time that they have left.
-    const kept = (faultsIn(old) ?? []).map(again);
+    const old = await action.send({ method: "GET", path, isWhole: Array.isArray });
+    const known = old && faultsIn(old);
+    if (!known) return null;
+    const kept = known.map(again);
     place = kept.length;
     const body = [...kept, faultOf(given)];
     const done = (list) => [
@@ -245,15 +247,8 @@ function activeFaults(action, refresh) {
         )
         : h("ul", { class: "list faults" }, rows),
       silent.length > 0 && h("p", { class: "bad" }, `⚠ ${silent.join(", ")} could not be asked.`),
-      h(
-        "p",
-        {},
-        h(
-          "button",
-          { type: "button", class: rows.length > 0 && "main", click: mendAll },
-          "Mend all",
-        ),
-      ),
+      rows.length > 0 &&
+        h("p", {}, h("button", { type: "button", class: "main", click: mendAll }, "Mend all")),
     );
   }
 
@@ -297,7 +292,10 @@ function activeFaults(action, refresh) {
   }
 
   async function mendAll() {
-    await forAll(action, "DELETE", "/faults", "No fault is active any more", Array.isArray);
+    // What is dead has no faults, and must not keep those of the others.
+    const broken = SERVICES.filter((_, at) => latest[at]?.length > 0);
+    const text = "No fault is active any more";
+    await forAll(broken, action, "DELETE", "/faults", text, Array.isArray);
     refresh();
   }
 
@@ -308,9 +306,9 @@ function activeFaults(action, refresh) {
 // What acts on all services.
 function wholeShop(action, refresh) {
   const reset = () =>
-    forAll(action, "POST", "/reset", "All services are as they were at their start").then(refresh);
+    forAll(SERVICES, action, "POST", "/reset", "All services are as they were at their start").then(refresh);
   const seed = () =>
-    forAll(action, "POST", "/seed", "The shop has the data of the demo: 3 users, products and orders");
+    forAll(SERVICES, action, "POST", "/seed", "The shop has the data of the demo: 3 users, products and orders");
   return h(
     "section",
     { class: "panel", "aria-label": "The whole shop" },
@@ -337,11 +335,11 @@ function wholeShop(action, refresh) {
   );
 }
 
-// Sends the same to all services, one after another, and shows the last response, or the first that
-// is an error.
-async function forAll(action, method, path, text, isWhole) {
-  for (const { name } of SERVICES) {
-    const isLast = name === SERVICES.at(-1).name;
+// Sends the same to these services, one after another, and shows the last response, or the first
+// that is an error.
+async function forAll(services, action, method, path, text, isWhole) {
+  for (const { name } of services) {
+    const isLast = name === services.at(-1).name;
     const done = () => (isLast ? `${text}.` : `${name} is done; now the next …`);
     const result = await action.send({ method, path: labPath(name, path), done, isWhole });
     if (!result?.ok) return;

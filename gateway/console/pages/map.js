@@ -2,7 +2,7 @@
 
 import { h, replace, setText } from "../lib/dom.js";
 import { money, ms, number, percent, rate, share, time } from "../lib/format.js";
-import { stateMark, stateWord } from "../lib/state.js";
+import { stateMark, stateWord, statusMark } from "../lib/state.js";
 import { keyOf, subscribe } from "../lib/stream.js";
 import { drawing } from "./map/drawing.js";
 import { followPanel } from "./map/follow.js";
@@ -69,10 +69,11 @@ function updateCards(list, { services, edges }) {
   replace(list, services.map(card));
 }
 
-function callLine({ to, callRate, failureRate, retryRate, circuit }) {
+function callLine({ to, callRate, failureRate, retryRate, notMadeRate, circuit }) {
   const trouble = [
     failureRate > 0 && `${rate(failureRate)} fail`,
     retryRate > 0 && `${rate(retryRate)} retries`,
+    notMadeRate > 0 && `${rate(notMadeRate)} not made`,
     circuit && circuit !== "closed" && `circuit ${stateWord(circuit)}`,
   ].filter(Boolean);
   return h(
@@ -145,6 +146,7 @@ function legend() {
       h("span", {}, h("span", { class: `line ${look}`, "aria-hidden": "true" }), text),
     ),
     h("span", {}, "↻ retries"),
+    h("span", {}, "⊘ not made"),
     h("span", {}, "Numbers are of the last seconds."),
   );
 }
@@ -177,14 +179,13 @@ function recentRequests() {
 }
 
 function requestRow({ requestId, traceId, name, service, status, durationMs, start }) {
-  const failed = status >= 500 || !status;
   const words = `${name}${service === "gateway" ? "" : ` (${service})`}`;
   return h(
     "li",
     {},
     h("time", { class: "quiet", datetime: start }, time(start)),
     h("a", { href: `#/xray/${encodeURIComponent(requestId ?? traceId)}` }, words),
-    h("span", { class: failed ? "bad" : "" }, failed ? `✕ ${status}` : String(status)),
+    statusMark(status),
     h("span", { class: "figure quiet" }, ms(durationMs)),
   );
 }

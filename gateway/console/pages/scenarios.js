@@ -29,7 +29,7 @@ export function mount(root) {
     if (isOver) return;
     if (result.status === 404) replace(content, isOff());
     else if (!result.ok || !isList(result.body)) {
-      replace(content, outage(result, "The scenarios", load, isList));
+      replace(content, outage(result, "the scenarios", load, isList));
     } else if (name === undefined) replace(content, list(result.body), exchange(result));
     else unmount = one(content, result.body, name);
   }
@@ -73,7 +73,7 @@ function list(scenarios) {
       "p",
       {},
       "Each is an experiment with the running shop: real load, one change, and measurements ",
-      "before and after. Predict first; then see whether you were right.",
+      "before and after. It empties the shop first. Predict, then see whether you were right.",
     ),
     h("ul", { class: "list scenario-list" }, scenarios.map(row)),
     h("h2", {}, "In the terminal"),

@@ -5,11 +5,12 @@ import { outage } from "../lib/action.js";
 import { request } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { command, exchange } from "../lib/exchange.js";
+import { keepFocus } from "../lib/focus.js";
 import { dateTime, ms } from "../lib/format.js";
 import { place, segments } from "../lib/place.js";
 import { latest, searchForm } from "./xray/latest.js";
 import { sequenceDiagram } from "./xray/sequence.js";
-import { findings } from "./xray/trace.js";
+import { findings, isTrace } from "./xray/trace.js";
 import { waterfallChart } from "./xray/waterfall.js";
 
 export const title = "X-ray";
@@ -26,12 +27,12 @@ export function mount(root) {
   const content = h("div", {}, h("p", { role: "status" }, "Asking the services …"));
   const load = async () => {
     const result = await request("GET", `/api/analytics/traces/${encodeURIComponent(id)}`);
-    replace(content, shown(result), exchange(result));
+    keepFocus(content, () => replace(content, shown(result)));
   };
   const shown = (result) => {
-    if (result.ok && isTrace(result.body)) return one(id, view, result.body, load);
-    if (result.status === 404) return unknown(id, result, load);
-    return outage(result, "The trace", load, isTrace);
+    if (result.ok && isTrace(result.body)) return [one(id, view, result.body, load), exchange(result)];
+    if (result.status === 404) return [unknown(id, result, load), exchange(result)];
+    return outage(result, "the trace", load, isTrace);
   };
   replace(
     root,
@@ -39,10 +40,6 @@ export function mount(root) {
     content,
   );
   load();
-}
-
-function isTrace(body) {
-  return Array.isArray(body?.spans) && body.spans.length > 0 && Array.isArray(body.unavailable);
 }
 
 function unknown(id, { error }, load) {

@@ -157,6 +157,7 @@ function callLine(key) {
     const words = [
       retryRate > 0 && `↻${rate(retryRate)}`,
       failureRate > 0 && `✕${rate(failureRate)}`,
+      notMadeRate > 0 && `⊘${rate(notMadeRate)}`,
       isOpen && `circuit ${stateWord(circuit)}`,
     ];
     setText(trouble, words.filter(Boolean).map((word) => ` ${word}`).join(""));

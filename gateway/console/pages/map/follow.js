@@ -5,6 +5,8 @@ import { h, replace } from "../../lib/dom.js";
 import { request } from "../../lib/api.js";
 import { exchange } from "../../lib/exchange.js";
 import { ms } from "../../lib/format.js";
+import { isList } from "../../lib/verdict.js";
+import { isTrace, result, trouble } from "../xray/trace.js";
 
 // How long the whole way takes on the map, in milliseconds.
 const PLAYED = 4_000;
@@ -32,20 +34,20 @@ export function followPanel(map) {
     replace(outcome, h("p", { class: "quiet" }, "Asking …"));
     replace(detail);
     const found = await find();
-    const trace = found.id ? await traceOf(found.id) : null;
+    const trace = found.id ? await traceOf(found.id, () => isStopped) : null;
     buttons.forEach((button) => (button.disabled = false));
     if (isStopped) return;
     const shown = found.exchanges.map(exchange);
-    if (!trace?.body) {
-      const why = found.error ?? trace.error;
+    if (!isTrace(trace?.body)) {
+      const why = found.error ?? trace.error ?? "Its trace is not what was asked for: analytics-service is broken.";
       replace(outcome, h("p", { class: "sentence" }, why));
-      replace(detail, shown);
+      replace(detail, shown, trace && exchange(trace));
       return;
     }
     const steps = stepsOf(trace.body.spans);
     player = play(map, steps, trace.body.durationMs);
     replace(outcome, h("p", {}, `${found.said} It took ${ms(trace.body.durationMs)}; the map shows it slower.`));
-    replace(detail, steps.element, xrayLink(found.id), shown);
+    replace(detail, player.element, xrayLink(found.id), shown, exchange(trace));
   }
 
   return {
@@ -74,40 +76,44 @@ async function placeOrder() {
     request("GET", "/api/users?limit=1"),
     request("GET", "/api/products?limit=100"),
   ]);
+  const looks = [users, products];
   const userId = choice(users, () => true);
   const productId = choice(products, (one) => one.stock > 0);
   if (!userId || !productId) {
     const missing = userId ? "product in stock" : "user";
-    return { exchanges: [], error: `There is no ${missing}: fill the shop on the page Faults, with Seed.` };
+    return { exchanges: looks, error: `There is no ${missing}: fill the shop on the page Faults, with Seed.` };
   }
   const placed = await request("POST", "/api/orders", { body: { userId, productId, quantity: 1 } });
   const said = placed.ok ? `Order ${placed.body?.id} is placed.` : `The order failed: ${placed.error}.`;
-  return { exchanges: [placed], id: placed.requestId, said, error: placed.error };
+  return { exchanges: [...looks, placed], id: placed.requestId, said, error: placed.error };
 }
 
 // The id of the first record that fits; null if there is none. If the service does not tell, it is
 // the first one of the seed: how an order fails then is worth a look.
 function choice(listed, fits) {
-  if (!listed.ok) return "1";
-  return listed.body?.find(fits)?.id ?? null;
+  if (!listed.ok || !isList(listed.body)) return "1";
+  return listed.body.find(fits)?.id ?? null;
 }
 
 async function newestOrder() {
   const traces = await request("GET", "/api/analytics/traces?limit=100");
-  if (!traces.ok) return { exchanges: [traces], error: traces.error };
-  const newest = traces.body?.traces?.find((one) => /^POST \/api\/orders$/.test(one.name));
-  if (!newest) {
-    return { exchanges: [], error: "There is no order among the latest 100 requests: place one." };
+  const listed = traces.body?.traces;
+  if (!traces.ok || !Array.isArray(listed)) {
+    return { exchanges: [traces], error: traces.error ?? "The list is not what was asked for: analytics-service is broken." };
   }
-  return { exchanges: [], id: newest.requestId ?? newest.traceId, said: `An order, answered with ${newest.status}.` };
+  const newest = listed.find((one) => one.name === "POST /api/orders");
+  if (!newest) {
+    return { exchanges: [traces], error: "There is no order among the latest 100 requests: place one." };
+  }
+  return { exchanges: [traces], id: newest.requestId ?? newest.traceId, said: `An order, answered with ${newest.status}.` };
 }
 
 // The trace, once all of its spans have arrived: as soon as two looks see the same.
-async function traceOf(id) {
+async function traceOf(id, isStopped) {
   let last = null;
-  for (let look = 0; look < LOOKS; look += 1) {
+  for (let look = 0; look < LOOKS && !isStopped(); look += 1) {
     const now = await request("GET", `/api/analytics/traces/${encodeURIComponent(id)}`);
-    if (now.ok && last?.ok && now.body.spans.length === last.body.spans.length) return now;
+    if (isTrace(now.body) && now.body.spans.length === last?.body?.spans?.length) return now;
     last = now;
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
@@ -119,8 +125,8 @@ function stepsOf(spans) {
   const byId = new Map(spans.map((span) => [span.spanId, span]));
   const served = new Map(spans.filter((span) => span.kind === "server").map((span) => [span.parentId, span]));
   const steps = spans.map((span) => {
-    const { attributes = {}, offsetMs, durationMs, status } = span;
-    const step = { offsetMs, durationMs, status, notMade: attributes.notMade, attempt: attributes.attempt };
+    const { attributes, offsetMs, durationMs } = span;
+    const step = { span, offsetMs, durationMs };
     if (span.kind === "client") {
       const name = served.get(span.spanId)?.name;
       return { ...step, name, from: span.service, to: attributes.dependency };
@@ -136,8 +142,7 @@ function stepsOf(spans) {
 function play(map, steps, wholeMs) {
   const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const slower = PLAYED / Math.max(wholeMs, 1);
-  const rows = steps.map((step) => h("li", { class: isFailed(step) ? "bad" : null }, stepText(step)));
-  steps.element = h("ol", { class: "steps" }, rows);
+  const rows = steps.map((step) => h("li", { class: isFailed(step) && "bad" }, stepText(step)));
   const lines = steps.map((step) => map.line(step.from, step.to));
   const times = steps.map(({ offsetMs, durationMs }) => {
     const start = offsetMs * slower;
@@ -168,6 +173,7 @@ function play(map, steps, wholeMs) {
     frame = requestAnimationFrame(next);
   }
   return {
+    element: h("ol", { class: "steps" }, rows),
     stop() {
       cancelAnimationFrame(frame);
       map.ball.style.display = "none";
@@ -190,14 +196,15 @@ function moveBall(ball, lines, times, place, at) {
   ball.setAttribute("cy", y);
 }
 
-function isFailed({ status, notMade }) {
-  return Boolean(notMade) || !status || status >= 500;
+function isFailed({ span }) {
+  return ["failed", "notMade"].includes(trouble(span));
 }
 
-function stepText({ name, from, to, offsetMs, durationMs, status, notMade, attempt }) {
+function stepText({ span, name, from, to, offsetMs, durationMs }) {
+  const { attempt, notMade } = span.attributes;
   const what = name ? ` ${name}` : "";
   const again = attempt > 1 ? ` (attempt ${attempt})` : "";
-  const mark = isFailed({ status, notMade }) ? "✕ " : "";
-  const end = notMade ? `not made: ${notMade}` : `${status || "no answer"}, ${ms(durationMs)}`;
+  const mark = isFailed({ span }) ? "✕ " : "";
+  const end = notMade ? result(span) : `${result(span)}, ${ms(durationMs)}`;
   return `${from} → ${to}${what}${again}: ${mark}${end}, after ${ms(offsetMs)}`;
 }

@@ -39,6 +39,7 @@ export function scenario({ name, title, story, question, choices, needs, seconds
   let timer = 0;
   let isOver = false;
   let isRunning = false;
+  // When it was started, if it was here.
   let began = 0;
   // What is in `outcome`.
   let shown = "";
@@ -53,7 +54,7 @@ export function scenario({ name, title, story, question, choices, needs, seconds
   });
   const run = h("button", { type: "submit", class: "main" }, "Run it");
   const stop = h("button", { type: "button", hidden: true, click: end }, "Stop and mend");
-  const takes = h("span", { class: "quiet" }, `takes about ${duration(seconds)}`);
+  const takes = h("span", { class: "quiet" }, `takes about ${duration(seconds)}, and empties the shop first`);
   const prediction = h(
     "form",
     { submit: start },
@@ -131,11 +132,8 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     const result = await request("DELETE", path);
     replace(more, exchange(result));
     if (!result.ok) setText(said, `✕ It could not be stopped. ${verdict(result).sentence}`);
-    else {
-      setRunning(false);
-      clearTimeout(timer);
-      setText(said, "Stopped. What it broke is mended.");
-    }
+    // The run goes on until it has mended what it broke.
+    else setText(said, "Stopping, and mending what it broke …");
   }
 
   function follow() {
@@ -149,7 +147,7 @@ export function scenario({ name, title, story, question, choices, needs, seconds
     if (result.ok && typeof result.body?.state === "string") show(result.body);
     else if (result.status === 404) {
       setRunning(false);
-      setText(said, "The run is gone: it was stopped, or the gateway was started again.");
+      setText(said, "The run is gone: the gateway was started again.");
     } else setText(said, `⚠ Not known how it goes. ${verdict(result).sentence}`);
     follow();
   }
@@ -157,7 +155,8 @@ export function scenario({ name, title, story, question, choices, needs, seconds
   function show(report) {
     setRunning(report.state === "running");
     setText(said, isRunning ? report.step : ended(report));
-    bar.value = Math.min((Date.now() - began) / 1000, seconds);
+    // A bar without a value says that the rest is not known.
+    if (began) bar.value = Math.min((Date.now() - began) / 1000, seconds);
     const lines = report.log ?? [];
     log.append(...lines.slice(log.childElementCount).map((line) => h("li", {}, line)));
     const now = JSON.stringify([report.phases, report.answer, report.assertions]);
@@ -169,7 +168,6 @@ export function scenario({ name, title, story, question, choices, needs, seconds
   async function resume() {
     const result = await request("GET", path);
     if (isOver || isRunning || !result.ok || typeof result.body?.state !== "string") return;
-    began = Date.now();
     if (result.body.choice) options[result.body.choice - 1]?.querySelector("input").click();
     show(result.body);
     follow();

@@ -11,10 +11,10 @@ const MOST = 100;
 
 const OTHER = "other";
 
-// `path` is the list, and `text(record)` what is shown of one. `value` is what is chosen at first;
-// without it, that is the first one, or none if it is `optional`.
-export function choice({ name, label, path, text, value = "", isOptional = false }) {
-  const chosen = field({ name, label, value });
+// `path` is the list, and `text(record)` what is shown of one. At first the first one is chosen, or
+// none if it is `optional`.
+export function choice({ name, label, path, text, isOptional = false }) {
+  const chosen = field({ name, label });
   let isTyped = true;
 
   function use(input) {

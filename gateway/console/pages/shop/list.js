@@ -133,7 +133,7 @@ export function list({ name, path, one, all, columns, isNewestFirst }) {
   function isRead(result) {
     if (result.ok && isList(result.body)) return true;
     replace(count, "not known");
-    replace(content, outage(result, `The ${all}`, load, isList));
+    replace(content, outage(result, `the ${all}`, load, isList));
     return false;
   }
 

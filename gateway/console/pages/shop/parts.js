@@ -1,9 +1,9 @@
 // What the views of the shop have in common.
 
-import { outage, xrayLink } from "../../lib/action.js";
+import { outage } from "../../lib/action.js";
 import { request } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
-import { exchange } from "../../lib/exchange.js";
+import { exchange, xrayLink } from "../../lib/exchange.js";
 import { keepFocus } from "../../lib/focus.js";
 import { dateTime, time } from "../../lib/format.js";
 import { isObject } from "../../lib/verdict.js";
@@ -64,7 +64,7 @@ export function panel(heading, ...content) {
 }
 
 // The view of the record at `path`: `show(body)` makes it, and is called again by `load`. `what` is
-// what is shown: "Order 7".
+// what is shown: "order 7".
 export function record({ path, what, isWhole = isObject, show }) {
   const element = h("div", {}, h("p", { role: "status", class: "quiet" }, `Reading ${what} …`));
 

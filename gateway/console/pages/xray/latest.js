@@ -6,6 +6,7 @@ import { h, replace, setText } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
 import { ms, number, time } from "../../lib/format.js";
 import { place } from "../../lib/place.js";
+import { statusMark } from "../../lib/state.js";
 import { isOwn, subscribe } from "../../lib/stream.js";
 
 // The most that can be asked for.
@@ -19,7 +20,8 @@ export function latest(root) {
   const content = h("div", {}, h("p", { class: "quiet" }, "Asking the services …"));
   const newer = h("p", { class: "quiet" });
   let traces = [];
-  let known = new Set();
+  // When the newest one that is shown began.
+  let newest = Infinity;
   let wanted = "";
 
   const table = h("div");
@@ -36,13 +38,14 @@ export function latest(root) {
     if (!result.ok || !isWhole(result.body)) {
       replace(
         content,
-        result.status === 404 ? isOff(result) : outage(result, "The requests", load, isWhole),
-        exchange(result),
+        result.status === 404
+          ? [isOff(result), exchange(result)]
+          : outage(result, "the requests", load, isWhole),
       );
       return;
     }
     traces = result.body.traces;
-    known = new Set(traces.map(({ traceId }) => traceId));
+    newest = Math.max(...traces.map(({ start }) => Date.parse(start)));
     setText(newer, "");
     show();
     replace(content, missing(result.body.unavailable), table, exchange(result));
@@ -81,7 +84,7 @@ export function latest(root) {
   load();
   // The rows do not move while one reads them.
   return subscribe(({ recent }) => {
-    const fresh = recent.filter((one) => !known.has(one.traceId));
+    const fresh = recent.filter(({ start }) => Date.parse(start) > newest);
     const ended = fresh.length === 1 ? "request has ended" : "requests have ended";
     setText(newer, fresh.length > 0 ? `${fresh.length} newer ${ended}. Refresh shows them.` : "");
   });
@@ -154,13 +157,4 @@ function row({ traceId, name, status, durationMs, spans, errors, services, start
     h("td", {}, services.map((service) => service.replace("-service", "")).join(", ")),
     h("td", {}, time(start)),
   );
-}
-
-// A status with a shape: ✓ 201, △ 404, ✕ 503.
-export function statusMark(status) {
-  if (!status) return h("span", { class: "status bad" }, "✕ none");
-  if (status >= 500) return h("span", { class: "status bad" }, `✕ ${status}`);
-  return status >= 400
-    ? h("span", { class: "status warn" }, `△ ${status}`)
-    : h("span", { class: "status good" }, `✓ ${status}`);
 }

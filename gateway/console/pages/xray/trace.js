@@ -4,6 +4,11 @@
 
 import { ms } from "../../lib/format.js";
 
+// Whether a body is a trace: a service that is broken may answer anything.
+export function isTrace(body) {
+  return Array.isArray(body?.spans) && body.spans.length > 0 && Array.isArray(body.unavailable);
+}
+
 // The participant that sends the first request.
 export const CLIENT = "client";
 

@@ -22,7 +22,7 @@ export function waterfallChart(trace) {
 function axis(marks, whole) {
   const label = (at) => set(h("span", {}, ms(at)), { "--start": percent(at / whole) });
   // The last one would stick out.
-  const fit = marks.filter((at) => at / whole < 0.92);
+  const fit = marks.filter((at) => at / whole < 0.85);
   return h(
     "div",
     { class: "axis", "aria-hidden": "true" },
