@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chassis::contract::api::Api;
 use chassis::env::Env;
 use harness::TIMEOUT;
-use harness::process::signal;
+use harness::process::{Process, signal};
 use hyper::Method;
 use lab::client::Client;
 use lab::scenario;
@@ -149,6 +149,31 @@ async fn a_scenario_holds_and_one_that_is_wrong_fails() {
 #[tokio::test]
 async fn ctrl_c_mends_what_a_scenario_has_broken() {
     let shop = Shop::new().expect("five ports");
+    let scenario = slow_user_service(&shop).await;
+    scenario.signal("INT").expect("it runs");
+    let ended = scenario.ended_async(2 * TIMEOUT).await.expect("it ends");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("It was stopped."), "{ended:?}");
+    assert!(!ended.stdout.contains("not mended"), "{ended:?}");
+    assert_eq!(faults_of_users(&shop).await, json!([]));
+
+    // What cannot be mended is said, too.
+    let scenario = slow_user_service(&shop).await;
+    let pid = fs::read_to_string(shop.run_dir().join("user-service.pid")).expect("it runs");
+    signal(pid.trim().parse().expect("a number"), "KILL").expect("it runs");
+    scenario.signal("INT").expect("it runs");
+    let ended = scenario.ended_async(2 * TIMEOUT).await.expect("it ends");
+    let said = ended
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let part = "It was stopped. What it broke is not mended: DELETE http";
+    assert!(said.contains(part), "{ended:?}");
+}
+
+/// The scenario of this name, at the moment when user-service is slow.
+async fn slow_user_service(shop: &Shop) -> Process {
     let scenario = shop.start("scenario.sh", &["run", "slow-user-service"], Stdio::null());
     let scenario = scenario.expect("it starts");
     let deadline = Instant::now() + 4 * TIMEOUT;
@@ -159,14 +184,10 @@ async fn ctrl_c_mends_what_a_scenario_has_broken() {
         }
         assert!(Instant::now() < deadline, "{line}");
     }
-    while faults_of_users(&shop).await == json!([]) {
+    while faults_of_users(shop).await == json!([]) {
         assert!(Instant::now() < deadline, "the fault is not set");
     }
-    scenario.signal("INT").expect("it runs");
-    let ended = scenario.ended_async(2 * TIMEOUT).await.expect("it ends");
-    assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stdout.contains("It was stopped."), "{ended:?}");
-    assert_eq!(faults_of_users(&shop).await, json!([]));
+    scenario
 }
 
 #[tokio::test]

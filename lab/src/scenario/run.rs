@@ -77,7 +77,13 @@ pub async fn run(
     let mended = run.mend().await;
     progress.change(|report| {
         let holds = report.assertions.iter().all(|one| one.holds);
-        let error = ended.err().or(mended.err());
+        let error = match (ended.err(), mended.err()) {
+            (Some(ended), Some(mended)) => {
+                Some(format!("{ended} What it broke is not mended: {mended}"))
+            }
+            (None, Some(mended)) => Some(format!("What it broke is not mended: {mended}")),
+            (ended, None) => ended,
+        };
         report.state = if holds && error.is_none() {
             State::Done
         } else {
@@ -408,7 +414,9 @@ impl<'a> Run<'a> {
                 result = result.and(ran.map(drop));
             }
         }
-        result.and(self.until_ready().await)
+        // Waiting would not mend it.
+        result?;
+        self.until_ready().await
     }
 }
 
