@@ -39,6 +39,8 @@ Sections
     hung          orders while notification- or product-service hangs
     recovery      from the return of a service to the first good answer of its caller
     telemetry     user-service with spans exported, without, and without a log
+    lab-mode      CPU of a request and of an order with LAB_MODE, without it, and with a fault
+    viewers       CPU of the shop while nobody, one and thirty watch the console
     lines         lines of code of each crate, number of tests
 
 Options
@@ -56,7 +58,7 @@ Environment
 USAGE
 }
 
-SECTIONS='cost gateway startup memory throughput order page slow-head idle hung recovery telemetry lines'
+SECTIONS='cost gateway startup memory throughput order page slow-head idle hung recovery telemetry lab-mode viewers lines'
 options=("$@")
 while [ $# -gt 0 ]; do
     case $1 in

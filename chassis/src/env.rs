@@ -1,12 +1,14 @@
 //! Environment variables, read as typed values. Each has a default; the error lists every
 //! invalid value.
 
-use std::cell::RefCell;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
 
 type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
@@ -24,12 +26,23 @@ type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 pub struct Env<'a> {
     lookup: Box<Lookup<'a>>,
     problems: Vec<String>,
-    described: Option<Described>,
+    variables: Variables,
 }
 
-/// The text of `--help` on each variable read so far.
+/// A variable that was read.
+#[derive(Clone, Debug, Serialize)]
+struct Variable {
+    name: String,
+    default: String,
+    /// `None` if it is not set. That of a secret is not kept.
+    value: Option<String>,
+    expected: String,
+}
+
+/// The variables that were read, in their order: for `--help`, and for `GET /lab/settings`. Clones
+/// share one list, so one that is taken at the start has all in the end.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Described(Rc<RefCell<String>>);
+pub struct Variables(Arc<Mutex<Vec<Variable>>>);
 
 /// The column at which the form of a value begins,
 const FORM_AT: usize = 29;
@@ -37,27 +50,37 @@ const FORM_AT: usize = 29;
 /// on a screen of so many.
 const SCREEN: usize = 80;
 
-impl Described {
-    fn add(&self, name: &str, default: impl Display, expected: impl Display) {
+impl Variables {
+    fn add(&self, variable: Variable) {
         // The standard has twenty for telemetry, and this one switches it on.
-        if name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT" {
+        let is_minor =
+            variable.name.starts_with("OTEL_") && variable.name != "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let mut all = self.0.lock();
+        if (is_minor && variable.value.is_none()) || all.iter().any(|one| one.name == variable.name)
+        {
             return;
         }
-        let variable = format!("    {name}={default}");
-        let expected = expected.to_string();
-        let mut text = self.0.borrow_mut();
-        // Writing to a string cannot fail.
-        let _ = if variable.len() < FORM_AT && FORM_AT + expected.len() <= SCREEN {
-            writeln!(text, "{variable:FORM_AT$}{expected}")
-        } else {
-            writeln!(text, "{variable}\n        {expected}")
-        };
+        all.push(variable);
+    }
+
+    /// The text of `--help` on each.
+    pub(crate) fn help(&self) -> String {
+        let lines = self.0.lock();
+        let lines = lines.iter().map(|one| {
+            let (variable, expected) = (format!("    {}={}", one.name, one.default), &one.expected);
+            if variable.len() < FORM_AT && FORM_AT + expected.len() <= SCREEN {
+                format!("{variable:FORM_AT$}{expected}\n")
+            } else {
+                format!("{variable}\n        {expected}\n")
+            }
+        });
+        lines.collect()
     }
 }
 
-impl Display for Described {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.borrow())
+impl Serialize for Variables {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.lock().serialize(serializer)
     }
 }
 
@@ -65,14 +88,6 @@ impl Env<'static> {
     /// The environment of this process.
     pub fn process() -> Self {
         Self::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
-    }
-
-    /// An empty environment, which describes each variable that is read.
-    pub(crate) fn describing() -> (Self, Described) {
-        let described = Described::default();
-        let mut env = Self::new(|_| None);
-        env.described = Some(described.clone());
-        (env, described)
     }
 }
 
@@ -82,14 +97,20 @@ impl<'a> Env<'a> {
         Self {
             lookup: Box::new(lookup),
             problems: Vec::new(),
-            described: None,
+            variables: Variables::default(),
         }
+    }
+
+    /// The variables that are read here, so far and later.
+    pub fn variables(&self) -> Variables {
+        self.variables.clone()
     }
 
     /// The value of `name`, or `default` if it is not set.
     pub fn get<T: Parameter>(&mut self, name: &str, default: T) -> T {
-        self.describe(name, default.shown(), T::EXPECTED);
-        self.read(name, T::EXPECTED, T::parse).unwrap_or(default)
+        let value = self.noted(name, default.shown(), T::EXPECTED);
+        let parsed = value.and_then(|value| self.checked(name, &value, T::EXPECTED, T::parse));
+        parsed.unwrap_or(default)
     }
 
     /// The value of `name`, parsed with `parse`, if it is set.
@@ -99,8 +120,8 @@ impl<'a> Env<'a> {
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        self.describe(name, "", expected);
-        self.read(name, expected, parse)
+        let value = self.noted(name, "", expected)?;
+        self.checked(name, &value, expected, parse)
     }
 
     /// The same for a value that must not be shown.
@@ -110,8 +131,10 @@ impl<'a> Env<'a> {
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        self.describe(name, "", expected);
-        let value = self.look_up(name)?;
+        let value = self.look_up(name);
+        let hidden = value.as_ref().map(|_| "(not shown)".to_owned());
+        self.note(name, "", expected, hidden);
+        let value = value?;
         let parsed = parse(&value);
         if parsed.is_none() {
             let length = value.chars().count();
@@ -122,16 +145,16 @@ impl<'a> Env<'a> {
         parsed
     }
 
-    fn read<T>(
+    fn checked<T>(
         &mut self,
         name: &str,
+        value: &str,
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let value = self.look_up(name)?;
-        let parsed = parse(&value);
+        let parsed = parse(value);
         if parsed.is_none() {
-            self.reject(name, &value, expected);
+            self.reject(name, value, expected);
         }
         parsed
     }
@@ -140,15 +163,10 @@ impl<'a> Env<'a> {
     pub fn number(&mut self, name: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
         let (least, most) = (range.start(), range.end());
         let expected = format!("a whole number from {least} to {most}");
-        self.describe(name, default, &expected);
-        let Some(value) = self.look_up(name) else {
-            return default;
-        };
-        let number = value.parse().ok().filter(|number| range.contains(number));
-        number.unwrap_or_else(|| {
-            self.reject(name, &value, &expected);
-            default
-        })
+        let value = self.noted(name, default, &expected);
+        let parse = |value: &str| value.parse().ok().filter(|number| range.contains(number));
+        let number = value.and_then(|value| self.checked(name, &value, &expected, parse));
+        number.unwrap_or(default)
     }
 
     /// The time in `name`, in milliseconds: from 1 ms to 1 h.
@@ -164,10 +182,20 @@ impl<'a> Env<'a> {
             .push(format!("{name} is {value:?}, expected {expected}"));
     }
 
-    fn describe(&self, name: &str, default: impl Display, expected: impl Display) {
-        if let Some(described) = &self.described {
-            described.add(name, default, expected);
-        }
+    /// The value of `name`, if it is set. It is noted among the variables.
+    fn noted(&self, name: &str, default: impl Display, expected: &str) -> Option<String> {
+        let value = self.look_up(name);
+        self.note(name, default, expected, value.clone());
+        value
+    }
+
+    fn note(&self, name: &str, default: impl Display, expected: &str, value: Option<String>) {
+        self.variables.add(Variable {
+            name: name.to_owned(),
+            default: default.to_string(),
+            value,
+            expected: expected.to_owned(),
+        });
     }
 
     /// The value of `name`, if it is set.
@@ -263,5 +291,34 @@ impl Parameter for u16 {
     }
     fn shown(&self) -> String {
         self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_listed_once_with_their_values_but_secrets_are_not_shown() {
+        let mut env = Env::new(|name| match name {
+            "PORT" => Some("80".to_owned()),
+            "TOKEN" => Some("open sesame".to_owned()),
+            _ => None,
+        });
+        let variables = env.variables();
+        env.get("PORT", 8001_u16);
+        env.get("PORT", 8002_u16);
+        env.number("MAX_RECORDS", 1000, 1..=5000);
+        env.secret("TOKEN", "a token", |value| Some(value.len()));
+        env.secret("OTHER_TOKEN", "a token", |value| Some(value.len()));
+        env.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1..=5000);
+        let shown = serde_json::to_value(&variables).expect("JSON");
+        let expected = serde_json::json!([
+            {"name": "PORT", "default": "8001", "value": "80", "expected": "a port from 0 to 65535"},
+            {"name": "MAX_RECORDS", "default": "1000", "value": null, "expected": "a whole number from 1 to 5000"},
+            {"name": "TOKEN", "default": "", "value": "(not shown)", "expected": "a token"},
+            {"name": "OTHER_TOKEN", "default": "", "value": null, "expected": "a token"},
+        ]);
+        assert_eq!(shown, expected);
     }
 }

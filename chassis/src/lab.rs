@@ -16,6 +16,7 @@ use crate::contract::api::{Api, Route};
 use crate::contract::body::{self, Field, Form};
 use crate::contract::error::{ApiError, FieldError};
 use crate::contract::reply::Reply;
+use crate::env::Variables;
 use crate::lab::data::Data;
 use crate::lab::faults::Faults;
 use crate::lab::in_flight::InFlight;
@@ -30,10 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const USUAL_SPANS: usize = 1000;
 
 /// The routes of the lab.
-static ROUTES: LazyLock<[Route; 5]> = LazyLock::new(|| {
+static ROUTES: LazyLock<[Route; 6]> = LazyLock::new(|| {
     [
         Route::of_lab("/lab/faults", "GET, HEAD, PUT, DELETE, OPTIONS"),
         Route::of_lab("/lab/spans", "GET, HEAD, OPTIONS"),
+        Route::of_lab("/lab/settings", "GET, HEAD, OPTIONS"),
         Route::of_lab("/lab/reset", "POST, OPTIONS"),
         Route::of_lab("/lab/seed", "POST, OPTIONS"),
         Route::of_lab("/lab/clock", "POST, OPTIONS"),
@@ -47,6 +49,7 @@ pub struct Lab {
     clock: Clock,
     in_flight: Arc<InFlight>,
     recorder: Arc<Recorder>,
+    settings: Variables,
     data: OnceLock<Vec<Arc<dyn Data>>>,
     /// Locked by a reset or a seed, so that there is one at a time.
     changing: Mutex<()>,
@@ -64,6 +67,7 @@ pub struct Asked<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Spans,
+    Settings,
     ShowFaults,
     SetFaults,
     ClearFaults,
@@ -93,6 +97,7 @@ impl<'a> Asked<'a> {
     pub(crate) fn wish(self) -> Option<Wish> {
         Some(match (self.method, self.path) {
             ("GET" | "HEAD", "/lab/spans") => Wish::Spans,
+            ("GET" | "HEAD", "/lab/settings") => Wish::Settings,
             ("GET" | "HEAD", "/lab/faults") => Wish::ShowFaults,
             ("PUT", "/lab/faults") => Wish::SetFaults,
             ("DELETE", "/lab/faults") => Wish::ClearFaults,
@@ -119,14 +124,15 @@ struct ClockAnswer {
 }
 
 impl Lab {
-    /// A lab without faults, whose clock is right. `in_flight` are the requests that a reset
-    /// waits for.
-    pub(crate) fn new(service: &str, in_flight: Arc<InFlight>) -> Self {
+    /// A lab without faults, whose clock is right. It shows the `settings`; `in_flight` are the
+    /// requests that a reset waits for.
+    pub(crate) fn new(service: &str, settings: Variables, in_flight: Arc<InFlight>) -> Self {
         Self {
             faults: Faults::default(),
             clock: Clock::default(),
             in_flight,
             recorder: Arc::new(Recorder::new(service)),
+            settings,
             data: OnceLock::new(),
             changing: Mutex::default(),
         }
@@ -170,6 +176,7 @@ impl Lab {
     ) -> Result<Reply, ApiError> {
         match wish {
             Wish::Spans => return self.spans(query.unwrap_or_default()),
+            Wish::Settings => return Ok(Reply::json(200, &self.settings)),
             Wish::ShowFaults => {}
             Wish::SetFaults => self.faults.replace(faults::parse(body, api)?),
             Wish::ClearFaults => self.faults.replace(Vec::new()),

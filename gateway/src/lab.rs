@@ -36,7 +36,7 @@ impl Data for Cache {
 }
 
 /// What the paths of a lab have after `/lab/`. Anything else there is an instance.
-const ROUTES: [&str; 5] = ["faults", "spans", "reset", "seed", "clock"];
+const ROUTES: [&str; 6] = ["faults", "spans", "settings", "reset", "seed", "clock"];
 
 /// The request for the lab of a service, from one for `/lab/<service>/…` or
 /// `/lab/<service>/<host>:<port>/…`: the path without the name; and the URL of the instance, if

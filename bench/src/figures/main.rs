@@ -12,6 +12,7 @@
 //! | `load` | throughput, orders, large lists, telemetry |
 //! | `footprint` | start, memory, lines of code |
 //! | `failure` | services that hang or return, slow heads |
+//! | `lab_mode` | what recording spans, faults and viewers of the console cost |
 //!
 //! Each figure is the median of several rounds. Compared things are measured in turn in every
 //! round, so that other activity of the machine affects all of them.
@@ -21,6 +22,7 @@ mod failure;
 mod footprint;
 mod gateway;
 mod lab;
+mod lab_mode;
 mod layers;
 mod load;
 mod nginx;
@@ -50,7 +52,7 @@ const fn section(name: &'static str, measure: fn(&mut Lab) -> Result<(), Failed>
 }
 
 /// The sections. Those that are quick or often quoted come first.
-const SECTIONS: [Section; 13] = [
+const SECTIONS: [Section; 15] = [
     section("cost", cost::beside_nginx),
     section("gateway", gateway::measure),
     section("startup", footprint::startup),
@@ -63,6 +65,8 @@ const SECTIONS: [Section; 13] = [
     section("hung", failure::hung),
     section("recovery", failure::recovery),
     section("telemetry", load::telemetry),
+    section("lab-mode", lab_mode::requests),
+    section("viewers", lab_mode::viewers),
     section("lines", footprint::lines),
 ];
 
@@ -192,6 +196,7 @@ const TOOLS: [(&str, &[&str]); 2] = [
             "page",
             "hung",
             "telemetry",
+            "lab-mode",
         ],
     ),
     ("nginx", &["cost"]),

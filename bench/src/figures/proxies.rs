@@ -63,11 +63,22 @@ pub(crate) fn gateway(
     name: &'static str,
     settings: &[(&str, &str)],
 ) -> Result<Proxy, Failed> {
-    let port = free_ports(1)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)?));
+    gateway_at(address, lab, shop, name, settings)
+}
+
+/// The same at an address that was free.
+pub(crate) fn gateway_at(
+    address: SocketAddr,
+    lab: &Lab,
+    shop: &Shop,
+    name: &'static str,
+    settings: &[(&str, &str)],
+) -> Result<Proxy, Failed> {
     let mut command = server::command(&lab.programs.join("gateway"), None);
     command
         .env("HOST", "127.0.0.1")
-        .env("PORT", port.to_string())
+        .env("PORT", address.port().to_string())
         .env("CLIENT_SHARE_PERCENT", "100")
         .env("CACHE_TTL_MS", "0")
         .env("RATE_LIMIT", "off");
@@ -81,7 +92,6 @@ pub(crate) fn gateway(
         command.env(variable, shop.url(of, ""));
     }
     command.envs(settings.iter().copied());
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let log = lab.log(&name.replace([' ', ',', ':'], "-"));
     lab::empty(&log)?;
     let mut started = server::start_at(command, address, &log)?;

@@ -17,6 +17,8 @@ pub(crate) const PRODUCT: Place = 1;
 pub(crate) const ORDER: Place = 2;
 pub(crate) const NOTIFICATION: Place = 3;
 pub(crate) const ANALYTICS: Place = 4;
+/// The port of a gateway, which a shop does not start by itself.
+pub(crate) const GATEWAY: Place = 5;
 
 pub(crate) const NAMES: [&str; 5] = [
     "user-service",
@@ -37,8 +39,8 @@ pub(crate) struct Shop {
     /// A separate log, because several shops run side by side.
     log: std::path::PathBuf,
     programs: std::path::PathBuf,
-    /// `RESILIENCE` of each service.
-    resilience: &'static str,
+    /// Variables of each service, besides those that all shops have.
+    settings: &'static [(&'static str, &'static str)],
     services: Vec<Started>,
     http: Client,
 }
@@ -46,14 +48,18 @@ pub(crate) struct Shop {
 impl Shop {
     /// Starts a shop without records, and waits until it is ready.
     pub(crate) fn open(lab: &Lab, name: &str) -> Result<Self, Failed> {
-        Self::start(lab, name, "on")
+        Self::start(lab, name, &[])
     }
 
-    /// Starts a shop with `RESILIENCE` on or off.
-    pub(crate) fn start(lab: &Lab, name: &str, resilience: &'static str) -> Result<Self, Failed> {
+    /// Starts a shop whose services have these variables, such as `RESILIENCE=off`.
+    pub(crate) fn start(
+        lab: &Lab,
+        name: &str,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<Self, Failed> {
         let mut attempts = 1;
         loop {
-            match Self::try_start(lab, name, resilience) {
+            match Self::try_start(lab, name, settings) {
                 // Another program took a port after it was found free.
                 Err(error) if attempts < 3 && error.to_string().contains("in use") => attempts += 1,
                 result => return result,
@@ -61,14 +67,18 @@ impl Shop {
         }
     }
 
-    fn try_start(lab: &Lab, name: &str, resilience: &'static str) -> Result<Self, Failed> {
+    fn try_start(
+        lab: &Lab,
+        name: &str,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<Self, Failed> {
         let log = lab.log(name);
         lab::empty(&log)?;
         let mut shop = Self {
-            first_port: free_ports(5)?,
+            first_port: free_ports(6)?,
             log,
             programs: lab.programs.clone(),
-            resilience,
+            settings,
             services: Vec::new(),
             http: lab.http.clone(),
         };
@@ -120,9 +130,10 @@ impl Shop {
             .env("HOST", "127.0.0.1")
             .env("PORT", address.port().to_string())
             .env("LOG_FORMAT", "json")
-            .env("RESILIENCE", self.resilience)
             .env("MAX_RECORDS", "100000000")
-            .env("MAX_KEYS", "100000000");
+            .env("MAX_KEYS", "100000000")
+            .env("GATEWAY_URL", self.url(GATEWAY, ""))
+            .envs(self.settings.iter().copied());
         for (variable, of) in [
             ("USER_SERVICE_URL", USER),
             ("PRODUCT_SERVICE_URL", PRODUCT),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::env::{Env, Parameter, Switch};
+use crate::env::{Env, Parameter, Switch, Variables};
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::instances::source::Source;
 use crate::upstream::registry::Registry;
@@ -25,6 +25,8 @@ pub struct ServiceConfig {
     pub registry: Registry,
     /// Whether it has the routes of the [lab](crate::lab).
     pub lab: bool,
+    /// All variables of the service, to be shown.
+    pub variables: Variables,
 }
 
 /// The limits of a service, so that no client can use up all of it.
@@ -110,6 +112,7 @@ impl ServiceConfig {
             limits: Limits::read(env),
             registry: Registry::read(env),
             lab: env.get("LAB_MODE", Switch::Off).is_on(),
+            variables: env.variables(),
         }
     }
 

@@ -140,9 +140,10 @@ pub fn run<C: AsRef<ServiceConfig>>(
 pub fn describe<C: AsRef<ServiceConfig>>(
     read: impl FnOnce(Env<'static>) -> Result<C, ConfigError>,
 ) -> (String, String) {
-    let (env, described) = Env::describing();
+    let env = Env::new(|_| None);
+    let variables = env.variables();
     let name = read(env).map(|config| config.as_ref().name.clone());
-    (name.unwrap_or_default(), described.to_string())
+    (name.unwrap_or_default(), variables.help())
 }
 
 /// Runs a service until it stops. For a program that reads its own arguments; others call

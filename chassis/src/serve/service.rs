@@ -138,7 +138,7 @@ impl Service {
             }),
             lab: config
                 .lab
-                .then(|| Lab::new(&config.name, shutdown.in_flight())),
+                .then(|| Lab::new(&config.name, config.variables.clone(), shutdown.in_flight())),
             shutdown,
             admission: Admission::new(&config.limits),
             limits: config.limits,

@@ -13,6 +13,7 @@ mod traces;
 mod viewer;
 
 use chassis::testkit::Server;
+use serde_json::json;
 use shop_tests::faults::Faults;
 use shop_tests::shop::Shop;
 
@@ -79,6 +80,7 @@ async fn without_lab_mode_there_is_no_lab() {
     for (name, server) in services.chain([("gateway", &gateway)]) {
         for (method, path) in [
             ("GET", "/lab/faults"),
+            ("GET", "/lab/settings"),
             ("PUT", "/lab/faults"),
             ("DELETE", "/lab/faults"),
             ("POST", "/lab/reset"),
@@ -126,6 +128,8 @@ async fn the_lab_has_the_methods_that_it_says() {
                 204,
                 "GET, HEAD, PUT, DELETE, OPTIONS",
             ),
+            ("GET", "/lab/settings", 200, ""),
+            ("PUT", "/lab/settings", 405, "GET, HEAD, OPTIONS"),
             ("GET", "/lab/reset", 405, "POST, OPTIONS"),
             ("GET", "/lab/nothing", 404, ""),
             ("GET", "/lab/", 404, ""),
@@ -142,5 +146,35 @@ async fn the_lab_has_the_methods_that_it_says() {
         let document = document.expect(200).to_string();
         faults.expect("the document", document.contains("\"/lab"), false);
     }
+    faults.finish();
+}
+
+#[tokio::test]
+async fn the_settings_are_those_of_the_service() {
+    let world = World::start().await;
+    let mut faults = Faults::default();
+    for subject in world.subjects() {
+        faults.of(subject.name, subject.framework);
+        let got = subject.server.get("/lab/settings").await.expect(200);
+        let value = |name: &str| {
+            let all = got.as_array().into_iter().flatten();
+            let mut found = all.filter(|one| one["name"] == name);
+            found.next().map(|one| one["value"].clone())
+        };
+        faults.expect("LAB_MODE", value("LAB_MODE"), Some("on".into()));
+        // The tests leave it alone.
+        faults.expect("MAX_RECORDS", value("MAX_RECORDS"), Some(json!(null)));
+        faults.expect("PATH", value("PATH"), None);
+        if subject.name == "order-service" {
+            let other = value("USER_SERVICE_URL");
+            let other = other.as_ref().and_then(|url| url.as_str());
+            let is_url = other.is_some_and(|url| url.starts_with("http://"));
+            faults.expect("USER_SERVICE_URL is a URL", is_url, true);
+        }
+    }
+    let through = world.gateway.get("/lab/product-service/settings").await;
+    let through = through.expect(200);
+    let name = through[2]["default"].as_str();
+    faults.expect("through the gateway", name, Some("product-service"));
     faults.finish();
 }
