@@ -46,14 +46,13 @@ pub(crate) fn requests(lab: &mut Lab) -> Result<(), Failed> {
     for round in 1..=lab.plan.rounds {
         let mut order: Vec<usize> = (0..shops.len()).collect();
         fastrand::shuffle(&mut order);
-        let mut micros = [(0.0, 0.0); 3];
+        let mut micros = [[0.0; 2]; 3];
         for place in order {
             let (mode, shop) = &shops[place];
             lab.progress.show(mode, &format!("round {round}"));
-            let row = |request| format!("{request}: {mode}");
             let (loaded, used) =
                 lab.load_on(&[shop.process(USER)], &one_user(shop), CONNECTIONS)?;
-            record.check(&row("one user"), &loaded);
+            record.check(&format!("one user: {mode}"), &loaded);
             let of_user = used / number(loaded.requests.max(1));
 
             let placed = shop.count(ORDER, "/api/orders")?;
@@ -62,19 +61,17 @@ pub(crate) fn requests(lab: &mut Lab) -> Result<(), Failed> {
             // Orders that wrk left in flight also use processor time.
             thread::sleep(Duration::from_millis(100));
             let used = cpu(&shop.processes())? - before;
-            record.check(&row("an order"), &loaded);
+            record.check(&format!("an order: {mode}"), &loaded);
             let placed = shop.count(ORDER, "/api/orders")? - placed;
-            micros[place] = (of_user, used / number(placed.max(1)));
+            micros[place] = [of_user, used / number(placed.max(1))];
             shop.empty_log()?;
         }
-        let (user_off, order_off) = micros[0];
-        for ((mode, _), (user, order)) in shops.iter().zip(micros) {
-            for (request, time, off) in
-                [("one user", user, user_off), ("an order", order, order_off)]
-            {
+        let [off, ..] = micros;
+        for (place, request) in ["one user", "an order"].into_iter().enumerate() {
+            for ((mode, _), micros) in shops.iter().zip(micros) {
                 let row = format!("{request}: {mode}");
-                record.add(&row, "CPU, µs", time)?;
-                record.add(&row, "difference", time - off)?;
+                record.add(&row, "CPU, µs", micros[place])?;
+                record.add(&row, "difference", micros[place] - off[place])?;
             }
         }
     }
