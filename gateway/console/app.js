@@ -1,7 +1,7 @@
 // Starts the console: navigation, the page of the address, and what every page shows.
 //
 // A page is a module with a `title` and a function `mount(root, parts)`, which fills `root` and
-// returns a function that ends what it has begun. `parts` are the segments of the address after
+// returns a function that stops what it has started. `parts` are the segments of the address after
 // the name of the page: ["orders", "7"] for #/shop/orders/7.
 
 import { h, replace, setText } from "./lib/dom.js";
@@ -51,7 +51,7 @@ async function show() {
   if (visit !== visits) return;
   unmount();
   unmount = () => {};
-  const root = replace(byId("page"), h("div", { class: `page page-${name}` })).firstChild;
+  const root = replace(byId("page"), h("div", { class: `page-${name}` })).firstChild;
   setText(heading, page.title);
   document.title = `${page.title} – The shop`;
   try {
@@ -101,7 +101,7 @@ function navigation() {
   });
 }
 
-// Whether what one sees is true now.
+// Whether the page shows the present.
 function showLive({ live, reason, tick }) {
   const pill = byId("live");
   const since = tick ? ` since ${time(tick.at)}` : "";

@@ -28,7 +28,7 @@ macro_rules! file {
 }
 
 /// The files: the path of each and what is in it.
-static FILES: [(&str, &str); 39] = [
+static FILES: [(&str, &str); 41] = [
     file!("index.html"),
     file!("icon.svg"),
     file!("style.css"),
@@ -41,6 +41,7 @@ static FILES: [(&str, &str); 39] = [
     file!("lib/fields.js"),
     file!("lib/focus.js"),
     file!("lib/format.js"),
+    file!("lib/parts.js"),
     file!("lib/place.js"),
     file!("lib/state.js"),
     file!("lib/stream.js"),
@@ -66,6 +67,7 @@ static FILES: [(&str, &str); 39] = [
     file!("pages/xray.js"),
     file!("pages/xray/latest.js"),
     file!("pages/xray/sequence.js"),
+    file!("pages/xray/span.js"),
     file!("pages/xray/trace.js"),
     file!("pages/xray/waterfall.js"),
 ];

@@ -1,4 +1,4 @@
-// Actions: one request that changes something, what came of it, and the same request once more.
+// Actions: a request that changes something, its outcome, and a button that repeats it.
 
 import { request } from "./api.js";
 import { h, replace } from "./dom.js";
@@ -68,7 +68,7 @@ export function actions() {
       h("strong", { class: "verdict" }, `${WORDS[state]}: ${word}`),
       " ",
       state === "done" ? (action.done?.(result.body) ?? "") : sentence,
-      isReplayed && " This is the first response once more: the service did nothing.",
+      isReplayed && " This is the first response again: the service did nothing.",
     );
     replace(
       more,
@@ -87,8 +87,8 @@ export function actions() {
   return { element, send };
 }
 
-// What is wrong with a response that was to be shown, and how to ask again. `what` is what could
-// not be read: "the orders".
+// Says that a list or a record could not be read, with a button that asks again. `what` names it:
+// "the orders".
 export function outage(result, what, retry, isWhole) {
   const { state, word, sentence } = verdict(result, isWhole);
   return h(
@@ -110,7 +110,7 @@ export function outage(result, what, retry, isWhole) {
   );
 }
 
-// A key that nobody has used, also on a page that is no secure context.
+// A new key, also where `randomUUID` is missing: on a page without TLS.
 function newKey() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = Array.from(crypto.getRandomValues(new Uint8Array(16)));

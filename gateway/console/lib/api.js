@@ -13,9 +13,9 @@ export function address(path) {
 // It never throws: an outage is a result with `ok: false`, `status: 0` and a sentence in `error`.
 // An answer that is an error has its sentence in `error` too.
 //
-// The result: { method, path, url, sent: { headers, body }, ok, status, headers, body, text, ms,
+// The result: { method, path, sent: { headers, body }, ok, status, headers, body, text, ms,
 // curl, requestId, error }. `body` is what the JSON says, or null if it is none.
-export async function request(method, path, { body, headers = {}, timeout = TIMEOUT_MS } = {}) {
+export async function request(method, path, { body, headers = {} } = {}) {
   const url = address(path);
   const hasBody = body !== undefined;
   const text = hasBody ? JSON.stringify(body) : undefined;
@@ -23,7 +23,6 @@ export async function request(method, path, { body, headers = {}, timeout = TIME
   const result = {
     method,
     path,
-    url,
     sent: { headers: sentHeaders, body: text ?? null },
     ok: false,
     status: 0,
@@ -42,7 +41,7 @@ export async function request(method, path, { body, headers = {}, timeout = TIME
       headers: { Accept: "application/json", ...sentHeaders },
       body: text,
       cache: "no-store",
-      signal: AbortSignal.timeout(timeout),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     result.status = response.status;
     result.ok = response.ok;
@@ -56,7 +55,7 @@ export async function request(method, path, { body, headers = {}, timeout = TIME
     }
   } catch (cause) {
     result.ok = false;
-    result.error = outage(cause, timeout);
+    result.error = outage(cause);
   }
   result.ms = performance.now() - began;
   return result;
@@ -102,7 +101,7 @@ function parsed(text) {
 }
 
 // Why there is no answer, as a sentence.
-function outage(cause, timeout) {
-  if (cause.name === "TimeoutError") return `There was no answer within ${timeout / 1000} s`;
+function outage(cause) {
+  if (cause.name === "TimeoutError") return `There was no answer within ${TIMEOUT_MS / 1000} s`;
   return "The gateway cannot be reached, or the connection broke; is it running?";
 }

@@ -3,12 +3,10 @@
 
 import { h, replace, setText, svg } from "./dom.js";
 import { time } from "./format.js";
+import { SPAN, STEP } from "./stream.js";
 
-// The time that a chart covers, in milliseconds.
-export const SPAN = 15 * 60_000;
-
-// Samples further apart than this are not joined: nobody knows what was between them.
-const GAP = 16_000;
+// Samples further apart than this are not joined: what was between them is not known.
+const GAP = 3 * STEP + 1_000;
 
 const WIDTH = 400;
 const HEIGHT = 150;

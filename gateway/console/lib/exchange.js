@@ -19,7 +19,7 @@ export function exchange(result) {
       {},
       h("code", {}, `${method} ${path}`),
       " ",
-      h("span", { class: result.ok ? "outcome" : "outcome bad" }, `→ ${outcome}`),
+      h("span", { class: !result.ok && "bad" }, `→ ${outcome}`),
       " ",
       h("span", { class: "quiet" }, ms(result.ms)),
     ),

@@ -49,7 +49,7 @@ export function field({ name, label, kind = "text", value = "", hint = null, isS
 export function form({ label, fields, submit, send, clears = false, nameOf }) {
   const element = h(
     "form",
-    { class: "form", "aria-label": label, novalidate: true },
+    { "aria-label": label, novalidate: true },
     h("div", { class: "fields" }, fields.map((field) => field.element)),
     h("button", { type: "submit", class: "main" }, submit),
   );

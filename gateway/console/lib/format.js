@@ -1,7 +1,7 @@
 // Numbers as text. What changes while one looks has a fixed number of decimals, so that it does
 // not jump. What is not known is a dash.
 
-export const UNKNOWN = "–";
+const UNKNOWN = "–";
 
 // 1234567 as "1,234,567".
 export function number(value, decimals = 0) {

@@ -17,7 +17,7 @@ const SHAPES = {
   draining: () => svg("circle", { cx: 6, cy: 6, r: 4.5, class: "outline" }),
   // A triangle: it says that it cannot work.
   unavailable: () => svg("path", { d: "M6 1 L11.5 11 H0.5 Z" }),
-  // A cross: nobody answers.
+  // A cross: it does not answer.
   down: () => svg("path", { d: "M2 2 L10 10 M10 2 L2 10", class: "outline thick" }),
 };
 
@@ -59,6 +59,12 @@ export function statusMark(status) {
   return status >= 400
     ? h("span", { class: "status warn" }, `△ ${status}`)
     : h("span", { class: "status good" }, `✓ ${status}`);
+}
+
+// How many faults there are: "⚠ 1 fault", or nothing.
+export function faultCount(faults) {
+  const count = faults?.length ?? 0;
+  return count === 0 ? "" : `⚠ ${count} ${count === 1 ? "fault" : "faults"}`;
 }
 
 // A fault in words: "250 ms late, 30 % of GET /api/users/{id}".

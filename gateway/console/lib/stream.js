@@ -5,9 +5,9 @@
 
 import { address } from "./api.js";
 
-// How long samples are kept, and how far they are apart, in milliseconds.
-const KEPT = 15 * 60_000;
-const APART = 5_000;
+// How long samples are kept, and the time between two of them, in milliseconds.
+export const SPAN = 15 * 60_000;
+export const STEP = 5_000;
 
 // The most requests that are kept of those that ended.
 const RECENT = 50;
@@ -163,7 +163,7 @@ function takeTick(tick) {
   state.reason = null;
   state.tick = tick;
   const last = state.past.at(-1);
-  if (!last || Date.parse(tick.at) - Date.parse(last.at) >= APART) {
+  if (!last || Date.parse(tick.at) - Date.parse(last.at) >= STEP) {
     state.past.push(sampleOf(tick));
     trim();
   }
@@ -192,8 +192,8 @@ function sampleOf({ at, services, edges, orders }) {
 
 function trim() {
   const end = Date.parse(state.past.at(-1)?.at);
-  const first = state.past.findIndex((sample) => end - Date.parse(sample.at) <= KEPT);
-  state.past = state.past.slice(Math.max(0, first)).slice(-(KEPT / APART + 1));
+  const first = state.past.findIndex((sample) => end - Date.parse(sample.at) <= SPAN);
+  state.past = state.past.slice(Math.max(0, first)).slice(-(SPAN / STEP + 1));
 }
 
 function sleep(time) {

@@ -1,6 +1,6 @@
 // What a response means for the person who waits for it: functions of a result of `request()`.
 
-// What came of a request. `state` is
+// The outcome of a request. `state` is
 //
 // - `done`,
 // - `refused`: the request is at fault, and nothing was changed,
@@ -28,7 +28,7 @@ export function verdict(result, isWhole = isObject) {
     return {
       state: "unknown",
       word,
-      sentence: `${sentence} It may have been done: repeat it, or look.`,
+      sentence: `${sentence} It may have been done: repeat it, or check.`,
     };
   }
   if (status >= 500 || status === 429) {

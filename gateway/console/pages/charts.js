@@ -1,9 +1,10 @@
 // Charts of the last 15 minutes: of each service, of each call, and of the orders.
 
-import { SPAN, chart } from "../lib/chart.js";
+import { chart } from "../lib/chart.js";
 import { h, replace, setText } from "../lib/dom.js";
 import { compact, money, ms, number, percent, rate, share, time } from "../lib/format.js";
-import { subscribe } from "../lib/stream.js";
+import { scroller, tabs } from "../lib/parts.js";
+import { SPAN, STEP, subscribe } from "../lib/stream.js";
 
 export const title = "Charts";
 
@@ -13,9 +14,6 @@ const VIEWS = [
   ["calls", "Calls"],
   ["orders", "Orders"],
 ];
-
-// The distance of two steps of the slider, in milliseconds: that of two samples.
-const STEP = 5_000;
 
 // How a number is written at an axis.
 const MARKS = {
@@ -78,10 +76,15 @@ const OF_ORDERS = [
 
 // `parts` is a view, or "services" and the name of one: then its calls are shown too.
 export function mount(root, [view = "services", name]) {
+  const missing = (what) => {
+    const back = h("a", { href: "#/charts" }, "All charts");
+    replace(root, viewTabs(), h("p", { class: "sentence", role: "alert" }, `There is no ${what}. `, back));
+  };
+  if (!VIEWS.some(([key]) => key === view)) return missing(`view called ${view}`);
   const subjects = h("div", { class: "live-data" });
   const waiting = h("p", { class: "quiet" }, "Waiting for the first sample …");
   const clock = clockOf(() => draw());
-  replace(root, tabs(view, name), clock.element, waiting, subjects);
+  replace(root, viewTabs(view, name), clock.element, waiting, subjects);
   const shown = new Map();
   let samples = [];
   let drawn = 0;
@@ -108,6 +111,11 @@ export function mount(root, [view = "services", name]) {
 
   return subscribe(({ tick, past }) => {
     if (!tick) return;
+    if (name && !tick.services.some((one) => one.name === name)) {
+      // Only once, because it is read aloud.
+      if (subjects.isConnected) missing(`service called ${name}`);
+      return;
+    }
     waiting.hidden = true;
     const last = past.at(-1);
     const all = last && last.at < tick.at ? [...past, tick] : past;
@@ -122,11 +130,8 @@ function isInView(element) {
   return bottom > 0 && top < innerHeight;
 }
 
-function tabs(view, name) {
-  const links = VIEWS.map(([key, label]) =>
-    h("a", { href: `#/charts/${key}`, "aria-current": key === view && !name ? "page" : null }, label),
-  );
-  return h("nav", { class: "tabs", "aria-label": "Charts" }, links);
+function viewTabs(view, name) {
+  return tabs("Charts", VIEWS.map(([key, label]) => [`#/charts/${key}`, label, key === view && !name]));
 }
 
 // What there is to draw in a view: the key of each, with its title and how to find it in a sample.
@@ -220,9 +225,8 @@ function tableOf(name, columns) {
     "details",
     { toggle: fill },
     h("summary", {}, "Table"),
-    h(
-      "div",
-      { class: "scroll tall", tabindex: 0, role: "group", "aria-label": `Table of ${name}` },
+    scroller(
+      `Table of ${name}`,
       h("table", {}, h("caption", {}, `${name}, the newest first`), h("thead", {}, head), body),
     ),
   );

@@ -5,6 +5,7 @@ import { request } from "../lib/api.js";
 import { h, replace, setText } from "../lib/dom.js";
 import { field, form } from "../lib/fields.js";
 import { number } from "../lib/format.js";
+import { facts, panel } from "../lib/parts.js";
 import { faultText } from "../lib/state.js";
 import { subscribe } from "../lib/stream.js";
 import { KINDS, SERVICES, byName, faultOf, labPath, routesOf } from "./faults/kinds.js";
@@ -160,10 +161,8 @@ function breakForm(action, refresh) {
   };
   const whole = form({ label: "Break something", fields, submit: "Break it", send, nameOf });
   whole.querySelector("button").before(watch);
-  return h(
-    "section",
-    { class: "panel", "aria-label": "Break something" },
-    h("h2", {}, "Break something"),
+  return panel(
+    "Break something",
     whole,
     h(
       "p",
@@ -176,20 +175,11 @@ function breakForm(action, refresh) {
 
 // What to watch for with each kind.
 function allKinds() {
-  return h(
-    "section",
-    { class: "panel", "aria-label": "What to watch for" },
-    h("h2", {}, "What to watch for"),
-    h(
-      "dl",
-      { class: "pairs" },
+  return panel(
+    "What to watch for",
+    facts(
       KINDS.map(({ name, title, watch }) =>
-        h(
-          "div",
-          {},
-          h("dt", {}, title.split(":")[0]),
-          h("dd", {}, sentence(watch), " ", watchLink(name)),
-        ),
+        [title.split(":")[0], [sentence(watch), " ", watchLink(name)]],
       ),
     ),
   );
@@ -208,12 +198,7 @@ function watchLink(kind) {
 // could not be asked.
 function activeFaults(action, refresh) {
   const content = h("div");
-  const element = h(
-    "section",
-    { class: "panel", "aria-label": "Active faults" },
-    h("h2", {}, "Active faults"),
-    content,
-  );
+  const element = panel("Active faults", content);
   let shape = "";
   let cells = [];
   let latest = [];
@@ -309,10 +294,8 @@ function wholeShop(action, refresh) {
     forAll(SERVICES, action, "POST", "/reset", "All services are as they were at their start").then(refresh);
   const seed = () =>
     forAll(SERVICES, action, "POST", "/seed", "The shop has the data of the demo: 3 users, products and orders");
-  return h(
-    "section",
-    { class: "panel", "aria-label": "The whole shop" },
-    h("h2", {}, "The whole shop"),
+  return panel(
+    "The whole shop",
     h(
       "p",
       { class: "row" },

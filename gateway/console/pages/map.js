@@ -2,7 +2,8 @@
 
 import { h, replace, setText } from "../lib/dom.js";
 import { money, ms, number, percent, rate, share, time } from "../lib/format.js";
-import { stateMark, stateWord, statusMark } from "../lib/state.js";
+import { panel, scroller } from "../lib/parts.js";
+import { faultCount, stateMark, stateWord, statusMark } from "../lib/state.js";
 import { keyOf, subscribe } from "../lib/stream.js";
 import { drawing } from "./map/drawing.js";
 import { followPanel } from "./map/follow.js";
@@ -14,7 +15,7 @@ const SHOWN = 14;
 
 export function mount(root) {
   const map = drawing();
-  const cards = h("ul", { class: "list cards live-data" });
+  const cards = serviceCards();
   const calls = h("tbody", {});
   const orders = h("p", { class: "quiet live-data" });
   const recent = recentRequests();
@@ -24,7 +25,7 @@ export function mount(root) {
     h(
       "div",
       { class: "columns" },
-      h("section", { "aria-label": "Services and calls" }, orders, map.element, cards, legend(), table(calls)),
+      h("section", { "aria-label": "Services and calls" }, orders, map.element, cards.element, legend(), table(calls)),
       h("div", { class: "aside" }, follow.element, recent.element),
     ),
   );
@@ -32,7 +33,7 @@ export function mount(root) {
     if (!state.tick) return;
     map.update(state.tick);
     setText(orders, ordersText(state.tick.orders));
-    updateCards(cards, state.tick);
+    cards.update(state.tick);
     replace(calls, state.tick.edges.map(callRow));
     recent.update(state.recent);
   });
@@ -49,14 +50,31 @@ function ordersText(orders) {
 }
 
 // For a narrow page: the same as in the drawing, one below the other.
-function updateCards(list, { services, edges }) {
-  const card = (service) => {
-    const { name, status, requestRate, errorRate, p99Ms, instances } = service;
-    const outgoing = edges.filter((edge) => edge.from === name);
-    return h(
-      "li",
-      { class: "panel" },
-      h("p", { class: "row" }, h("strong", {}, name), stateMark(status)),
+function serviceCards() {
+  const cards = new Map();
+  const element = h("ul", { class: "list cards live-data" });
+  const update = ({ services, edges }) => {
+    for (const service of services) {
+      const { name } = service;
+      if (!cards.has(name)) {
+        cards.set(name, serviceCard(name));
+        element.append(cards.get(name).element);
+      }
+      cards.get(name).update(service, edges.filter((edge) => edge.from === name));
+    }
+  };
+  return { element, update };
+}
+
+// Its link stays when the rest changes, so that it keeps the focus.
+function serviceCard(name) {
+  const state = h("span", { class: "row" });
+  const content = h("div");
+  const update = ({ status, requestRate, errorRate, p99Ms, instances, faults }, outgoing) => {
+    const count = faultCount(faults);
+    replace(state, stateMark(status), count && h("strong", { class: "status warn" }, count));
+    replace(
+      content,
       h(
         "p",
         {},
@@ -66,7 +84,9 @@ function updateCards(list, { services, edges }) {
       outgoing.length > 0 && h("ul", { class: "list quiet" }, outgoing.map(callLine)),
     );
   };
-  replace(list, services.map(card));
+  const link = h("a", { href: `#/services/${name}` }, name);
+  const element = h("li", { class: "panel" }, h("p", { class: "row" }, h("strong", {}, link), state), content);
+  return { element, update };
 }
 
 function callLine({ to, callRate, failureRate, retryRate, notMadeRate, circuit }) {
@@ -85,7 +105,7 @@ function callLine({ to, callRate, failureRate, retryRate, notMadeRate, circuit }
 }
 
 // "2 of 3 instances up".
-export function instancesText(instances) {
+function instancesText(instances) {
   const up = instances.filter((one) => one.state === "up").length;
   return `${up} of ${instances.length} ${instances.length === 1 ? "instance" : "instances"} up`;
 }
@@ -96,9 +116,8 @@ function table(body) {
     "details",
     {},
     h("summary", {}, "All calls as a table"),
-    h(
-      "div",
-      { class: "scroll", tabindex: 0, role: "group", "aria-label": "All calls" },
+    scroller(
+      "All calls",
       h(
         "table",
         {},
@@ -151,7 +170,7 @@ function legend() {
   );
 }
 
-// The list of the requests that ended last. It stands still while somebody is about to click in it.
+// The list of the requests that ended last. It does not change while the pointer or the focus is in it.
 function recentRequests() {
   const list = h("ol", { class: "list recent live-data" });
   const none = h("p", { class: "quiet" }, "Nothing yet: requests show here as they end.");
@@ -174,8 +193,7 @@ function recentRequests() {
       list.prepend(rows.get(key));
     }
   };
-  const element = h("section", { class: "panel" }, h("h2", {}, "Latest requests"), none, list);
-  return { element, update };
+  return { element: panel("Latest requests", none, list), update };
 }
 
 function requestRow({ requestId, traceId, name, service, status, durationMs, start }) {

@@ -6,15 +6,14 @@ import { request } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { command, exchange } from "../lib/exchange.js";
 import { duration } from "../lib/format.js";
-import { place, segments } from "../lib/place.js";
+import { place } from "../lib/place.js";
 import { scenario } from "./scenarios/one.js";
 
 export const title = "Scenarios";
 
 const PATH = "/lab/scenarios";
 
-export function mount(root) {
-  const [name] = segments();
+export function mount(root, [name]) {
   const content = h(
     "div",
     {},

@@ -4,6 +4,7 @@ import { address, curl, request } from "../lib/api.js";
 import { h, replace, setText } from "../lib/dom.js";
 import { command } from "../lib/exchange.js";
 import { bytes, duration, ms, number } from "../lib/format.js";
+import { facts, scroller } from "../lib/parts.js";
 import { faultText, stateMark } from "../lib/state.js";
 import { subscribe } from "../lib/stream.js";
 
@@ -55,7 +56,7 @@ export function mount(root, [name]) {
 
 function servicePanel(name) {
   const mark = h("span", {});
-  const facts = h("dl", { class: "facts" });
+  const list = h("dl", { class: "facts" });
   const links = h("p", { class: "row" });
   const instances = h("tbody", {});
   const table = instancesTable(name, instances);
@@ -63,7 +64,7 @@ function servicePanel(name) {
     "section",
     { class: "panel", "aria-label": name },
     h("h2", { class: "row" }, name, mark),
-    facts,
+    list,
     links,
     table,
   );
@@ -73,7 +74,7 @@ function servicePanel(name) {
   const update = (service, edges, status) => {
     state(service.status);
     link(service.url);
-    updateFacts(facts, factsOf(service, edges, status));
+    updateFacts(list, factsOf(service, edges, status));
     table.hidden = !service.instances;
     replace(instances, (service.instances ?? []).map(instanceRow));
   };
@@ -95,7 +96,7 @@ function factsOf(service, edges, status) {
   const { name, framework, version, uptimeSeconds, residentMemoryBytes, inFlight, url, faults } = service;
   const behind = status?.services?.find((one) => one.name === name);
   const calls = edges.filter((edge) => edge.from === name).map((edge) => edge.to);
-  const facts = [
+  const all = [
     ["Framework", framework ?? "not known"],
     ["Version", version ?? "not known"],
     ["Up for", duration(uptimeSeconds)],
@@ -106,8 +107,8 @@ function factsOf(service, edges, status) {
     ["Paths", behind?.routes?.join(", ")],
     ["Faults", faults === null ? "not known" : faults?.map(faultText).join("; ") || "none"],
   ];
-  if (name === "gateway" && status) facts.push(...factsOfGateway(status));
-  return facts.filter(([, text]) => text);
+  if (name === "gateway" && status) all.push(...factsOfGateway(status));
+  return all.filter(([, text]) => text);
 }
 
 function factsOfGateway({ cache, limitedClients }) {
@@ -119,13 +120,13 @@ function factsOfGateway({ cache, limitedClients }) {
   return [limited, ["Cache", answered], ["In the cache", held]];
 }
 
-function updateFacts(list, facts) {
-  const names = facts.map(([name]) => name).join();
+function updateFacts(list, all) {
+  const names = all.map(([name]) => name).join();
   if (list.dataset.names !== names) {
     list.dataset.names = names;
-    replace(list, facts.map(([name]) => h("div", {}, h("dt", {}, name), h("dd", { class: "figure" }))));
+    replace(list, ...facts(all).children);
   }
-  facts.forEach(([, text], place) => setText(list.children[place].lastChild, text));
+  all.forEach(([, text], place) => setText(list.children[place].lastChild, text));
 }
 
 // The pages of a service. In containers the address of a service means nothing to a browser.
@@ -150,9 +151,8 @@ function reachable(url) {
 
 function instancesTable(name, body) {
   const figure = (text) => h("th", { scope: "col", class: "figure" }, text);
-  return h(
-    "div",
-    { class: "scroll", tabindex: 0, role: "group", "aria-label": `Instances of ${name}` },
+  return scroller(
+    `Instances of ${name}`,
     h(
       "table",
       {},

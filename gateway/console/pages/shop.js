@@ -2,7 +2,7 @@
 // of them.
 
 import { h, replace } from "../lib/dom.js";
-import { segments } from "../lib/place.js";
+import { tabs } from "../lib/parts.js";
 import { list } from "./shop/list.js";
 import { notifications } from "./shop/notifications.js";
 import { orders } from "./shop/orders.js";
@@ -17,10 +17,10 @@ export const title = "Shop";
 // - `detail(id)`: the view of one, if there is one.
 const RESOURCES = [orders, products, users, notifications];
 
-export function mount(root) {
-  const [name = "orders", id] = segments();
+export function mount(root, [name = "orders", id]) {
   const resource = RESOURCES.find((one) => one.name === name);
-  replace(root, tabs(name), view(resource, name, id));
+  const views = RESOURCES.map((one) => [`#/shop/${one.name}`, one.title, one === resource]);
+  replace(root, tabs("Shop", views), view(resource, name, id));
 }
 
 function view(resource, name, id) {
@@ -28,14 +28,4 @@ function view(resource, name, id) {
   if (id !== undefined && resource.detail) return resource.detail(id);
   const records = list(resource);
   return h("div", { class: "sides" }, resource.side(records.load), records.element);
-}
-
-function tabs(current) {
-  const tab = ({ name, title }) =>
-    h(
-      "li",
-      {},
-      h("a", { href: `#/shop/${name}`, "aria-current": name === current && "page" }, title),
-    );
-  return h("nav", { class: "subtabs", "aria-label": "Shop" }, h("ul", {}, RESOURCES.map(tab)));
 }

@@ -7,10 +7,12 @@ import { h, replace } from "../lib/dom.js";
 import { command, exchange } from "../lib/exchange.js";
 import { keepFocus } from "../lib/focus.js";
 import { dateTime, ms } from "../lib/format.js";
-import { place, segments } from "../lib/place.js";
+import { tabs } from "../lib/parts.js";
+import { place } from "../lib/place.js";
 import { latest, searchForm } from "./xray/latest.js";
 import { sequenceDiagram } from "./xray/sequence.js";
-import { findings, isTrace } from "./xray/trace.js";
+import { isTrace } from "./xray/span.js";
+import { findings } from "./xray/trace.js";
 import { waterfallChart } from "./xray/waterfall.js";
 
 export const title = "X-ray";
@@ -20,8 +22,7 @@ const VIEWS = [
   { name: "sequence", title: "Sequence", draw: sequenceDiagram },
 ];
 
-export function mount(root) {
-  const [id, name = null] = segments();
+export function mount(root, [id, name = null]) {
   if (id === undefined) return latest(root);
   const view = VIEWS.find((one) => one.name === name) ?? VIEWS[0];
   const content = h("div", {}, h("p", { role: "status" }, "Asking the services …"));
@@ -59,19 +60,7 @@ function unknown(id, { error }, load) {
 function one(id, view, trace, load) {
   const root = trace.spans.find(({ parentId }) => parentId === null) ?? trace.spans[0];
   const services = [...new Set(trace.spans.map(({ service }) => service))];
-  const tab = ({ name, title }) =>
-    h(
-      "li",
-      {},
-      h(
-        "a",
-        {
-          href: place(name ? ["xray", id, name] : ["xray", id]),
-          "aria-current": name === view.name && "page",
-        },
-        title,
-      ),
-    );
+  const tab = (one) => [place(one.name ? ["xray", id, one.name] : ["xray", id]), one.title, one === view];
   return h(
     "div",
     {},
@@ -88,7 +77,7 @@ function one(id, view, trace, load) {
       h("button", { type: "button", click: load }, "Read again"),
     ),
     notes(findings(trace)),
-    h("nav", { class: "subtabs", "aria-label": "Drawing" }, h("ul", {}, VIEWS.map(tab))),
+    tabs("Drawing", VIEWS.map(tab)),
     view.draw(trace),
     h("h3", {}, "In the terminal"),
     command(`scripts/xray.sh ${trace.traceId}`),

@@ -22,10 +22,6 @@ pub struct Report {
     pub log: Vec<String>,
     /// The choice that was predicted, 1 for the first.
     pub choice: Option<usize>,
-    /// The first phase that was measured.
-    pub before: Option<Measured>,
-    /// The last phase that was measured.
-    pub after: Option<Measured>,
     /// All phases that were measured, in their order.
     pub phases: Vec<Measured>,
     /// The choice that is right, once it is known.
@@ -198,8 +194,6 @@ impl Progress {
                 step: String::new(),
                 log: Vec::new(),
                 choice,
-                before: None,
-                after: None,
                 phases: Vec::new(),
                 answer: None,
                 why: None,

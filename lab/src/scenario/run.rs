@@ -315,11 +315,7 @@ impl<'a> Run<'a> {
         };
         let measured = phase.measured();
         self.progress.say(format!("{name}: {measured}"));
-        self.progress.change(|report| {
-            report.before.get_or_insert_with(|| measured.clone());
-            report.after = (!report.phases.is_empty()).then(|| measured.clone());
-            report.phases.push(measured);
-        });
+        self.progress.change(|report| report.phases.push(measured));
         self.phases.push(phase);
         Ok(())
     }

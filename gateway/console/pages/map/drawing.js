@@ -3,7 +3,7 @@
 
 import { replace, setText, svg } from "../../lib/dom.js";
 import { ms, percent, rate, share } from "../../lib/format.js";
-import { stateClass, stateShape, stateWord } from "../../lib/state.js";
+import { faultCount, stateClass, stateShape, stateWord } from "../../lib/state.js";
 
 const WIDTH = 216;
 const HEIGHT = 104;
@@ -90,7 +90,7 @@ function serviceBox(name) {
   const shape = svg("g", { transform: "translate(12 12) scale(1.2)" });
   const state = text(12, 46, "word");
   const faults = text(WIDTH - 12, 46, "word broken-mark");
-  const figures = COLUMNS.map((column) => text(column, 88, "value"));
+  const figures = COLUMNS.map((column) => text(column, 88));
   const captions = ["requests", "errors", "p99"].map((caption, place) =>
     text(COLUMNS[place], 68, "caption", caption),
   );
@@ -122,8 +122,7 @@ function serviceBox(name) {
     const count = instances ? ` · ${up} of ${instances.length}` : "";
     const values = [rate(requestRate), percent(share(errorRate, requestRate)), ms(p99Ms)];
     setText(state, stateWord(status) + count);
-    const broken = now.faults?.length ?? 0;
-    setText(faults, broken === 0 ? "" : `⚠ ${broken} ${broken === 1 ? "fault" : "faults"}`);
+    setText(faults, faultCount(now.faults));
     figures.forEach((figure, place) => setText(figure, values[place]));
     const [requests, errors, p99] = values;
     element.setAttribute(

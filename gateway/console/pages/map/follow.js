@@ -5,8 +5,9 @@ import { h, replace } from "../../lib/dom.js";
 import { request } from "../../lib/api.js";
 import { exchange } from "../../lib/exchange.js";
 import { ms } from "../../lib/format.js";
+import { panel } from "../../lib/parts.js";
 import { isList } from "../../lib/verdict.js";
-import { isTrace, result, trouble } from "../xray/trace.js";
+import { isTrace, result, trouble } from "../xray/span.js";
 
 // How long the whole way takes on the map, in milliseconds.
 const PLAYED = 4_000;
@@ -14,7 +15,7 @@ const PLAYED = 4_000;
 // A call lights up at least so long.
 const LEAST = 350;
 
-// Spans arrive shortly after the response: how often and in which distance to look for them.
+// Spans arrive shortly after the response: how often to ask for them, and the pause in milliseconds.
 const LOOKS = 12;
 const PAUSE = 250;
 
@@ -51,14 +52,7 @@ export function followPanel(map) {
   }
 
   return {
-    element: h(
-      "section",
-      { class: "panel follow" },
-      h("h2", {}, "Follow one order"),
-      h("div", { class: "row" }, buttons),
-      outcome,
-      detail,
-    ),
+    element: panel("Follow one order", h("div", { class: "row" }, buttons), outcome, detail),
     stop() {
       isStopped = true;
       player?.stop();
@@ -88,8 +82,8 @@ async function placeOrder() {
   return { exchanges: [...looks, placed], id: placed.requestId, said, error: placed.error };
 }
 
-// The id of the first record that fits; null if there is none. If the service does not tell, it is
-// the first one of the seed: how an order fails then is worth a look.
+// The id of the first record that fits; null if there is none. If the service does not answer, it
+// is the first of the seed, because an order that fails can be followed too.
 function choice(listed, fits) {
   if (!listed.ok || !isList(listed.body)) return "1";
   return listed.body.find(fits)?.id ?? null;

@@ -2,6 +2,7 @@
 
 import { h } from "../../lib/dom.js";
 import { ms, number, percent, rate } from "../../lib/format.js";
+import { scroller } from "../../lib/parts.js";
 
 const MEASURES = [
   ["requestRate", "Requests", rate],
@@ -12,9 +13,8 @@ const MEASURES = [
 
 // The elements for a run, as far as it is.
 export function result(run, choices) {
-  const phases = run.phases?.length > 0 ? run.phases : [run.before, run.after].filter(Boolean);
   return [
-    phases.length > 0 && measurements(phases),
+    run.phases?.length > 0 && measurements(run.phases),
     run.answer && answer(run, choices),
     run.assertions?.length > 0 && assertions(run.assertions),
   ];
@@ -33,9 +33,8 @@ function measurements(phases) {
     ),
   ];
   const head = (text) => h("th", { scope: "col", class: "figure" }, text);
-  return h(
-    "div",
-    { class: "scroll", tabindex: 0, role: "group", "aria-label": "Measurements" },
+  return scroller(
+    "Measurements",
     h(
       "table",
       { class: "measures" },
@@ -47,7 +46,7 @@ function measurements(phases) {
           "tr",
           {},
           h("td"),
-          phases.map(({ phase }, at) => head(phase ?? PHASES[at])),
+          phases.map(({ phase }) => head(phase)),
           head("Change"),
         ),
       ),
@@ -55,8 +54,6 @@ function measurements(phases) {
     ),
   );
 }
-
-const PHASES = ["before", "after"];
 
 function row(text, values, show) {
   const cell = (content) => h("td", { class: "figure" }, content);

@@ -1,5 +1,5 @@
-// A field for the id of a user or a product: a list of the first of them, or any id. If they cannot
-// be read, one can still type an id, and see what the services do.
+// A field for the id of a user or a product: a list of the first of them, or any id. If the list
+// cannot be read, an id can still be typed.
 
 import { request } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";

@@ -6,6 +6,7 @@ import { h, replace } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
 import { keepFocus } from "../../lib/focus.js";
 import { number } from "../../lib/format.js";
+import { scroller } from "../../lib/parts.js";
 import { parameters, place } from "../../lib/place.js";
 import { isList } from "../../lib/verdict.js";
 
@@ -40,7 +41,7 @@ export function list({ name, path, one, all, columns, isNewestFirst }) {
   const content = h("div");
   const element = h(
     "section",
-    { class: "records", "aria-label": all },
+    { "aria-label": all },
     h(
       "div",
       { class: "row" },
@@ -156,9 +157,8 @@ export function tableOf(columns, records, label) {
   const head = columns.map((column) => h("th", { scope: "col", class: kind(column) }, column.name));
   const row = (record) =>
     h("tr", {}, columns.map((column) => h("td", { class: kind(column) }, column.cell(record))));
-  return h(
-    "div",
-    { class: "scroll", tabindex: 0, role: "group", "aria-label": `Table of ${label}` },
+  return scroller(
+    `Table of ${label}`,
     h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, records.map(row))),
   );
 }

@@ -3,8 +3,9 @@
 import { actions } from "../../lib/action.js";
 import { h } from "../../lib/dom.js";
 import { field, form } from "../../lib/fields.js";
+import { panel } from "../../lib/parts.js";
 import { userChoice } from "./choice.js";
-import { moment, panel, userLink } from "./parts.js";
+import { moment, userLink } from "./parts.js";
 
 const PATH = "/api/notifications";
 

@@ -1,11 +1,12 @@
-// Orders: placed, looked at, cancelled.
+// Orders.
 
 import { actions } from "../../lib/action.js";
 import { h } from "../../lib/dom.js";
 import { field, form } from "../../lib/fields.js";
 import { money, number } from "../../lib/format.js";
+import { facts, panel } from "../../lib/parts.js";
 import { choice, userChoice } from "./choice.js";
-import { facts, moment, orderLink, panel, productLink, record, status, userLink } from "./parts.js";
+import { moment, orderLink, productLink, record, status, userLink } from "./parts.js";
 
 const PATH = "/api/orders";
 
@@ -100,7 +101,7 @@ function detail(id) {
   };
   return h(
     "div",
-    { class: "one" },
+    {},
     view.element,
     h(
       "p",

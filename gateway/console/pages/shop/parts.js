@@ -48,21 +48,6 @@ export function moment(at) {
   return h("time", { datetime: String(at), title: String(at) }, isToday ? time(at) : dateTime(at));
 }
 
-// Names with their values.
-export function facts(all) {
-  const known = all.filter(([, value]) => value !== null && value !== undefined);
-  return h(
-    "dl",
-    { class: "pairs" },
-    known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
-  );
-}
-
-// A part of a page with a heading.
-export function panel(heading, ...content) {
-  return h("section", { class: "panel", "aria-label": heading }, h("h2", {}, heading), content);
-}
-
 // The view of the record at `path`: `show(body)` makes it, and is called again by `load`. `what` is
 // what is shown: "order 7".
 export function record({ path, what, isWhole = isObject, show }) {

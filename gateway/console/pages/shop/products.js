@@ -4,8 +4,9 @@ import { actions } from "../../lib/action.js";
 import { h } from "../../lib/dom.js";
 import { field, form } from "../../lib/fields.js";
 import { money, number } from "../../lib/format.js";
+import { facts, panel } from "../../lib/parts.js";
 import { userChoice } from "./choice.js";
-import { facts, moment, panel, productLink, record, userLink } from "./parts.js";
+import { moment, productLink, record, userLink } from "./parts.js";
 
 const PATH = "/api/products";
 
@@ -128,5 +129,5 @@ function detail(id) {
     return form({ label: "Take or add stock", fields: [delta], submit: "Change stock", send });
   }
 
-  return h("div", { class: "one" }, view.element, action.element);
+  return h("div", {}, view.element, action.element);
 }

@@ -1,14 +1,15 @@
-// Users: made, looked at with their orders and notifications, changed, deleted.
+// Users, with their orders and notifications.
 
 import { actions } from "../../lib/action.js";
 import { h } from "../../lib/dom.js";
 import { field, form } from "../../lib/fields.js";
 import { number } from "../../lib/format.js";
+import { facts, panel } from "../../lib/parts.js";
 import { isList, isObject } from "../../lib/verdict.js";
 import { tableOf } from "./list.js";
 import { COLUMNS as NOTIFICATION_COLUMNS } from "./notifications.js";
 import { COLUMNS as ORDER_COLUMNS } from "./orders.js";
-import { facts, moment, panel, record, userLink } from "./parts.js";
+import { moment, record, userLink } from "./parts.js";
 
 const PATH = "/api/users";
 
@@ -116,10 +117,10 @@ function detail(id) {
     ];
   }
 
-  return h("div", { class: "one" }, view.element, action.element);
+  return h("div", {}, view.element, action.element);
 }
 
-// The newest records of a part of the dashboard, or that nobody could be asked for them.
+// The newest records of a part of the dashboard, or that its service did not answer.
 function newest(title, records, total, columns, unavailable, service) {
   if (!isList(records)) {
     const isNamed = Array.isArray(unavailable) && unavailable.length > 0;

@@ -5,6 +5,7 @@ import { request } from "../../lib/api.js";
 import { h, replace, setText } from "../../lib/dom.js";
 import { exchange } from "../../lib/exchange.js";
 import { ms, number, time } from "../../lib/format.js";
+import { scroller } from "../../lib/parts.js";
 import { place } from "../../lib/place.js";
 import { statusMark } from "../../lib/state.js";
 import { isOwn, subscribe } from "../../lib/stream.js";
@@ -27,7 +28,7 @@ export function latest(root) {
   const table = h("div");
   const show = () => {
     const isWanted = ({ name, requestId, status, services }) =>
-      [name, requestId, String(status), ...services].some((text) => text.toLowerCase().includes(wanted));
+      [name, requestId, status, ...services].join("\n").toLowerCase().includes(wanted);
     const shown = traces.filter((one) => !(hidesOwn && isOwn(one)) && isWanted(one));
     const nothing = "There are none. Place an order in the shop, then look again.";
     replace(table, shown.length > 0 ? tableOf(shown) : h("p", {}, nothing));
@@ -129,9 +130,8 @@ function tableOf(traces) {
   const longest = Math.max(...traces.map(({ durationMs }) => durationMs), 0.001);
   const heads = ["Request", "Status", "Duration", "", "Spans", "Errors", "Services", "Began"];
   const figures = new Set(["Duration", "Spans", "Errors"]);
-  return h(
-    "div",
-    { class: "scroll", tabindex: 0, role: "group", "aria-label": "The latest requests" },
+  return scroller(
+    "The latest requests",
     h(
       "table",
       {},

@@ -3,7 +3,9 @@
 
 import { h } from "../../lib/dom.js";
 import { ms } from "../../lib/format.js";
-import { sequence, trouble } from "./trace.js";
+import { scroller } from "../../lib/parts.js";
+import { trouble } from "./span.js";
+import { sequence } from "./trace.js";
 
 // The element for a trace.
 export function sequenceDiagram(trace) {
@@ -32,11 +34,7 @@ export function sequenceDiagram(trace) {
       { class: "quiet" },
       "A solid arrow is a request, a dashed one a response, a dotted one with ✕ got nowhere.",
     ),
-    h(
-      "div",
-      { class: "scroll", tabindex: 0, role: "group", "aria-label": "Sequence diagram" },
-      diagram,
-    ),
+    scroller("Sequence diagram", diagram),
   );
 }
 

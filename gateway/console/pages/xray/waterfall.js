@@ -2,7 +2,9 @@
 
 import { h } from "../../lib/dom.js";
 import { ms } from "../../lib/format.js";
-import { reason, result, ticks, total, trouble, waterfall } from "./trace.js";
+import { facts } from "../../lib/parts.js";
+import { reason, result, trouble } from "./span.js";
+import { ticks, total, waterfall } from "./trace.js";
 
 // The element for a trace.
 export function waterfallChart(trace) {
@@ -85,7 +87,7 @@ function shape(kind) {
 // All that is known about a span.
 function about(span) {
   const { failure, notMade, ...attributes } = span.attributes;
-  const facts = [
+  return facts([
     ["service", span.service],
     ["begins", `${ms(span.offsetMs)} after the first`],
     ["takes", ms(span.durationMs)],
@@ -100,13 +102,7 @@ function about(span) {
     ...Object.entries(attributes),
     ["span", span.spanId],
     ["caused by", span.parentId],
-  ];
-  const known = facts.filter(([, value]) => value !== null && value !== undefined);
-  return h(
-    "dl",
-    { class: "pairs" },
-    known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))),
-  );
+  ]);
 }
 
 function legend() {
