@@ -8,6 +8,11 @@ export function address(path) {
   return new URL(path.replace(/^\/+/, ""), document.baseURI).href;
 }
 
+// The path of a route of the lab of a service, through the gateway.
+export function labPath(service, path) {
+  return service === "gateway" ? `/lab${path}` : `/lab/${service}${path}`;
+}
+
 // Sends a request. `body` is anything that JSON can be made of.
 //
 // It never throws: an outage is a result with `ok: false`, `status: 0` and a sentence in `error`.

@@ -1,14 +1,14 @@
 // Faults: break and mend services and routes, empty and fill the shop.
 
 import { actions } from "../lib/action.js";
-import { request } from "../lib/api.js";
+import { labPath, request } from "../lib/api.js";
 import { h, replace, setText } from "../lib/dom.js";
 import { field, form } from "../lib/fields.js";
 import { number } from "../lib/format.js";
 import { facts, panel } from "../lib/parts.js";
 import { faultText } from "../lib/state.js";
 import { subscribe } from "../lib/stream.js";
-import { KINDS, SERVICES, byName, faultOf, labPath, routesOf } from "./faults/kinds.js";
+import { KINDS, SERVICES, byName, faultOf, routesOf } from "./faults/kinds.js";
 
 export const title = "Faults";
 

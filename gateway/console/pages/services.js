@@ -1,8 +1,9 @@
 // The services: what each is built on, how it is, where its instances and its docs are.
 
-import { address, curl, request } from "../lib/api.js";
+import { outage } from "../lib/action.js";
+import { address, curl, labPath, request } from "../lib/api.js";
 import { h, replace, setText } from "../lib/dom.js";
-import { command } from "../lib/exchange.js";
+import { command, exchange } from "../lib/exchange.js";
 import { bytes, duration, ms, number } from "../lib/format.js";
 import { facts, scroller } from "../lib/parts.js";
 import { faultText, stateMark } from "../lib/state.js";
@@ -67,6 +68,7 @@ function servicePanel(name) {
     list,
     links,
     table,
+    settings(name),
   );
   // What is a link or can be read aloud is made anew only when it has changed.
   const state = whenChanged((status) => replace(mark, stateMark(status)));
@@ -181,6 +183,44 @@ function instanceRow({ url, state, requests, failures, inFlight, latencyMs }) {
     h("th", { scope: "row" }, url),
     h("td", {}, stateMark(state)),
     figures.map((text) => h("td", { class: "figure" }, text)),
+  );
+}
+
+// The environment variables of a service. They are read whenever this is opened.
+function settings(name) {
+  const content = h("div");
+  const load = async () => {
+    if (!element.open) return;
+    const result = await request("GET", labPath(name, "/settings"));
+    if (result.status === 404) {
+      replace(content, h("p", { class: "sentence" }, "Only a lab shows them: start the shop with ", h("code", {}, "LAB_MODE=on"), "."));
+    } else if (!result.ok || !Array.isArray(result.body)) {
+      replace(content, outage(result, "the configuration", load, Array.isArray));
+    } else replace(content, settingsTable(name, result.body), exchange(result));
+  };
+  const element = h("details", { toggle: load }, h("summary", {}, "Configuration"), content);
+  return element;
+}
+
+function settingsTable(name, all) {
+  const head = (text) => h("th", { scope: "col" }, text);
+  const row = ({ name, value, expected, ...one }) =>
+    h(
+      "tr",
+      { title: `expected: ${expected}` },
+      h("th", { scope: "row" }, name),
+      h("td", {}, value === null ? one.default || "–" : h("strong", {}, value)),
+      h("td", { class: "quiet" }, value === null ? "default" : `set; the default is ${one.default || "nothing"}`),
+    );
+  return scroller(
+    `Configuration of ${name}`,
+    h(
+      "table",
+      {},
+      h("caption", {}, "Environment variables, as the service has read them"),
+      h("thead", {}, h("tr", {}, ["Variable", "Value", ""].map((text) => (text ? head(text) : h("td"))))),
+      h("tbody", {}, all.map(row)),
+    ),
   );
 }
 

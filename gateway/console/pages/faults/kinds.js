@@ -104,11 +104,6 @@ export function faultOf({ route = "*", kind, amount, share, seed, seconds }) {
   return fault;
 }
 
-// The path of a route of the lab of a service, through the gateway.
-export function labPath(service, path) {
-  return service === "gateway" ? `/lab${path}` : `/lab/${service}${path}`;
-}
-
 // The routes of a service that a fault can be for, as `/openapi.json` of the shop has them.
 export async function routesOf(service) {
   if (service === "gateway") return FORWARDED;
