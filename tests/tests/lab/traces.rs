@@ -56,12 +56,13 @@ async fn the_xray_of_an_order_has_every_call_where_it_belongs() {
             )
         })
         .collect();
-    assert_eq!(spans.len(), 10, "{shape:#?}");
+    assert_eq!(spans.len(), 11, "{shape:#?}");
     let row =
         |depth: u64, service: &str, name: &str| (Some(depth), service.to_owned(), name.to_owned());
     assert_eq!(shape[0], row(0, "gateway", "POST /api/orders"));
-    assert_eq!(shape[1], row(1, "order-service", "POST /api/orders"));
-    assert_eq!(spans[1]["attributes"]["created"], "/api/orders/1");
+    assert_eq!(shape[1], row(1, "gateway", "call order-service"));
+    assert_eq!(shape[2], row(2, "order-service", "POST /api/orders"));
+    assert_eq!(spans[2]["attributes"]["created"], "/api/orders/1");
     // The first two run at the same time, in any order.
     for (service, name, concurrent) in [
         ("user-service", "GET /api/users/{id}", Some(true)),
@@ -77,12 +78,12 @@ async fn the_xray_of_an_order_has_every_call_where_it_belongs() {
             Some(false),
         ),
     ] {
-        let at = shape.iter().position(|one| *one == row(3, service, name));
+        let at = shape.iter().position(|one| *one == row(4, service, name));
         let at = at.unwrap_or_else(|| panic!("{service} {name}: {shape:#?}"));
         let (call, request) = (&spans[at - 1], &spans[at]);
         assert_eq!(
             shape[at - 1],
-            row(2, "order-service", &format!("call {service}"))
+            row(3, "order-service", &format!("call {service}"))
         );
         assert_eq!(call["concurrent"].as_bool(), concurrent, "{call}");
         assert_eq!(request["parentId"], call["spanId"]);
@@ -177,7 +178,7 @@ async fn the_latest_requests_are_listed_without_those_that_look() {
         .collect();
     let row = |path: &str, service: &str| {
         let services = json!(["gateway", service]);
-        (json!(format!("GET {path}")), json!(2), services)
+        (json!(format!("GET {path}")), json!(3), services)
     };
     assert_eq!(
         shown,
