@@ -9,8 +9,9 @@ import tempfile
 from browser.shop import need
 from browser.viewer import Viewer
 
-# The calls that an order makes. What the gateway forwards is no call of its own.
+# The calls that an order makes.
 CALLS = [
+    ("gateway", "order-service"),
     ("order-service", "user-service"),
     ("order-service", "product-service"),
     ("order-service", "product-service"),

@@ -65,12 +65,13 @@ impl App {
             config.poll_interval,
             shutdown.clone(),
         );
+        let gateway = polled.gateway().cloned();
         let (totals, watch) = (Arc::new(Totals::new(polled)), Arc::new(watch));
         let stream = Stream::start(watched, Arc::clone(&past), config.service.lab, shutdown);
         service.give_to_lab([totals.clone(), watch.clone(), past]);
         let lab = service.lab();
         Ok(Self {
-            traces: lab.map(|_| Arc::new(Traces::new(config, &service))),
+            traces: lab.map(|_| Arc::new(Traces::new(config, gateway, &service))),
             service,
             totals,
             watch,

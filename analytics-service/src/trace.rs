@@ -41,9 +41,9 @@ pub struct Trace {
     pub spans: Vec<TraceSpan>,
     /// How much of the trace is shown, if it is too long to be shown whole.
     pub cut: Option<Cut>,
-    /// The services that could not be asked for their spans.
-    #[schema(examples("user-service"))]
-    pub unavailable: Vec<&'static str>,
+    /// The services that could not be asked for their spans, or which instance of one.
+    #[schema(examples("user-service", "analytics-service (127.0.0.1:8015)"))]
+    pub unavailable: Vec<String>,
 }
 
 /// How much of a trace is shown.
@@ -103,7 +103,7 @@ pub struct TraceSpan {
 }
 
 /// The tree of `spans`, which are those of one trace. `None` if there are none.
-pub fn tree(spans: Vec<Span>, unavailable: Vec<&'static str>) -> Option<Trace> {
+pub fn tree(spans: Vec<Span>, unavailable: Vec<String>) -> Option<Trace> {
     let spans = once_each(spans);
     let parents = parents(&spans);
     let mut placed = placed(&spans, &parents);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chassis::contract::error::{ApiError, FieldError};
@@ -17,21 +18,25 @@ use chassis::values::text::shortened;
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::clients::{GATEWAY, Operations, THIS};
 use crate::config::Config;
 use crate::spans::{Entry, Span};
+use crate::stream::look::{self, Behind};
 use crate::trace::{self, Listed, Trace};
 
 /// How long a service may take to show its spans.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The spans that a service is asked for at once. They fit into the largest response that a call
-/// reads.
+/// The spans that a service is asked for at once, all of its instances together. They fit into the
+/// largest response that a call reads.
 const PAGE: usize = 1000;
 
-/// The pages of one service: all spans that it keeps.
-const PAGES: usize = 5;
+/// The most spans of a service, all of its instances together: more than one of them keeps, and more
+/// than are shown.
+const MOST: usize = 5000;
 
 /// The most requests that look at spans at the same time. Each holds the spans of all services.
 const LOOKS: usize = 4;
@@ -43,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Traces {
     others: Vec<Upstream>,
+    /// The gateway, which knows the instances.
+    gateway: Option<Operations>,
     own: Arc<Service>,
     turns: Semaphore,
 }
@@ -52,17 +59,21 @@ pub struct Traces {
 pub struct Latest {
     /// The traces, newest first.
     pub traces: Vec<Listed>,
-    /// The services that could not be asked for their spans.
-    #[schema(examples("user-service"))]
-    pub unavailable: Vec<&'static str>,
+    /// The services that could not be asked for their spans, or which instance of one.
+    #[schema(examples("user-service", "analytics-service (127.0.0.1:8015)"))]
+    pub unavailable: Vec<String>,
 }
 
-/// The spans of all services, and the services that could not be asked.
-type Asked = (Vec<Span>, BTreeSet<&'static str>);
+/// The spans of all services, and who could not be asked.
+type Asked = (Vec<Span>, BTreeSet<String>);
+
+/// The hosts and ports of the instances of each service that has several.
+type Several = HashMap<String, Vec<String>>;
 
 impl Traces {
-    /// The traces of the services that `config` names, and of `own`, which is this one.
-    pub fn new(config: &Config, own: &Arc<Service>) -> Self {
+    /// The traces of the services that `config` names, and of `own`, which is this one. `gateway`
+    /// knows their instances.
+    pub fn new(config: &Config, gateway: Option<Operations>, own: &Arc<Service>) -> Self {
         // Whoever looks at a shop that is broken must not be kept from it by a circuit, and the
         // metrics of calls are about what the shop does.
         let resilience = Resilience {
@@ -75,7 +86,7 @@ impl Traces {
         };
         let http = Connections::new();
         let services = [
-            ("gateway", config.gateway.as_ref()),
+            (GATEWAY, config.gateway.as_ref()),
             ("user-service", Some(&config.user_service)),
             ("product-service", Some(&config.product_service)),
             ("order-service", Some(&config.order_service)),
@@ -88,6 +99,7 @@ impl Traces {
         });
         Self {
             others: others.collect(),
+            gateway,
             own: Arc::clone(own),
             turns: Semaphore::new(LOOKS),
         }
@@ -96,7 +108,8 @@ impl Traces {
     /// The latest `limit` traces, newest first.
     pub async fn latest(&self, limit: usize) -> Result<Latest, ApiError> {
         let _turn = self.turn().await?;
-        let (spans, unavailable) = self.ask(&Question::Last).await;
+        let several = self.several().await;
+        let (spans, unavailable) = self.ask(&Question::Last, &several).await;
         Ok(Latest {
             traces: trace::latest(spans, limit),
             unavailable: unavailable.into_iter().collect(),
@@ -106,18 +119,20 @@ impl Traces {
     /// The trace with this id, or of the latest request with it.
     pub async fn find(&self, id: &TraceId) -> Result<Trace, ApiError> {
         let _turn = self.turn().await?;
-        let (mut spans, mut unavailable) = self.ask(&Question::Of(id.0.clone())).await;
+        let several = self.several().await;
+        let question = Question::Of(id.0.clone());
+        let (mut spans, mut unavailable) = self.ask(&question, &several).await;
         let newest = newest(&spans);
         if let Some(trace) = newest.filter(|trace| id.0 != format!("{trace:032x}")) {
             // Other requests of the same trace may have other ids.
             let question = Question::Of(format!("{trace:032x}"));
-            let (all, not_asked) = self.ask(&question).await;
+            let (all, not_asked) = self.ask(&question, &several).await;
             unavailable.extend(not_asked);
             // What one of them did not answer twice is kept.
             spans.extend(all);
         }
         spans.retain(|span| Some(span.trace) == newest);
-        let without = unavailable.iter().copied().collect::<Vec<_>>();
+        let without: Vec<_> = unavailable.into_iter().collect();
         let missing = without.join(", ");
         trace::tree(spans, without).ok_or_else(|| {
             let id = &id.0;
@@ -130,38 +145,74 @@ impl Traces {
     }
 
     async fn turn(&self) -> Result<impl Drop + '_, ApiError> {
-        let turn = tokio::time::timeout(PATIENCE, self.turns.acquire()).await;
+        let turn = timeout(PATIENCE, self.turns.acquire()).await;
         let turn = turn.map_err(|_| {
             ApiError::overloaded_by(format_args!("{LOOKS} requests already look at traces"))
         })?;
         turn.map_err(ApiError::internal)
     }
 
-    /// Asks all services at once.
-    async fn ask(&self, question: &Question) -> Asked {
-        // The same request, without a recorder: looking at spans leaves none.
-        let context = Context::new(Some(Context::current().request_id()), None);
-        let others = self.others.iter().map(|upstream| async move {
-            let spans = pages(question, async |query| {
-                let path = format!("/lab/spans?{query}");
-                // One deadline for all pages.
-                upstream.get(&path).json::<Vec<Entry>>().await.ok()
-            });
-            let spans = tokio::time::timeout(TIMEOUT, spans).await;
-            (upstream.name(), spans.ok().flatten())
+    /// The instances of each service that has several, if the gateway says so.
+    async fn several(&self) -> Several {
+        let Some(gateway) = &self.gateway else {
+            return Several::new();
+        };
+        let behind = unrecorded(look::behind(gateway)).await;
+        let behind = behind.unwrap_or_default().into_iter();
+        let several = behind.filter(|service| service.instances.len() > 1);
+        several.map(places).collect()
+    }
+
+    /// Asks all services at once, and of one that has `several` instances each of them.
+    async fn ask(&self, question: &Question, several: &Several) -> Asked {
+        let others = self.others.iter();
+        let services = others.map(|upstream| (upstream.name(), Some(upstream)));
+        // What it answers twice, as itself and as one of its instances, is kept once.
+        let services = services.chain([(THIS, None)]);
+        let asked = services.map(|(service, direct)| {
+            let whom = self.whom(service, direct, several);
+            async move { (service, ask_each(question, &whom).await) }
         });
-        let own = pages(question, async |query| self.own_entries(query));
-        let (others, own) = context
-            .scope(async { tokio::join!(join_all(others), own) })
-            .await;
+        let left = AtomicUsize::new(MOST);
+        let own = pages(question, PAGE, &left, async |query| self.own_entries(query));
+        let (asked, own) = unrecorded(async { tokio::join!(join_all(asked), own) }).await;
+        let own = (THIS, vec![(THIS.to_owned(), own)]);
         let (mut spans, mut unavailable) = (Vec::new(), BTreeSet::new());
-        for (service, answer) in others.into_iter().chain([("analytics-service", own)]) {
-            match answer {
-                Some(entries) => spans.extend(entries.into_iter().map(|entry| entry.of(service))),
-                None => drop(unavailable.insert(service)),
+        for (service, answers) in asked.into_iter().chain([own]) {
+            for (who, entries) in answers {
+                let Some(entries) = entries else {
+                    unavailable.insert(who);
+                    continue;
+                };
+                spans.extend(entries.into_iter().map(|entry| entry.of(service)));
             }
         }
         (spans, unavailable)
+    }
+
+    /// Whom to ask for the spans of a service: each of `several` instances, through the gateway, or
+    /// the service at its own address, if it is another one.
+    fn whom<'a>(
+        &'a self,
+        service: &str,
+        direct: Option<&'a Upstream>,
+        several: &Several,
+    ) -> Vec<Respondent<'a>> {
+        let gateway = self.others.iter().find(|one| one.name() == GATEWAY);
+        let Some((upstream, places)) = gateway.zip(several.get(service)) else {
+            let direct = direct.map(|upstream| Respondent {
+                name: service.to_owned(),
+                upstream,
+                path: "/lab/spans".to_owned(),
+            });
+            return direct.into_iter().collect();
+        };
+        let places = places.iter().map(|place| Respondent {
+            name: format!("{service} ({place})"),
+            upstream,
+            path: format!("/lab/{service}/{place}/spans"),
+        });
+        places.collect()
     }
 
     /// What this service answers itself.
@@ -183,34 +234,78 @@ enum Question {
     Of(String),
 }
 
-/// The entries of one service, read page by page. `None` if it does not answer a page with a
-/// list of spans.
+/// A service or an instance that is asked for its spans.
+#[derive(Debug)]
+struct Respondent<'a> {
+    name: String,
+    upstream: &'a Upstream,
+    path: String,
+}
+
+/// The name of one that was asked, and its entries if it has answered.
+type Answer = (String, Option<Vec<Entry>>);
+
+/// Asks all instances of one service at once.
+async fn ask_each(question: &Question, whom: &[Respondent<'_>]) -> Vec<Answer> {
+    let left = AtomicUsize::new(MOST);
+    let size = PAGE.div_ceil(whom.len().max(1));
+    let answers = whom.iter().map(async |one| {
+        let spans = pages(question, size, &left, async |query| {
+            let path = format!("{}?{query}", one.path);
+            one.upstream.get(&path).json::<Vec<Entry>>().await.ok()
+        });
+        // One deadline for all pages.
+        let spans = timeout(TIMEOUT, spans).await;
+        (one.name.clone(), spans.ok().flatten())
+    });
+    join_all(answers).await
+}
+
+/// The entries of one that is asked, read in pages of this `size` while some are `left` of those
+/// that its service may answer. `None` if it does not answer a page with a list of spans.
 async fn pages(
     question: &Question,
+    size: usize,
+    left: &AtomicUsize,
     mut page: impl AsyncFnMut(&str) -> Option<Vec<Entry>>,
 ) -> Option<Vec<Entry>> {
     let id = match question {
         Question::Last => {
-            let mut entries = page(&format!("order=desc&limit={PAGE}")).await?;
-            entries.truncate(PAGE);
+            let mut entries = page(&format!("order=desc&limit={size}")).await?;
+            entries.truncate(size);
             return Some(entries);
         }
         Question::Of(id) => id,
     };
     let (mut all, mut after) = (Vec::new(), 0);
-    for _ in 0..PAGES {
-        let query = format!("trace={id}&after={after}&limit={PAGE}");
+    loop {
+        let query = format!("trace={id}&after={after}&limit={size}");
         let mut entries = page(&query).await?;
-        entries.truncate(PAGE);
-        let is_last = entries.len() < PAGE;
+        entries.truncate(size);
+        let read = entries.len();
         let reached = entries.last().map_or(after, |entry| entry.number);
         all.extend(entries);
-        if is_last || reached <= after {
-            break;
+        // All who count run in one task.
+        let rest = left.load(Ordering::Relaxed).saturating_sub(read);
+        left.store(rest, Ordering::Relaxed);
+        if read < size || reached <= after || rest == 0 {
+            return Some(all);
         }
         after = reached;
     }
-    Some(all)
+}
+
+/// The same request, without a recorder: looking at spans leaves none.
+fn unrecorded<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let context = Context::new(Some(Context::current().request_id()), None);
+    context.scope(future)
+}
+
+/// The name of a service, and where its instances are.
+fn places(service: Behind) -> (String, Vec<String>) {
+    let urls = service.instances.into_iter().map(|instance| instance.url);
+    let places = urls.map(|url| url.trim_start_matches("http://").to_owned());
+    (service.name, places.collect())
 }
 
 /// The trace whose first span is the latest.
@@ -272,5 +367,50 @@ impl Newest {
     /// The most traces.
     pub fn limit(self) -> usize {
         self.limit as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The entries of one that never runs out of spans: `size` of them after the one with the
+    /// number `after`.
+    fn endless(query: &str, size: u64) -> Vec<Entry> {
+        let parameters = form_urlencoded::parse(query.as_bytes());
+        let mut after = parameters.filter(|(name, _)| name == "after");
+        let after: u64 = after
+            .next()
+            .map_or(0, |(_, n)| n.parse().expect("a number"));
+        let entry = |number: u64| -> Value {
+            json!({
+                "number": number, "traceId": "1", "spanId": "2", "requestId": "r", "name": "n",
+                "kind": "server", "start": "2026-01-01T12:00:00Z", "durationMs": 1,
+            })
+        };
+        let entries = (after + 1..=after + size).map(entry).collect();
+        serde_json::from_value(entries).expect("entries")
+    }
+
+    #[tokio::test]
+    async fn the_instances_of_a_service_answer_no_more_than_one_would() {
+        let question = Question::Of("1".to_owned());
+        for count in [1, 4, 64] {
+            let left = AtomicUsize::new(MOST);
+            let size = PAGE.div_ceil(count);
+            let answers = (0..count).map(|_| {
+                pages(&question, size, &left, async |query| {
+                    tokio::task::yield_now().await;
+                    Some(endless(query, size as u64))
+                })
+            });
+            let answers = join_all(answers).await.into_iter();
+            let spans = answers.map(|answer| answer.expect("entries").len());
+            // Each may have been on its way to its last page.
+            let spans: usize = spans.sum();
+            assert!((MOST..MOST + 2 * PAGE).contains(&spans), "{count}: {spans}");
+        }
     }
 }

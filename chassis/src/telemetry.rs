@@ -8,7 +8,7 @@ mod log;
 pub mod metrics;
 mod output;
 pub(crate) mod recorder;
-pub(crate) mod spans;
+pub mod spans;
 
 pub use config::TelemetryConfig;
 pub use log::{Guard, init};

@@ -23,7 +23,7 @@ use std::task::{Context as Task, Poll};
 
 use chassis::contract::error::ApiError;
 use chassis::telemetry::context::Context;
-use chassis::values::headers::{REQUEST_ID, TRACEPARENT, TRACESTATE};
+use chassis::values::headers::REQUEST_ID;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either};
 use hyper::body::Incoming;
@@ -262,12 +262,12 @@ fn key(request: &Request<Option<Incoming>>) -> Vec<u8> {
 }
 
 /// The request that fetches a response for all who have the same key: what is in the key, and the
-/// ids by which the service logs it. It is a GET for a HEAD too: hyper sends no body to a HEAD.
+/// id by which the service logs it. It is a GET for a HEAD too: hyper sends no body to a HEAD.
 fn shared_request(request: &Request<Option<Incoming>>) -> Request<Option<Incoming>> {
     let mut shared = Request::new(None);
     request.uri().clone_into(shared.uri_mut());
-    let ids = [REQUEST_ID, TRACEPARENT, TRACESTATE].map(HeaderName::from_static);
-    for name in KEYED.iter().chain(&ids) {
+    let id = HeaderName::from_static(REQUEST_ID);
+    for name in KEYED.iter().chain([&id]) {
         for value in request.headers().get_all(name) {
             shared.headers_mut().append(name, value.clone());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::telemetry::context::Context;
+use chassis::telemetry::spans::ClientSpan;
 use chassis::upstream::instances::Picked;
 use futures_util::future::BoxFuture;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -18,11 +19,11 @@ use crate::connections::Connection;
 /// more often.
 pub const SILENCE: Duration = Duration::from_mins(1);
 
-/// The body of a response on its way. It keeps the connection to the service for as long as the
-/// body arrives. Dropped before its end, it closes that connection.
+/// The body of a response on its way. It keeps the connection to the service and the span of the
+/// attempt for as long as the body arrives. Dropped before its end, it closes that connection.
 pub struct Download {
     body: Incoming,
-    exchange: Option<(Connection, Picked)>,
+    exchange: Option<(Connection, Picked, ClientSpan)>,
     /// Set while the service sends nothing.
     silence: Option<Pin<Box<Sleep>>>,
     /// Becomes ready when the body must end before its end.
@@ -38,10 +39,11 @@ impl Download {
         body: Incoming,
         connection: Connection,
         picked: Picked,
+        span: ClientSpan,
     ) -> Self {
         let mut download = Self {
             body,
-            exchange: Some((connection, picked)),
+            exchange: Some((connection, picked, span)),
             silence: None,
             stop: None,
             service,
@@ -61,19 +63,25 @@ impl Download {
     /// The body is complete: the connection is free for the next request.
     fn end_if_complete(&mut self) {
         if self.body.is_end_stream()
-            && let Some((connection, _)) = self.exchange.take()
+            && let Some((connection, ..)) = self.exchange.take()
         {
             connection.release();
         }
     }
 
     /// The body is never complete. The error makes hyper break off the response of the client.
-    fn break_off<E: Into<BoxError>>(&mut self, cause: E) -> Poll<Option<Framed>> {
+    /// `word` is the reason in one word.
+    fn break_off<E: Into<BoxError>>(
+        &mut self,
+        cause: E,
+        word: &'static str,
+    ) -> Poll<Option<Framed>> {
         let cause = cause.into();
         let text = format!("{} broke off the response: {cause}", self.service);
         self.context.record_cause(text);
-        if let Some((_, mut picked)) = self.exchange.take() {
+        if let Some((_, mut picked, mut span)) = self.exchange.take() {
             picked.failed();
+            span.failed(word);
         }
         Poll::Ready(Some(Err(cause)))
     }
@@ -101,7 +109,7 @@ impl Body for Download {
         loop {
             let frame = match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(cause))) => return this.break_off(cause),
+                Poll::Ready(Some(Err(cause))) => return this.break_off(cause, "broken"),
                 Poll::Ready(None) => {
                     this.end_if_complete();
                     return Poll::Ready(None);
@@ -111,7 +119,7 @@ impl Body for Download {
                     return Poll::Ready(None);
                 }
                 Poll::Pending if this.is_silent_for_too_long(cx) => {
-                    return this.break_off(format!("nothing for {SILENCE:?}"));
+                    return this.break_off(format!("nothing for {SILENCE:?}"), "timed_out");
                 }
                 Poll::Pending => return Poll::Pending,
             };

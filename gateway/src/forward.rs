@@ -6,13 +6,17 @@
 use std::array;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use chassis::contract::error::ApiError;
 use chassis::serve::service::Service as Serving;
+use chassis::telemetry::context::Context;
+use chassis::telemetry::spans::{self, ClientSpan};
 use chassis::upstream::instances::instance::Instance;
 use chassis::upstream::instances::{Instances, Picked};
+use chassis::upstream::url::UpstreamUrl;
+use chassis::values::text::shortened;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -89,7 +93,7 @@ impl Service<Call> for Forward {
     type Error = ApiError;
     type Future = BoxFuture<'static, Result<call::Response, ApiError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), ApiError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -103,8 +107,9 @@ impl Service<Call> for Forward {
     }
 }
 
-/// The head of a response, and the connection and the instance that its body comes from.
-type Answer = (Response<Incoming>, Connection, Picked);
+/// The head of a response; the connection and the instance that its body comes from; and the span
+/// of the attempt.
+type Answer = (Response<Incoming>, Connection, Picked, ClientSpan);
 
 /// Why an attempt has no response.
 enum Failure {
@@ -118,6 +123,17 @@ enum Failure {
     Invalid(String),
 }
 
+impl Failure {
+    /// The reason in one word, for the span of the attempt: as for a call of a service's own.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Unsent(..) | Self::Stale(..) => "unreachable",
+            Self::Reset(_) => "broken",
+            Self::Invalid(_) => "unusable",
+        }
+    }
+}
+
 impl Forward {
     async fn forward(
         &self,
@@ -129,10 +145,12 @@ impl Forward {
         let upgrade = wants_websocket(&request).then(|| hyper::upgrade::on(&mut request));
         let (request, ending) = Upload::of(request)?;
         let late = pin!(self.late(ending));
-        let (mut response, connection, mut picked) = self.answer(to, only, request, late).await?;
+        let answer = self.answer(to, only, request, late).await?;
+        let (mut response, connection, mut picked, mut span) = answer;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = upgrade else {
                 picked.failed();
+                span.failed("unusable");
                 return Err(ApiError::outcome_unknown(
                     service,
                     "it switched to a protocol that nobody asked for",
@@ -145,7 +163,7 @@ impl Forward {
         }
         let is_event_stream = is_event_stream(response.headers());
         Ok(response.map(|body| {
-            let body = Download::new(service, body, connection, picked);
+            let body = Download::new(service, body, connection, picked, span);
             if is_event_stream {
                 let shutdown = self.gateway.shutdown().clone();
                 let stop = async move { shutdown.requested().await };
@@ -180,6 +198,8 @@ impl Forward {
         mut late: Pin<&mut impl Future<Output = Result<(), ApiError>>>,
     ) -> Result<Answer, ApiError> {
         let service = to.instances.service();
+        let context = Context::current();
+        let mut number = 0;
         let (mut was_unsent, mut was_reset) = (false, false);
         let mut except: Option<Arc<Instance>> = None;
         loop {
@@ -193,12 +213,17 @@ impl Forward {
             if let Some(sent) = request.body().sent() {
                 picked.waits_for(sent);
             }
+            number += 1;
+            let mut span = span(&context, service, picked.url(), &request);
+            span.keep(number, || None);
+            span.inject(request.headers_mut());
             let began = Instant::now();
             let attempt = tokio::select! {
                 biased;
                 ended = &mut late => {
                     ended?;
                     picked.timed_out();
+                    span.failed("timed_out");
                     to.took(began);
                     return Err(ApiError::gateway_timeout(service, self.timeout));
                 }
@@ -209,11 +234,15 @@ impl Forward {
             }
             let failure = match attempt {
                 Ok((response, connection)) => {
-                    picked.answered(response.status().as_u16());
-                    return Ok((response, connection, picked));
+                    let status = response.status().as_u16();
+                    picked.answered(status);
+                    span.answered(status);
+                    return Ok((response, connection, picked, span));
                 }
                 Err(failure) => failure,
             };
+            span.failed(failure.word());
+            drop(span);
             // That an idle connection was closed says nothing about the instance now.
             if !matches!(failure, Failure::Stale(..)) {
                 picked.failed();
@@ -237,6 +266,25 @@ impl Forward {
             }
         }
     }
+}
+
+/// The span of an attempt to send the request to the instance at `url`.
+fn span(
+    context: &Context,
+    service: &'static str,
+    url: &UpstreamUrl,
+    request: &Request<Upload>,
+) -> ClientSpan {
+    // Without the query, which is the client's own business, as in the log.
+    let path = shortened(request.uri().path());
+    let full = format_args!("{}{path}", url.as_str());
+    spans::client(
+        context,
+        service,
+        request.method(),
+        url.host_and_port(),
+        full,
+    )
 }
 
 /// Sends the request on an idle connection if it `may_be_idle` and there is one, or on a new one.

@@ -183,27 +183,14 @@ fn set_origin(headers: &mut HeaderMap, trusts_peer: bool) {
     }
 }
 
-/// The ids of the request. Its span here is the parent of the span in the service.
+/// The id of the request. Those of its trace are set for each attempt to send it, which has a span
+/// of its own.
 fn set_ids(headers: &mut HeaderMap, context: &Context) {
-    let ids = [
-        (REQUEST_ID, HeaderValue::from_str(context.request_id()).ok()),
-        (
-            TRACEPARENT,
-            HeaderValue::try_from(context.traceparent()).ok(),
-        ),
-        (
-            TRACESTATE,
-            context
-                .tracestate()
-                .and_then(|state| HeaderValue::from_str(state).ok()),
-        ),
-    ];
-    for (name, value) in ids {
-        let name = HeaderName::from_static(name);
-        match value {
-            Some(value) => headers.insert(name, value),
-            None => headers.remove(name),
-        };
+    for name in [REQUEST_ID, TRACEPARENT, TRACESTATE] {
+        headers.remove(name);
+    }
+    if let Ok(id) = HeaderValue::from_str(context.request_id()) {
+        headers.insert(HeaderName::from_static(REQUEST_ID), id);
     }
 }
 

@@ -30,6 +30,13 @@ fn call(depth: usize, service: &str, to: &str, times: (f64, f64), status: Option
     call
 }
 
+/// A request that the gateway forwarded to order-service: without a circuit.
+fn forwarded(times: (f64, f64), status: u16) -> Value {
+    let mut forwarded = call(1, "gateway", "order-service", times, Some(status));
+    forwarded["attributes"] = json!({"dependency": "order-service", "attempt": 1});
+    forwarded
+}
+
 /// `value` with these attributes.
 fn with(mut value: Value, attributes: &Value) -> Value {
     for (name, attribute) in attributes.as_object().expect("an object") {
@@ -54,31 +61,32 @@ fn order() -> Value {
         9.6,
         &[
             request(0, "gateway", "POST /api/orders", (0.0, 9.6), 201),
+            forwarded((0.6, 8.4), 201),
             with(
-                request(1, orders, "POST /api/orders", (0.8, 8.0), 201),
+                request(2, orders, "POST /api/orders", (0.8, 8.0), 201),
                 &created,
             ),
-            call(2, orders, "user-service", (1.2, 2.4), Some(200)),
-            request(3, "user-service", "GET /api/users/{id}", (2.0, 0.8), 200),
-            call(2, orders, "product-service", (1.3, 2.8), Some(200)),
+            call(3, orders, "user-service", (1.2, 2.4), Some(200)),
+            request(4, "user-service", "GET /api/users/{id}", (2.0, 0.8), 200),
+            call(3, orders, "product-service", (1.3, 2.8), Some(200)),
             request(
-                3,
+                4,
                 "product-service",
                 "GET /api/products/{id}",
                 (2.4, 0.9),
                 200,
             ),
-            call(2, orders, "product-service", (4.4, 1.6), Some(200)),
+            call(3, orders, "product-service", (4.4, 1.6), Some(200)),
             request(
-                3,
+                4,
                 "product-service",
                 "PATCH /api/products/{id}/stock",
                 (4.8, 0.8),
                 200,
             ),
-            call(2, orders, "notification-service", (6.2, 2.0), Some(201)),
+            call(3, orders, "notification-service", (6.2, 2.0), Some(201)),
             request(
-                3,
+                4,
                 "notification-service",
                 "POST /api/notifications/send",
                 (6.6, 1.1),
@@ -91,14 +99,14 @@ fn order() -> Value {
 /// An order for which much goes wrong.
 fn failed() -> Value {
     let orders = "order-service";
-    let mut late = call(2, orders, "product-service", (1.0, 800.0), None);
+    let mut late = call(3, orders, "product-service", (1.0, 800.0), None);
     late = with(late, &json!({"failure": "timed_out"}));
-    let mut second = call(2, orders, "product-service", (850.0, 100.0), Some(503));
+    let mut second = call(3, orders, "product-service", (850.0, 100.0), Some(503));
     second = with(
         second,
         &json!({"failure": "failed", "attempt": 2, "circuit": "half_open"}),
     );
-    let mut third = call(2, orders, "product-service", (1000.0, 0.0), None);
+    let mut third = call(3, orders, "product-service", (1000.0, 0.0), None);
     third = with(
         third,
         &json!({"notMade": "circuit_open", "attempt": 3, "circuit": "open"}),
@@ -112,7 +120,7 @@ fn failed() -> Value {
     );
     orphan["parentMissing"] = json!(true);
     let mut queued = request(
-        3,
+        4,
         "product-service",
         "GET /api/products/{id}",
         (930.0, 5.0),
@@ -124,11 +132,12 @@ fn failed() -> Value {
         1200.0,
         &[
             request(0, "gateway", "POST /api/orders", (0.0, 1010.0), 503),
-            request(1, orders, "POST /api/orders", (0.5, 1005.0), 503),
+            forwarded((0.3, 1006.0), 503),
+            request(2, orders, "POST /api/orders", (0.5, 1005.0), 503),
             late,
             // It did its work when nobody waited any more.
             request(
-                3,
+                4,
                 "product-service",
                 "GET /api/products/{id}",
                 (2.0, 900.0),
@@ -141,7 +150,7 @@ fn failed() -> Value {
         ],
     );
     value["unavailable"] = json!(["user-service", "analytics-service"]);
-    value["cut"] = json!({"shown": 8, "of": 10_000});
+    value["cut"] = json!({"shown": 9, "of": 10_000});
     value
 }
 
@@ -162,12 +171,12 @@ fn an_order_as_a_waterfall() {
         r"
 POST /api/orders  201 after 9.60 ms
 request  demo-1                                        2026-01-01T12:00:00.000Z
-trace    4bf92f3577b34da6a3ce929d0e0e4736              10 spans, 5 services
+trace    4bf92f3577b34da6a3ce929d0e0e4736              11 spans, 5 services
 created  /api/orders/7
 
                                     0         4.80      9.60      ms
 gateway POST /api/orders            ━━━━━━━━━━━━━━━━━━━━━━━━    9.60 201
-└ order POST /api/orders              ━━━━━━━━━━━━━━━━━━━━      8.00 201
+└ order POST /api/orders             ─━━━━━━━━━━━━━━━━━━━━─     8.40 201
   ├ user GET /api/users/{id}           ──━━──                   2.40 200
   ├ product GET /api/products/{id}     ───━━━──                 2.80 200
   ├ product PATCH …/{id}/stock                 ─━━─             1.60 200
@@ -185,12 +194,12 @@ fn an_order_as_a_sequence() {
         r"
 POST /api/orders  201 after 9.60 ms
 request  demo-1                                        2026-01-01T12:00:00.000Z
-trace    4bf92f3577b34da6a3ce929d0e0e4736              10 spans, 5 services
+trace    4bf92f3577b34da6a3ce929d0e0e4736              11 spans, 5 services
 created  /api/orders/7
 
       ms  client  gateway  order   user   product notifi…
     0.00    │───────▶       │       │       │       │     POST /api/orders
-    0.80    │       ┃───────▶       │       │       │     POST /api/orders
+    0.60    │       ┃───────▶       │       │       │     POST /api/orders
     1.20    │       ┃       ┃───────▶       │       │     GET /api/users/{id}
     1.30    │       ┃       ┃───────────────▶       │     GET /api/products/{id}
     3.60    │       ┃       ◀╌╌╌╌╌╌╌┃       ┃       │     200 in 2.40 ms
@@ -199,7 +208,7 @@ created  /api/orders/7
     6.00    │       ┃       ◀╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┃       │     200 in 1.60 ms
     6.20    │       ┃       ┃───────────────────────▶     POST …/send
     8.20    │       ┃       ◀╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┃     201 in 2.00 ms
-    8.80    │       ◀╌╌╌╌╌╌╌┃       │       │       │     201 in 8.00 ms
+    9.00    │       ◀╌╌╌╌╌╌╌┃       │       │       │     201 in 8.40 ms
     9.60    ◀╌╌╌╌╌╌╌┃       │       │       │       │     201 in 9.60 ms
 
 ┃ the service works   ▶ a request, ◀ its response
@@ -218,7 +227,7 @@ trace    4bf92f3577b34da6a3ce929d0e0e4736              10000 spans, 4 services
 
                                     0         600.0     1200      ms
 gateway POST /api/orders            ━━━━━━━━━━━━━━━━━━━━×       1010 503
-└ order POST /api/orders            ━━━━━━━━━━━━━━━━━━━━×       1005 503
+└ order POST /api/orders            ━━━━━━━━━━━━━━━━━━━━×       1006 503
   ├ product call                    ────────────────×          800.0 timed out
   │ └ product GET …/products/{id}   ━━━━━━━━━━━━━━━━━━━        900.0 200
   ├ product #2 GET …/products/{id}                   ─×        100.0 503
@@ -229,7 +238,7 @@ notification GET /api/notifications                     ━━━━   200.0 200
   whoever called it is missing: no service has that span
 
 ━ the service works   ─ its caller waits   × failed   #2 the second attempt
-Only 8 of 10000 spans are shown.
+Only 9 of 10000 spans are shown.
 Could not be asked, so their spans are missing: user-service, analytics-service.
 The clock of product-service is 3600 s ahead: corrected.
 ",
@@ -247,19 +256,19 @@ trace    4bf92f3577b34da6a3ce929d0e0e4736              10000 spans, 4 services
 
       ms  client  gateway  order  product    ?    notifi…
     0.00    │───────▶       │       │       │       │     POST /api/orders
-    0.50    │       ┃───────▶       │       │       │     POST /api/orders
+    0.30    │       ┃───────▶       │       │       │     POST /api/orders
     1.00    │       ┃       ┃───────▶       │       │     GET /api/products/{id}
    801.0    │       ┃       ┃╌╌╌╌╌× ┃       │       │     timed out in 800.0 ms
    850.0    │       ┃       ┃───────▶       │       │     #2 GET …/products/{id}
    950.0    │       ┃       ◀╌╌╌╌╌╌╌┃       │       │     503 in 100.0 ms
     1000    │       ┃       ┃─×     │       │       │     not made: circuit open
     1000    │       ┃       ┃       │       │───────▶     GET /api/notifications
-    1006    │       ◀╌╌╌╌╌╌╌┃       │       │       ┃     503 in 1005 ms
+    1006    │       ◀╌╌╌╌╌╌╌┃       │       │       ┃     503 in 1006 ms
     1010    ◀╌╌╌╌╌╌╌┃       │       │       │       ┃     503 in 1010 ms
     1200    │       │       │       │       ◀╌╌╌╌╌╌╌┃     200 in 200.0 ms
 
 ┃ the service works   ▶ a request, ◀ its response
-Only 8 of 10000 spans are shown.
+Only 9 of 10000 spans are shown.
 Could not be asked, so their spans are missing: user-service, analytics-service.
 The clock of product-service is 3600 s ahead: corrected.
 ",
@@ -298,12 +307,12 @@ fn without_unicode_it_is_ascii() {
         r"
 POST /api/orders  201 after 9.60 ms
 request  demo-1                                        2026-01-01T12:00:00.000Z
-trace    4bf92f3577b34da6a3ce929d0e0e4736              10 spans, 5 services
+trace    4bf92f3577b34da6a3ce929d0e0e4736              11 spans, 5 services
 created  /api/orders/7
 
                                     0         4.80      9.60      ms
 gateway POST /api/orders            ========================    9.60 201
-` order POST /api/orders              ====================      8.00 201
+` order POST /api/orders             -====================-     8.40 201
   + user GET /api/users/{id}           --==--                   2.40 200
   + product GET /api/products/{id}     ---===--                 2.80 200
   + product PATCH ~/{id}/stock                 -==-             1.60 200
@@ -420,8 +429,8 @@ fn lost() -> Value {
     value["durationMs"] = json!(1010.0);
     let spans = value["spans"].as_array_mut().expect("spans");
     spans.pop();
-    spans[5]["gapMs"] = json!(30.0);
-    spans[5]["shiftedMs"] = json!(0.0);
+    spans[6]["gapMs"] = json!(30.0);
+    spans[6]["shiftedMs"] = json!(0.0);
     value
 }
 

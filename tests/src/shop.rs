@@ -54,6 +54,11 @@ pub async fn users() -> Server {
     start!(user_service, Vec::new())
 }
 
+/// Starts user-service, with a lab.
+pub async fn users_with_lab() -> Server {
+    start!(user_service, vec![("LAB_MODE", "on".to_owned())])
+}
+
 /// Starts product-service with this user-service.
 pub async fn products(users: &UpstreamUrl) -> Server {
     start!(product_service, vec![("USER_SERVICE_URL", text(users))])

@@ -48,7 +48,7 @@ fn only(spans: &[Span], is: impl Fn(&Span) -> bool) -> &Span {
 }
 
 #[tokio::test]
-async fn an_order_is_one_trace_over_four_services() {
+async fn an_order_is_one_trace_over_the_gateway_and_four_services() {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let start = |name: &str, urls: &[(&str, &str)]| {
@@ -72,6 +72,8 @@ async fn an_order_is_one_trace_over_four_services() {
         ("NOTIFICATION_SERVICE_URL", notifications_url.as_str()),
     ];
     let orders = start("order-service", &upstreams);
+    let orders_url = url(&orders);
+    let gateway = start("gateway", &[("ORDER_SERVICE_URL", &orders_url)]);
 
     let ada = r#"{"name":"Ada","email":"ada@example.com"}"#;
     let kettle = r#"{"name":"Kettle","price":19.99,"stock":5}"#;
@@ -87,22 +89,23 @@ async fn an_order_is_one_trace_over_four_services() {
         ("traceparent", parent.as_str()),
         ("tracestate", "a=1,b=x/y"),
     ];
-    let placed = send(&orders, ("POST", "/api/orders"), &headers, order).await;
+    let placed = send(&gateway, ("POST", "/api/orders?a=b"), &headers, order).await;
     assert_eq!(placed.expect(201)["notification"], "sent");
 
     // They come while the service runs; the last of them when it stops.
     let server = |s: &Span| s.service == "order-service" && s.kind == SpanKind::Server;
     let some = |spans: &[Span]| spans.iter().any(server);
     collector.wait_for(some).await;
-    for program in [orders, products, users, notifications] {
+    for program in [gateway, orders, products, users, notifications] {
         assert_eq!(stop(program).await.status, Some(0));
     }
     let mut spans = collector.spans();
     spans.retain(|span| span.trace == TRACE);
     let services: BTreeSet<_> = spans.iter().map(|span| &span.service).collect();
-    assert_eq!(services.len(), 4, "{services:?}");
+    assert_eq!(services.len(), 5, "{services:?}");
     let top = only(&spans, server);
-    assert_eq!((top.parent.as_str(), top.failed), (CALLER, false));
+    assert!(!top.failed, "{top:#?}");
+    assert_forwarded(&spans, top, &orders_url);
     assert_eq!(top.name, "POST /api/orders");
     for (name, value) in [
         ("http.request.method", "POST"),
@@ -147,6 +150,30 @@ async fn an_order_is_one_trace_over_four_services() {
         assert_eq!(request.header("content-type"), "application/x-protobuf");
         assert_eq!(request.header("x-team"), "the shop");
     }
+}
+
+/// The gateway has forwarded what is `below` to order-service at `url`.
+#[track_caller]
+fn assert_forwarded(spans: &[Span], below: &Span, url: &str) {
+    let call = only(spans, |s| s.id == below.parent);
+    assert_eq!(
+        (call.service.as_str(), call.kind, call.failed),
+        ("gateway", SpanKind::Client, false)
+    );
+    // The query is not in it.
+    let full = format!("{url}/api/orders");
+    for (name, value) in [
+        ("url.full", full.as_str()),
+        ("peer.service", "order-service"),
+        ("http.response.status_code", "201"),
+    ] {
+        assert_eq!(call.attributes[name], value, "{call:#?}");
+    }
+    let request = only(spans, |s| s.id == call.parent);
+    assert_eq!(
+        (request.service.as_str(), request.parent.as_str()),
+        ("gateway", CALLER)
+    );
 }
 
 /// The span of the request `name` to `service`, which `function` of order-service made.

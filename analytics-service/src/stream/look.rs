@@ -176,7 +176,7 @@ async fn readiness(service: &Operations) -> Option<Readiness> {
 }
 
 /// The services behind the gateway, if it says so.
-async fn behind(gateway: &Operations) -> Option<Vec<Behind>> {
+pub async fn behind(gateway: &Operations) -> Option<Vec<Behind>> {
     let mut services = gateway.json::<Status>("/status").await.ok()?.services;
     for service in &mut services {
         service.instances.truncate(INSTANCES);

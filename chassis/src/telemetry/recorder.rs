@@ -96,8 +96,8 @@ pub(crate) struct Attempt {
     pub(crate) dependency: &'static str,
     /// The number of the attempt: 1 for the first.
     pub(crate) number: u32,
-    /// The circuit to the service, before the attempt.
-    pub(crate) circuit: &'static str,
+    /// The circuit to the service, before the attempt, if there is one.
+    pub(crate) circuit: Option<&'static str>,
     /// Whether something was sent.
     pub(crate) was_made: bool,
     /// The reason in one word, if it failed.
@@ -276,7 +276,7 @@ impl Recorded {
                 Attributes {
                     dependency: Some(attempt.dependency),
                     attempt: Some(attempt.number),
-                    circuit: Some(attempt.circuit),
+                    circuit: attempt.circuit,
                     failure: attempt.failure.filter(|_| attempt.was_made),
                     not_made: attempt.failure.filter(|_| !attempt.was_made),
                     ..Attributes::default()

@@ -5,8 +5,10 @@
 //! between the request and the calls that the function makes. Without a collector all
 //! spans are disabled, and making one costs next to nothing.
 
+use std::fmt;
+
+use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Uri};
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
 };
@@ -82,13 +84,13 @@ pub(crate) fn end_server(span: &Span, status: u16) {
     span.context().span().end();
 }
 
-/// The span of one attempt of a call to the service `peer`, from here until it is
-/// dropped.
-pub(crate) fn client(
+/// The span of one attempt of a call of `url` at the service `peer`, from here until it is dropped.
+pub fn client(
     context: &Context,
     peer: &'static str,
     method: &Method,
-    uri: &Uri,
+    (host, port): (&str, u16),
+    url: impl fmt::Display,
 ) -> ClientSpan {
     // Calls that belong to no request and to no other work are not recorded.
     let span = if Span::current().is_none() {
@@ -99,16 +101,17 @@ pub(crate) fn client(
             otel.name = method.as_str(),
             otel.kind = "client",
             http.request.method = method.as_str(),
-            url.full = %uri,
+            url.full = %url,
             peer.service = peer,
-            server.address = uri.host(),
-            server.port = uri.port_u16().map_or(80, i64::from),
+            server.address = host,
+            server.port = i64::from(port),
         )
     };
     ClientSpan {
         // Each call has an id of its own, recorded or not.
         trace: trace(&span).unwrap_or_else(|| Trace::below(Some(context.trace()))),
         context: context.clone(),
+        peer,
         span,
         status: None,
         failure: None,
@@ -118,8 +121,10 @@ pub(crate) fn client(
 
 /// One attempt of a call to another service.
 #[derive(Debug)]
-pub(crate) struct ClientSpan {
+#[must_use = "the span ends when this is dropped"]
+pub struct ClientSpan {
     context: Context,
+    peer: &'static str,
     span: Span,
     trace: Trace,
     status: Option<u16>,
@@ -128,14 +133,22 @@ pub(crate) struct ClientSpan {
 }
 
 impl ClientSpan {
-    /// Keeps it for the lab, if the request's spans are kept.
-    pub(crate) fn keep(&mut self, attempt: impl FnOnce() -> Attempt) {
+    /// Keeps it for the lab, if the request's spans are kept: as the attempt with this `number`, 1
+    /// for the first, and with the state of the `circuit`, if there is one.
+    pub fn keep(&mut self, number: u32, circuit: impl FnOnce() -> Option<&'static str>) {
+        let attempt = |_| Attempt {
+            dependency: self.peer,
+            number,
+            circuit: circuit(),
+            was_made: true,
+            failure: None,
+        };
         let recorder = self.context.recorder();
-        self.recording = recorder.map(|_| (Begun::now(), attempt()));
+        self.recording = recorder.map(attempt).map(|one| (Begun::now(), one));
     }
 
     /// Adds the headers that tell the other service its trace.
-    pub(crate) fn inject(&self, headers: &mut HeaderMap) {
+    pub fn inject(&self, headers: &mut HeaderMap) {
         const PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
         const STATE: HeaderName = HeaderName::from_static(TRACESTATE);
         if let Ok(parent) = HeaderValue::try_from(self.trace.traceparent()) {
@@ -148,12 +161,12 @@ impl ClientSpan {
     }
 
     /// The head of the response has come, with this status.
-    pub(crate) fn answered(&mut self, status: u16) {
+    pub fn answered(&mut self, status: u16) {
         self.status = Some(status);
     }
 
-    /// The attempt failed; `kind` is the reason in one word.
-    pub(crate) fn failed(&mut self, kind: &'static str) {
+    /// The attempt failed; `kind` is the reason in one word, as in the metrics of calls.
+    pub fn failed(&mut self, kind: &'static str) {
         self.failure = Some(kind);
     }
 }

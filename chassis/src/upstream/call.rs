@@ -373,8 +373,9 @@ impl<'a> Call<'a> {
         *request.method_mut() = self.method.clone();
         let uri = picked.url().join(self.path);
         *request.uri_mut() = uri.map_err(|cause| self.malformed("path", self.path, &cause))?;
-        let mut span = spans::client(&context, self.upstream.name(), &self.method, request.uri());
-        span.keep(|| self.attempt_of(tried));
+        let (peer, place) = (self.upstream.name(), picked.url().host_and_port());
+        let mut span = spans::client(&context, peer, &self.method, place, request.uri());
+        span.keep(tried + 1, || Some(self.upstream.circuit().name()));
         let headers = request.headers_mut();
         span.inject(headers);
         headers.insert(REQUEST_ID, self.header(context.request_id())?);
@@ -409,27 +410,18 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// The attempt after `tried` retries, for the lab.
-    fn attempt_of(&self, tried: u32) -> Attempt {
-        Attempt {
-            dependency: self.upstream.name(),
-            number: tried + 1,
-            circuit: self.upstream.circuit().name(),
-            was_made: true,
-            failure: None,
-        }
-    }
-
-    /// Keeps for the lab that an attempt was not made, and why.
+    /// Keeps for the lab that the attempt after `tried` retries was not made, and why.
     fn keep_unmade(&self, tried: u32, begun: Begun, error: &CallError) {
         Context::with_current(|context| {
             let Some(recorder) = context.recorder() else {
                 return;
             };
             let attempt = Attempt {
+                dependency: self.upstream.name(),
+                number: tried + 1,
+                circuit: Some(self.upstream.circuit().name()),
                 was_made: false,
                 failure: Some(error.outcome()),
-                ..self.attempt_of(tried)
             };
             let parent = context.trace();
             let ids = (Trace::below(Some(parent)).span, Some(parent.span));

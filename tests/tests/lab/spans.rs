@@ -66,8 +66,16 @@ async fn an_order_is_in_the_spans_of_each_service_that_it_touches() {
         }
     }
     let of_gateway = spans(&world.gateway).await;
-    assert_eq!(of_gateway.len(), 1, "{of_gateway:?}");
-    assert_eq!(of_gateway[0]["spanId"], served["parentId"]);
+    assert_eq!(of_gateway.len(), 2, "{of_gateway:?}");
+    // The call ends first.
+    let (call, asked) = (&of_gateway[0], &of_gateway[1]);
+    assert_eq!(call["spanId"], served["parentId"]);
+    assert_eq!(call["parentId"], asked["spanId"]);
+    let attributes = json!({"dependency": "order-service", "attempt": 1});
+    assert_eq!(
+        call["attributes"], attributes,
+        "what is forwarded has no circuit"
+    );
 
     // By the id of the trace, too.
     let trace = served["traceId"].as_str().expect("an id");
@@ -129,7 +137,14 @@ async fn spans_can_be_read_on_from_a_number() {
             server.get("/health/ready").await.expect(200);
         }
         let after = |count: usize| -> Vec<u64> { (before + 1..).take(count).collect() };
-        faults.expect("all", numbers(&format!("?after={before}")).await, after(3));
+        // The gateway calls a service for what it forwards.
+        let is_forwarded = subject.name == "gateway" && subject.path != "/";
+        let all = if is_forwarded { 6 } else { 3 };
+        faults.expect(
+            "all",
+            numbers(&format!("?after={before}")).await,
+            after(all),
+        );
         faults.expect(
             "two",
             numbers(&format!("?after={before}&limit=2")).await,

@@ -116,21 +116,12 @@ async function traceOf(id, isStopped) {
 
 // What happened between two services, in the order in which it began.
 function stepsOf(spans) {
-  const byId = new Map(spans.map((span) => [span.spanId, span]));
   const served = new Map(spans.filter((span) => span.kind === "server").map((span) => [span.parentId, span]));
-  const steps = spans.map((span) => {
-    const { attributes, offsetMs, durationMs } = span;
-    const step = { span, offsetMs, durationMs };
-    if (span.kind === "client") {
-      const name = served.get(span.spanId)?.name;
-      return { ...step, name, from: span.service, to: attributes.dependency };
-    }
-    const parent = byId.get(span.parentId);
-    // The gateway has no span of its own for what it forwards.
-    if (parent?.kind === "server") return { ...step, name: span.name, from: parent.service, to: span.service };
-    return null;
+  const steps = spans.filter((span) => span.kind === "client").map((span) => {
+    const { service, attributes, offsetMs, durationMs } = span;
+    return { span, name: served.get(span.spanId)?.name, from: service, to: attributes.dependency, offsetMs, durationMs };
   });
-  return steps.filter((step) => step?.to && step.to !== step.from).sort((a, b) => a.offsetMs - b.offsetMs);
+  return steps.filter(({ from, to }) => to && to !== from).sort((a, b) => a.offsetMs - b.offsetMs);
 }
 
 function play(map, steps, wholeMs) {

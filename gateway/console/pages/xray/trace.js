@@ -90,7 +90,7 @@ export function sequence(trace) {
         step("late", end, span.service, span.service, `${result(span)}, but nobody waits`, span);
       }
     } else {
-      // The gateway forwards a request without a span for the call.
+      // A client sent it, or a service that keeps no spans of its calls.
       const caller = parent?.service ?? (span.parentMissing ? UNKNOWN : CLIENT);
       step("request", span.offsetMs, caller, span.service, span.name, span);
       visit();
