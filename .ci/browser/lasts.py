@@ -3,12 +3,9 @@ look at once, and somebody looks for hours."""
 
 import json
 import time
-import urllib.request
 
-from browser.shop import need
+from browser.shop import STREAM, need
 from browser.viewer import Viewer
-
-STREAM = "/api/analytics/stream"
 
 # The hours of the fake stream, which has a tick each five seconds, and the most bytes and nodes by
 # which a page may grow after the first hour.
@@ -77,14 +74,6 @@ def thirty_look_at_once(browser, shop):
     return f"all live after {took:.1f} s"
 
 
-def a_tick(shop):
-    """One of the real stream."""
-    with urllib.request.urlopen(shop.url + STREAM, timeout=10) as stream:
-        for line in stream:
-            if line.startswith(b"data: ") and b'"recent"' in line:
-                return json.loads(line[6:])
-
-
 class Hours:
     """A stream that is faster than time: an answer has an hour of ticks. Then it is away until the
     next hour is asked for."""
@@ -119,7 +108,7 @@ def hours_of_watching_do_not_grow_it(browser, shop):
     said = []
     for path in ["map", "charts"]:
         with Viewer(browser, shop, lenient=True) as viewer:
-            hours = Hours(a_tick(shop))
+            hours = Hours(shop.tick())
             # It has no time for questions while an hour passes.
             viewer.page.set_default_timeout(60_000)
             viewer.page.route(f"**{STREAM}", hours.answer)

@@ -1,15 +1,21 @@
 """Every page, narrow and wide, light and dark: nothing in the console, no other host, no violation
 of its policy, nothing that axe finds, nothing that sticks out."""
 
+import json
+import re
+
 from axe_playwright_python.sync_playwright import Axe
 
-from browser.shop import need
+from browser.shop import STREAM, need
 from browser.viewer import Viewer
 
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 # Wider pages may have other columns; 640 is 1280 at 200 % zoom.
 SIZES = [(1280, False), (380, False), (1280, True), (380, True), (640, False)]
+
+# The pages that tell of a fault besides the banner, and what they say.
+BROKEN = {"map": re.compile("^⚠ 1 fault$"), "faults": re.compile("^hit [0-9]")}
 
 # Each is refused at once, or as a violation of the policy.
 ATTACKS = [
@@ -51,8 +57,38 @@ def every_page(browser, shop):
                 except Exception as fault:  # each page is looked at, whatever happened to the one before
                     faults.append(f"{what}: {fault}")
                 tested += 1
+    for width in [1280, 380]:
+        faults += while_broken(browser, shop, axe, width) + while_not_live(browser, shop, axe, width)
+        tested += len(BROKEN) + 1
     need(not faults, "\n     ".join(faults))
     return f"{len(paths)} pages, {tested} views"
+
+
+def while_broken(browser, shop, axe, width):
+    """The pages that show an active fault."""
+    faults = []
+    shop.script("break.sh", "user-service", "delay", "20ms")
+    try:
+        with Viewer(browser, shop, width=width) as viewer:
+            for path in BROKEN:
+                viewer.open(path)
+                viewer.page.get_by_role("complementary", name="Active faults").wait_for()
+                viewer.page.get_by_text(BROKEN[path]).filter(visible=True).first.wait_for()
+                faults += looked_at(viewer.page, axe, f"#/{path} at {width} px with a fault")
+    finally:
+        shop.script("break.sh", "mend")
+    return faults
+
+
+def while_not_live(browser, shop, axe, width):
+    """The map once its stream is gone. The browser notes each attempt to open it."""
+    tick = f"event: tick\ndata: {json.dumps(shop.tick())}\n\n"
+    with Viewer(browser, shop, width=width, lenient=True) as viewer:
+        viewer.page.route(f"**{STREAM}", lambda route: route.abort())
+        viewer.page.route(f"**{STREAM}", lambda route: route.fulfill(content_type="text/event-stream", body=tick), times=1)
+        viewer.open("map", live=False)
+        viewer.until(lambda: "not live since" in viewer.pill(), 6, lambda: f"the page says {viewer.pill()!r}, and it has no stream")
+        return looked_at(viewer.page, axe, f"#/map at {width} px, not live")
 
 
 def no_label_of_the_axis_sticks_out(browser, shop):

@@ -13,6 +13,8 @@ import urllib.request
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SERVICES = ["user-service", "product-service", "order-service", "notification-service", "analytics-service", "gateway"]
 
+STREAM = "/api/analytics/stream"
+
 
 class Fault(Exception):
     """What is not as it should be, as a sentence."""
@@ -67,6 +69,23 @@ class Shop:
     def order(self):
         """The response to an order."""
         return self.ask("POST", "/api/orders", {"userId": "1", "productId": "1", "quantity": 1})
+
+    def tick(self):
+        """One of the stream."""
+        with urllib.request.urlopen(self.url + STREAM, timeout=10) as stream:
+            for line in stream:
+                if line.startswith(b"data: ") and b'"recent"' in line:
+                    return json.loads(line[6:])
+
+    def faults(self):
+        """The active faults of all services."""
+        paths = ["/lab/faults"] + [f"/lab/{service}/faults" for service in SERVICES if service != "gateway"]
+        return [fault for path in paths for fault in self.ask("GET", path)[2]]
+
+    def scenarios(self):
+        """Those that the page can run, the shortest first."""
+        known = self.ask("GET", "/lab/scenarios")[2]
+        return sorted((one for one in known if not one["needs"]), key=lambda one: one["seconds"])
 
     def script(self, name, *words):
         """Runs one of the scripts on this shop."""

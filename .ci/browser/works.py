@@ -170,6 +170,89 @@ def a_fault_of_the_page(browser, shop):
         viewer.until(lambda: p99() < 100, 30, "the map still shows the delay")
 
 
+def a_narrow_map_says_the_same(browser, shop):
+    """Its cards have the link and the faults of the drawing, and keep the focus."""
+    shop.script("break.sh", "user-service", "delay", "1ms")
+    try:
+        with Viewer(browser, shop, width=380) as viewer:
+            viewer.open("map")
+            card = viewer.page.locator("#page .cards").get_by_role("listitem").filter(has=viewer.page.get_by_role("link", name="user-service", exact=True))
+            card.get_by_text("⚠ 1 fault", exact=True).wait_for()
+            viewer.tab_to("user-service")
+            # Two ticks change the figures of the card.
+            viewer.page.wait_for_timeout(2500)
+            viewer.page.keyboard.press("Enter")
+            viewer.page.get_by_role("heading", name="Services", level=1).wait_for()
+            need(viewer.page.url.endswith("#/services/user-service"), f"the link leads to {viewer.page.url}")
+    finally:
+        shop.script("break.sh", "mend")
+
+
+def an_unknown_chart_is_named(browser, shop):
+    with Viewer(browser, shop) as viewer:
+        for path, what in [("charts/nothing", "view"), ("charts/services/nothing", "service"), ("charts/calls/nothing", "service")]:
+            viewer.open(path)
+            said = viewer.page.get_by_role("alert")
+            said.wait_for()
+            need(f"There is no {what} called nothing." in said.inner_text(), f"#/{path} says {said.inner_text()!r}")
+            said.get_by_role("link").click()
+            viewer.page.locator("section.subject").first.wait_for()
+
+
+def a_scenario_in_the_page(browser, shop):
+    """One runs to its end; another is stopped while its fault is active."""
+    shop.quiet = True
+    try:
+        with Viewer(browser, shop) as viewer:
+            short, *_, long = shop.scenarios()
+            report = run_scenario(viewer, shop, short)
+            return f"{short['name']} is {report['state']}, {long['name']} broke after {stop_scenario(viewer, shop, long):.1f} s"
+    finally:
+        shop.empty()
+        shop.quiet = False
+
+
+def start_scenario(viewer, scenario):
+    """Predicts the first choice, and starts it."""
+    viewer.open(f"scenarios/{scenario['name']}")
+    viewer.page.get_by_role("radio").first.check()
+    viewer.page.get_by_role("button", name="Run it").click()
+    stop = viewer.page.get_by_role("button", name="Stop and mend")
+    stop.wait_for()
+    return stop
+
+
+def run_scenario(viewer, shop, scenario):
+    """Runs it in the page, whose result must be that of the gateway."""
+    stop = start_scenario(viewer, scenario)
+    within = 3 * scenario["seconds"] + 10
+    viewer.until(lambda: not stop.is_visible(), within, f"{scenario['name']} does not end")
+    report = shop.ask("GET", f"/lab/scenarios/{scenario['name']}/run")[2]
+    page = viewer.page
+    checked = page.get_by_role("region", name="What was checked").get_by_role("listitem")
+    need(checked.count() == len(report["assertions"]) > 0, f"{checked.count()} of {len(report['assertions'])} assertions are shown")
+    for row, one in enumerate(report["assertions"]):
+        said, word = checked.nth(row).inner_text(), "✓ holds" if one["holds"] else "✕ does not hold"
+        need(word in said and one["text"] in said, f"assertion {row + 1} is shown as {said!r}")
+    answer = page.get_by_role("region", name="The answer").inner_text()
+    need(f"It is {report['answer']}:" in answer, f"the answer is shown as {answer!r}")
+    heads = page.get_by_role("group", name="Measurements").get_by_role("columnheader").all_inner_texts()
+    need(heads[-len(report["phases"]) - 1 :] == [one["phase"] for one in report["phases"]] + ["Change"], f"the phases are {heads}")
+    return report
+
+
+def stop_scenario(viewer, shop, scenario):
+    """Stops it once it has broken something, and returns the seconds until it had."""
+    stop = start_scenario(viewer, scenario)
+    banner = viewer.page.get_by_role("complementary", name="Active faults")
+    _, took = viewer.until(banner.is_visible, scenario["seconds"] + 10, f"{scenario['name']} breaks nothing")
+    stop.click()
+    viewer.until(lambda: not stop.is_visible(), 15, f"{scenario['name']} does not stop")
+    need(not shop.faults(), f"{scenario['name']} leaves {shop.faults()}")
+    banner.wait_for(state="hidden")
+    return took
+
+
 def number(match):
     return float(match[1].replace(",", "")) if match else 0.0
 
