@@ -25,6 +25,7 @@ def checks():
         works.a_fault_of_the_page,
         works.a_narrow_map_says_the_same,
         works.an_unknown_chart_is_named,
+        works.the_configuration_is_shown,
         works.a_scenario_in_the_page,
         works.markup_stays_text,
         works.a_command_is_safe_to_paste,

@@ -1,16 +1,12 @@
 """The screenshots for the docs, and what the console weighs."""
 
-import datetime
 import io
-import json
-import math
 import pathlib
-import random
 import tempfile
 
 from PIL import Image
 
-from browser.shop import STREAM, need
+from browser.shop import need
 from browser.viewer import Viewer
 from browser.works import run_scenario
 
@@ -21,9 +17,6 @@ HEAVIEST = 100_000
 
 # The whole console must stay below this, in bytes.
 WEIGHT = 200 * 1024
-
-# What grows with the load.
-RATES = ("requestRate", "callRate")
 
 TIMES = """() => ({
   paint: performance.getEntriesByName("first-contentful-paint")[0]?.startTime,
@@ -54,45 +47,6 @@ def weight_and_first_paint(browser, shop):
         f"first paint after {min(paints):.0f} ms; the map sends {page} bytes, all pages {sent} bytes"
         f" in {len(everything)} files, {whole} bytes unpacked"
     )
-
-
-# Puts an older past before the one that the stream begins with: a shop that was just started has none.
-OLDER = """(() => {
-  const whole = new TextEncoder().encode(PAST);
-  const real = fetch;
-  window.fetch = async (address, options) => {
-    const response = await real(address, options);
-    if (!String(address).endsWith("STREAM") || !response.ok) return response;
-    const body = new TransformStream({ start: (stream) => stream.enqueue(whole) });
-    return new Response(response.body.pipeThrough(body), response);
-  };
-})()"""
-
-
-def older(tick):
-    """The script for a past of 15 minutes, in which the load comes and goes."""
-    end = datetime.datetime.fromisoformat(tick["at"])
-    samples = []
-    for step in range(180, 0, -1):
-        at = end - datetime.timedelta(seconds=5 * step)
-        samples.append({**sample_at(tick, step), "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z")})
-    event = f"event: past\ndata: {json.dumps({'samples': samples})}\n\n"
-    return OLDER.replace("PAST", json.dumps(event)).replace("STREAM", STREAM)
-
-
-def sample_at(tick, step):
-    """The tick, as it may have been so many steps of five seconds ago."""
-    chance = random.Random(step)
-    # A wave of six minutes, and a slow minute.
-    load = 1 + 0.4 * math.sin(step / 72 * math.tau)
-    slow = 4 if 60 <= step < 72 else 1
-
-    def one(now):
-        rates = {name: now[name] * load * chance.uniform(0.9, 1.1) for name in RATES if now.get(name)}
-        times = {name: now[name] * slow * chance.uniform(0.85, 1.25) for name in ("p50Ms", "p95Ms", "p99Ms") if now.get(name)}
-        return {**now, **rates, **times}
-
-    return {"services": [one(now) for now in tick["services"]], "edges": [one(now) for now in tick["edges"]], "orders": tick["orders"]}
 
 
 def screenshots(browser, shop):
@@ -129,10 +83,9 @@ def taken(browser, shop, folder):
         take(viewer, "console-shop", "shop")
         take(viewer, "console-xray", f"xray/{request}", height=900)
         take(viewer, "console-sequence", f"xray/{request}/sequence", height=900)
-        take(viewer, "console-services", "services")
-    with Viewer(browser, shop) as viewer:
-        viewer.page.add_init_script(older(shop.tick()))
+        # With the past of this run: minutes, if it is the last check.
         take(viewer, "console-charts", "charts", height=900)
+        take(viewer, "console-services", "services")
     shop.quiet = True
     try:
         with Viewer(browser, shop, width=960) as viewer:

@@ -199,6 +199,15 @@ def an_unknown_chart_is_named(browser, shop):
             viewer.page.locator("section.subject").first.wait_for()
 
 
+def the_configuration_is_shown(browser, shop):
+    with Viewer(browser, shop) as viewer:
+        viewer.open("services/order-service")
+        viewer.page.get_by_text("Configuration", exact=True).click()
+        row = viewer.page.get_by_role("row").filter(has=viewer.page.get_by_role("rowheader", name="USER_SERVICE_URL"))
+        row.wait_for()
+        need(f":{shop.base_port}" in row.inner_text(), f"USER_SERVICE_URL is shown as {row.inner_text()!r}")
+
+
 def a_scenario_in_the_page(browser, shop):
     """One runs to its end; another is stopped while its fault is active."""
     shop.quiet = True
