@@ -11,7 +11,7 @@
 //! | [`contract`] | errors, replies, bodies, pages, idempotency, the OpenAPI document | `values`, `telemetry` |
 //! | [`store`] | records in ascending id, up to a limit | `values`, `contract` |
 //! | [`upstream`] | calls to other services: time-out, retry, circuit breaker, bulkhead | `values`, `env`, `telemetry`, `contract` |
-//! | [`lab`] | what breaks and resets a service on purpose: faults, the clock, the demo's data | `values`, `telemetry`, `contract` |
+//! | [`lab`] | what breaks and resets a service on purpose: faults, the clock, the demo's data | `values`, `env`, `telemetry`, `contract` |
 //! | [`serve`] | running a service: configuration, connections, requests, shutdown | all of the above |
 //! | `testkit` | servers on port 0, stub upstreams (feature `testkit`) | all of the above |
 //!

@@ -137,7 +137,7 @@ function callLine(key) {
   const [path, [x, y]] = CALLS[key];
   const line = svg("path", { class: "call", d: path });
   const calls = svg("tspan", {});
-  const trouble = svg("tspan", { class: "trouble" });
+  const trouble = svg("tspan", { class: "trouble", x, y: y - 14 });
   // The list of calls below the drawing says the same.
   const label = svg("text", { x, y, class: "call-label", "aria-hidden": "true" }, calls, trouble);
   const update = (edge) => {
@@ -156,10 +156,9 @@ function callLine(key) {
     const words = [
       retryRate > 0 && `↻${rate(retryRate)}`,
       failureRate > 0 && `✕${rate(failureRate)}`,
-      notMadeRate > 0 && `⊘${rate(notMadeRate)}`,
-      isOpen && `circuit ${stateWord(circuit)}`,
+      isOpen ? `⊘ ${stateWord(circuit)}` : notMadeRate > 0 && `⊘${rate(notMadeRate)}`,
     ];
-    setText(trouble, words.filter(Boolean).map((word) => ` ${word}`).join(""));
+    setText(trouble, words.filter(Boolean).join(" "));
   };
   return { line, label, update };
 }
