@@ -342,11 +342,11 @@ async fn the_gateway_runs_a_scenario_for_a_page() {
     assert_eq!(ended["choice"], 2);
     assert_eq!(ended["answer"], 1);
     let phases = ended["phases"].as_array().expect("phases");
-    let (first, last) = (&phases[0], &phases[phases.len() - 1]);
-    assert_eq!(last["counts"]["stock"], 0.0);
-    assert_eq!(last["outcomes"]["409 insufficient_stock"], 45);
+    let (before, after) = (&phases[0], &phases[phases.len() - 1]);
+    assert_eq!(after["counts"]["stock"], 0.0);
+    assert_eq!(after["outcomes"]["409 insufficient_stock"], 45);
     assert_eq!(ended["assertions"][0]["holds"], true);
-    assert!(first["p50Ms"].as_f64() > Some(0.0), "{ended:#}");
+    assert!(before["p50Ms"].as_f64() > Some(0.0), "{ended:#}");
 
     // One that is stopped mends what it broke.
     assert_eq!(ask(&shop, Method::POST, &slow, None).await.0, 202);
