@@ -4,8 +4,9 @@
 First, 200 orders at once: all must succeed. Then each service gets a crowd of slow clients, with
 its store full of the longest records: 500 that ask for its largest responses and read them a byte
 at a time, and 500 that send half a body. Meanwhile it asks as another client: each answer must
-arrive within a second, and none may be a refusal. A crowd that meets a slow answer comes once
-more, in case the machine has stalled. Afterwards no container may have been killed or restarted.
+arrive within a second, and none may be a refusal. A crowd that meets a slow answer comes
+again, three times in all, in case the machine has stalled. Afterwards no container may have been
+killed or restarted.
 
 BASE_PORT shifts the ports, as it does in the scripts. Without COMPOSE_PROJECT_NAME the services
 need not be in containers.
@@ -22,6 +23,7 @@ import time
 
 ORDERS = 200
 CROWD = 500
+CROWDS = 3
 PROMPT = 1.0
 SECONDS = 5.0
 BUNDLE = "/docs/swagger-ui-bundle.js"
@@ -130,10 +132,12 @@ async def stand(name, port, path, body, page):
     # An order takes as long as three services need, and the totals have no store.
     if name not in ("order-service", "analytics-service"):
         await fill(port, path, body)
-    if await slowest_answer(name, port, path, page) > PROMPT:
+    # A shared machine may stall for a second. What the service itself causes is in every crowd.
+    for _ in range(CROWDS):
         slowest = await slowest_answer(name, port, path, page)
-        if slowest > PROMPT:
-            sys.exit(f"{name}: the slowest answer took {slowest:.2f} s, in the second crowd too")
+        if slowest <= PROMPT:
+            return
+    sys.exit(f"{name}: the slowest answer took over {PROMPT} s in each of {CROWDS} crowds, {slowest:.2f} s in the last")
 
 
 async def slowest_answer(name, port, path, page):

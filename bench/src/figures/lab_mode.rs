@@ -26,8 +26,8 @@ pub(crate) fn requests(lab: &mut Lab) -> Result<(), Failed> {
         lab,
         "CPU of a request with and without LAB_MODE, at 32 connections",
         "Three shops side by side, in interleaved rounds and in random order. With LAB_MODE=on \
-         a service records its spans: one of a request for a user, ten of an order, of all five \
-         services. The fault matches each request, and hits none. Microseconds, and the \
+         a service records its spans: one of a request for a user, nine of an order, by four of \
+         the services. The fault matches each request, and hits none. Microseconds, and the \
          difference to LAB_MODE=off.",
     )?;
     let shops = [
