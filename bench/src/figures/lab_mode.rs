@@ -118,8 +118,9 @@ pub(crate) fn viewers(lab: &mut Lab) -> Result<(), Failed> {
             };
             lab.progress.show(&row, &format!("round {round}"));
             let watching = watch(address, count)?;
-            // What they get at first is measured no more than the end of those before.
-            thread::sleep(Duration::from_millis(1500));
+            // Not what they get at first. That viewers have left shows when they are sent ticks.
+            let settled = if count == 0 { 8 } else { 2 };
+            thread::sleep(Duration::from_secs(settled));
             let before = (cpu(&[shop.process(ANALYTICS)])?, cpu(&all)?);
             thread::sleep(time);
             let after = (cpu(&[shop.process(ANALYTICS)])?, cpu(&all)?);
