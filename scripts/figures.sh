@@ -20,37 +20,39 @@ fi
 usage() {
     cat <<'USAGE'
 Measures the shop on this machine: prints tables, and keeps the raw numbers in
-run/figures/. It starts shops of its own on free ports and ends them; a shop that
-runs already is not touched.
+run/figures/. It starts shops of its own on free ports and ends them; a shop
+that runs already is not touched.
 
     scripts/figures.sh                    all sections, about half an hour
     scripts/figures.sh cost order         only these sections
 
 Sections
-    cost          CPU per request of four requests and an order, relative to nginx
-    gateway       the gateway beside nginx and haproxy: CPU, latency, memory, cache, layers
-    startup       from the start of the first service to the last one's first answer
+    cost          CPU of four requests and an order, relative to nginx
+    gateway       the gateway beside nginx and haproxy
+    startup       from the first start to the last service's first answer
     memory        resident memory, idle and after load
-    throughput    requests per second, beside a bare server on the same framework
-    order         processor time of an order over all five; orders per second
-    page          a page and the summary at 1,000 and at 1,000,000 users
+    throughput    requests per second, beside a bare server
+    order         CPU of an order over all five; orders per second
+    page          a page and the summary at 1,000 and 1,000,000 users
     slow-head     time until a request that does not arrive is cut off
     idle          resident memory with 1,500 idle connections
     hung          orders while notification- or product-service hangs
-    recovery      from the return of a service to the first good answer of its caller
-    telemetry     user-service with spans exported, without, and without a log
-    lab-mode      CPU of a request and of an order with LAB_MODE, without it, and with a fault
-    viewers       CPU of the shop while nobody, one and thirty watch the console
+    recovery      from a service's return to its caller's first good answer
+    telemetry     user-service with spans exported, without, without a log
+    lab-mode      CPU of a request and an order with and without LAB_MODE
+    viewers       CPU of the shop with 0, 1 and 30 viewers of the console
     lines         lines of code of each crate, number of tests
 
 Options
     --rounds N    rounds of each measurement, 1 to 50 (7; of cost at most 3)
-    --out FILE    also writes the tables to FILE, such as docs/gateway-figures.md
+    --out FILE    also writes the tables to FILE, a page such as
+                  docs/gateway-figures.md
     --smoke       one short round of each: shows that it works, and nothing else
 
-It needs cargo and wrk, nginx for cost, and oha or hey for the latency of the gateway;
-nginx and haproxy are left out of gateway if they are missing. Processor time and memory are measured on
-Linux alone. On a machine that is busy with something else the numbers mean little.
+It needs cargo and wrk, nginx for cost, and oha or hey for the latency of the
+gateway; nginx and haproxy are left out of gateway if they are missing.
+Processor time and memory are measured on Linux alone. On a machine that is busy
+with something else the numbers mean little.
 
 Environment
     PROFILE    cargo profile of the services (release)
