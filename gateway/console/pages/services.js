@@ -204,13 +204,13 @@ function settings(name) {
 
 function settingsTable(name, all) {
   const head = (text) => h("th", { scope: "col" }, text);
-  const row = ({ name, value, expected, ...one }) =>
+  const row = ({ name, value, default: usual, expected }) =>
     h(
       "tr",
       { title: `expected: ${expected}` },
       h("th", { scope: "row" }, name),
-      h("td", {}, value === null ? one.default || "–" : h("strong", {}, value)),
-      h("td", { class: "quiet" }, value === null ? "default" : `set; the default is ${one.default || "nothing"}`),
+      h("td", {}, value === null ? usual || "–" : h("strong", {}, value)),
+      h("td", { class: "quiet" }, value === null ? "default" : `set; the default is ${usual || "nothing"}`),
     );
   return scroller(
     `Configuration of ${name}`,
@@ -218,7 +218,7 @@ function settingsTable(name, all) {
       "table",
       {},
       h("caption", {}, "Environment variables, as the service has read them"),
-      h("thead", {}, h("tr", {}, ["Variable", "Value", ""].map((text) => (text ? head(text) : h("td"))))),
+      h("thead", {}, h("tr", {}, head("Variable"), head("Value"), h("td"))),
       h("tbody", {}, all.map(row)),
     ),
   );
